@@ -1,0 +1,64 @@
+# Everything that one does with this project, one line each: make help.
+.DEFAULT_GOAL := help
+GO ?= go
+E2E_TIMEOUT ?= 30m
+FUZZ_TIME ?= 5s
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: ## Keycloak, the realm and the API on this computer; Ctrl-C stops them
+	@$(GO) run ./dev
+
+.PHONY: preview
+preview: ## What the stack would make, as text, without any server
+	@$(GO) run ./dev render -preview
+
+.PHONY: quick
+quick: ## The unit tests, for the inner loop
+	$(GO) test $$($(GO) list ./... | grep -v /e2e)
+
+.PHONY: prerequisites
+prerequisites: ## Install or name what the tests need beside Go
+	@scripts/prerequisites
+
+.PHONY: test
+test: prerequisites ## All tests, the end-to-end ones on a real Keycloak included
+	$(GO) test -C sdks/keycloak ./...
+	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+	$(MAKE) fuzz
+	$(GO) test -C bench ./...
+	$(GO) test -count=1 -timeout $(E2E_TIMEOUT) -v ./e2e
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of untrusted input for FUZZ_TIME each
+	@scripts/fuzz $(FUZZ_TIME)
+
+.PHONY: bench
+bench: ## Measure against peers; writes the tables and plots in docs/
+	$(GO) run -C bench . -out ../docs/bench
+
+.PHONY: screenshots
+screenshots: prerequisites ## Remake the screenshots in docs/
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout $(E2E_TIMEOUT) -run TestBrowser ./e2e
+
+.PHONY: generate
+generate: ## Remake generated code and documentation
+	$(GO) generate ./...
+	$(GO) generate -C sdks/keycloak ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -l -w .
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make fmt formats these"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: clean
+clean: ## Forget this checkout's Keycloak data, realm and secrets (the downloads stay)
+	rm -rf .dev
