@@ -1,0 +1,302 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keycloak-model-api/modelctl/session"
+)
+
+const issuerTimeout = 30 * time.Second
+
+// command is one run of modelctl.
+type command struct {
+	*settings
+	keeper         *session.Keeper
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func (c *command) login(ctx context.Context) error {
+	s := session.Session{API: c.API, Issuer: c.Issuer, ClientID: c.ClientID}
+	if before, err := c.keeper.Session(); err == nil {
+		if s.API == "" {
+			s.API = before.API
+		}
+		if s.ClientID == "" && s.API == before.API {
+			s.ClientID = before.ClientID
+		}
+	}
+	if s.API == "" {
+		s.API = defaultAPI
+	}
+	if s.ClientID == "" {
+		s.ClientID = defaultClientID
+	}
+	if s.Issuer == "" {
+		var err error
+		if s.Issuer, err = newClient(s.API, nil).issuer(ctx); err != nil {
+			return err
+		}
+	}
+	var who *session.Session
+	var err error
+	if c.Device {
+		who, err = c.keeper.LoginDevice(ctx, s, c.showCode)
+	} else {
+		who, err = c.keeper.LoginBrowser(ctx, s, c.openBrowser)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stderr, "Signed in to %s as %s. See what you may call: modelctl models\n", who.API, printable(displayName(who)))
+	return nil
+}
+
+func (c *command) showCode(uri, completeURI, code string) {
+	fmt.Fprintf(c.stderr, "Open this page in a browser:\n\n    %s\n\nand enter the code:\n\n    %s\n\n", printable(uri), printable(code))
+	if completeURI != "" {
+		fmt.Fprintf(c.stderr, "This address brings the code along; compare it with the one above:\n\n    %s\n\n", printable(completeURI))
+	}
+	fmt.Fprintln(c.stderr, "Waiting for you to finish there…")
+}
+
+func (c *command) openBrowser(authURL string) {
+	fmt.Fprintf(c.stderr, "Sign in on the page that your browser opens. If none opens, open this address on this computer:\n\n    %s\n\nWithout a browser here: modelctl login -device\n", printable(authURL))
+	var cmd *exec.Cmd
+	switch browser := c.getenv("BROWSER"); {
+	case browser != "":
+		cmd = exec.Command(browser, authURL)
+	case runtime.GOOS == "darwin":
+		cmd = exec.Command("open", authURL)
+	case runtime.GOOS == "windows":
+		cmd = exec.Command("rundll32", "url.dll,FileProtocolHandler", authURL)
+	default:
+		cmd = exec.Command("xdg-open", authURL)
+	}
+	if cmd.Start() == nil {
+		go func() { _ = cmd.Wait() }() // the person sees whether it worked
+	}
+}
+
+func (c *command) logout(ctx context.Context) error {
+	err := c.keeper.Logout(ctx)
+	if errors.Is(err, session.ErrSignedOut) {
+		fmt.Fprintln(c.stderr, "You were not signed in.")
+		return nil
+	}
+	if _, gone := c.keeper.Session(); errors.Is(gone, session.ErrSignedOut) {
+		fmt.Fprintln(c.stderr, "The tokens on this computer are forgotten.")
+	}
+	if err != nil {
+		return fmt.Errorf("the session at the issuer may live on until it is idle for long enough: %w", err)
+	}
+	return nil
+}
+
+func (c *command) whoami(ctx context.Context) error {
+	s, access, err := c.access(ctx)
+	if err != nil {
+		return err
+	}
+	out := struct {
+		*session.Session
+		Roles          []string   `json:"roles"`
+		SessionExpires *time.Time `json:"sessionExpires,omitempty"`
+	}{Session: s, Roles: rolesForDisplay(access.Token)}
+	left := "not known"
+	if !access.SessionExpires.IsZero() {
+		out.SessionExpires = &access.SessionExpires
+		left = time.Until(access.SessionExpires).Round(time.Second).String() + ", longer if you go on"
+	}
+	if c.Output == "json" {
+		return c.printJSON(out)
+	}
+	return c.printTable([][]string{
+		{"NAME", displayName(s)},
+		{"USERNAME", s.Username},
+		{"EMAIL", s.Email},
+		{"ROLES", strings.Join(out.Roles, ", ")},
+		{"SESSION LEFT", left},
+		{"API", s.API},
+		{"ISSUER", s.Issuer},
+	})
+}
+
+func (c *command) models(ctx context.Context) error {
+	api, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	names, err := api.models(ctx)
+	if err != nil {
+		return err
+	}
+	models := make([]*model, len(names))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, name := range names {
+		group.Go(func() error {
+			m, err := api.model(gctx, name)
+			if e, ok := errors.AsType[*apiError](err); ok && e.Status >= 500 {
+				m, err = &model{Name: name, Unavailable: true}, nil // the other models are still worth showing
+			}
+			models[i] = m
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.printJSON(map[string]any{"models": models})
+	}
+	if len(models) == 0 {
+		fmt.Fprintln(c.stderr, "You are signed in, but may call no model. Ask for the role of the model that you need.")
+		return nil
+	}
+	rows := [][]string{{"MODEL", "INPUTS", "OUTPUTS"}}
+	for _, m := range models {
+		row := []string{m.Name, describeTensors(m.Inputs), describeTensors(m.Outputs)}
+		if m.Unavailable {
+			row = []string{m.Name, "not available now", ""}
+		}
+		rows = append(rows, row)
+	}
+	return c.printTable(rows)
+}
+
+func (c *command) predict(ctx context.Context) error {
+	name, file := c.Args[0], c.Args[1]
+	data, err := c.read(file)
+	if err != nil {
+		return err
+	}
+	api, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	request := data
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		m, err := api.model(ctx, name)
+		if err != nil {
+			return err
+		}
+		if request, err = requestFromCSV(m, data); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	} else if err := checkJSON(data); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	answer, err := api.infer(ctx, name, request)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.printJSON(json.RawMessage(answer))
+	}
+	rows, err := predictionRows(answer)
+	if err != nil {
+		return err
+	}
+	return c.printTable(rows)
+}
+
+func (c *command) read(file string) ([]byte, error) {
+	in := c.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(data) > maxBody {
+		return nil, fmt.Errorf("%s: more than %d MiB: send it in parts", file, maxBody>>20)
+	}
+	return data, nil
+}
+
+func (c *command) token(ctx context.Context) error {
+	_, access, err := c.access(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.stdout, access.Token)
+	return err
+}
+
+// access returns an access token for the API that the command line names.
+func (c *command) access(ctx context.Context) (*session.Session, *session.Access, error) {
+	s, err := c.keeper.Session()
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.API != "" && c.API != s.API {
+		return nil, nil, fmt.Errorf("%w to %s, only to %s: sign in with modelctl login -api %[2]s", session.ErrSignedOut, c.API, s.API)
+	}
+	a, err := c.keeper.Access(ctx)
+	return s, a, err
+}
+
+func (c *command) client(ctx context.Context) (*client, error) {
+	s, a, err := c.access(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(s.API, a), nil
+}
+
+func displayName(s *session.Session) string {
+	for _, name := range []string{s.Name, s.Username, s.Email} {
+		if name != "" {
+			return name
+		}
+	}
+	return s.Subject
+}
+
+// rolesForDisplay reads the realm roles out of an access token without
+// verifying it: to show them, never to decide by them.
+func rolesForDisplay(accessToken string) []string {
+	var claims struct {
+		RealmAccess struct {
+			Roles []string `json:"roles"`
+		} `json:"realm_access"`
+	}
+	if parts := strings.Split(accessToken, "."); len(parts) == 3 {
+		if payload, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+			_ = json.Unmarshal(payload, &claims) // a token of another shape has no roles to show
+		}
+	}
+	return claims.RealmAccess.Roles
+}
+
+// hasKeyring reports whether asking for the keyring can succeed. On Linux it
+// is reached by D-Bus; without a session bus the library would start one that
+// outlives us.
+func hasKeyring(getenv func(string) string) bool {
+	if runtime.GOOS != "linux" || getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
+		return true
+	}
+	_, err := os.Stat(fmt.Sprintf("/run/user/%d/bus", os.Getuid()))
+	return err == nil
+}

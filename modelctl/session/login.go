@@ -1,0 +1,226 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// browserTimeout is how long a person has to sign in by the browser. (A device
+// code brings its own end.)
+const browserTimeout = 10 * time.Minute
+
+// LoginDevice signs in by the device authorization grant (RFC 8628) with PKCE.
+// s names the API, the issuer and the client; prompt shows the person where to
+// go and what to type.
+func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, completeURI, code string)) (*Session, error) {
+	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	if p.oauth.Endpoint.DeviceAuthURL == "" {
+		return nil, errors.New("session: the issuer has no device authorization grant: sign in without -device")
+	}
+	ctx = p.context(ctx)
+	verifier := oauth2.GenerateVerifier()
+	da, err := p.oauth.DeviceAuth(ctx, oauth2.S256ChallengeOption(verifier))
+	if err != nil {
+		return nil, fmt.Errorf("session: asking for a device code: %w", describe(err))
+	}
+	prompt(da.VerificationURI, da.VerificationURIComplete, da.UserCode)
+	tok, err := p.oauth.DeviceAccessToken(ctx, da, oauth2.VerifierOption(verifier))
+	e, _ := errors.AsType[*oauth2.RetrieveError](err)
+	switch {
+	case e != nil && e.ErrorCode == "expired_token", errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(da.Expiry):
+		return nil, errors.New("session: the code has expired: run modelctl login -device again")
+	case e != nil && e.ErrorCode == "access_denied":
+		return nil, errors.New("session: the sign-in was refused on the other device")
+	case err != nil:
+		return nil, fmt.Errorf("session: signing in: %w", describe(err))
+	}
+	return k.finish(ctx, p, s, tok, "")
+}
+
+// LoginBrowser signs in by the authorization code flow with PKCE and a redirect
+// to a port of this computer (RFC 8252). s names the API, the issuer and the
+// client; open shows the URL to the person's browser.
+func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL string)) (*Session, error) {
+	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("session: opening a port for the browser's answer: %w", err)
+	}
+	p.oauth.RedirectURL = "http://" + listener.Addr().String() + "/callback"
+	ctx, cancel := context.WithTimeout(p.context(ctx), browserTimeout)
+	defer cancel()
+
+	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
+	cb := &callback{host: listener.Addr().String(), state: state, done: make(chan outcome, 1)}
+	cb.finish = func(q url.Values) (*Session, error) {
+		code, err := p.checkAuthorizationResponse(q, s.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		tok, err := p.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+		if err != nil {
+			return nil, fmt.Errorf("session: exchanging the authorization code: %w", describe(err))
+		}
+		return k.finish(ctx, p, s, tok, nonce)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /callback", cb)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }() // ends by Shutdown
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second) // lets the page reach the browser
+		defer cancel()
+		_ = server.Shutdown(ctx)
+	}()
+
+	open(p.oauth.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)))
+	select {
+	case o := <-cb.done:
+		return o.session, o.err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("session: nobody signed in within %s: run modelctl login again", browserTimeout)
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// callback takes the browser's answer, once. An answer with another state is
+// refused and changes nothing, so that no web page can end the sign-in.
+type callback struct {
+	host   string // host and port that the browser must ask for
+	state  string
+	finish func(url.Values) (*Session, error)
+	taken  atomic.Bool
+	done   chan outcome
+}
+
+type outcome struct {
+	session *Session
+	err     error
+}
+
+func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	state := q["state"]
+	switch {
+	case r.Host != c.host: // a name that was made to point here (DNS rebinding)
+		page(w, http.StatusBadRequest, "Wrong address", "This page answers only at the address that the sign-in named.")
+	case len(state) != 1 || subtle.ConstantTimeCompare([]byte(state[0]), []byte(c.state)) != 1:
+		page(w, http.StatusBadRequest, "Not this sign-in", "This answer does not belong to the sign-in that is waiting in the terminal. Start again from there.")
+	case !c.taken.CompareAndSwap(false, true):
+		page(w, http.StatusGone, "Used already", "This answer was used before. The terminal says what came of it.")
+	default:
+		s, err := c.finish(q)
+		if err != nil {
+			page(w, http.StatusBadRequest, "Sign-in failed", "The terminal says why. You may close this page.")
+		} else {
+			page(w, http.StatusOK, "Signed in", "You may close this page and go back to the terminal.")
+		}
+		c.done <- outcome{s, err}
+	}
+}
+
+// page writes a small page of fixed text: nothing of the request is in it.
+func page(w http.ResponseWriter, status int, title, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"><title>%[1]s</title></head>\n<body><main><h1>%[1]s</h1><p>%[2]s</p></main></body></html>\n", title, text)
+}
+
+// checkAuthorizationResponse returns the code of a response whose state is
+// right. The issuer comes first: the error of another issuer says nothing
+// (RFC 9207 section 2.4).
+func (p *provider) checkAuthorizationResponse(q url.Values, issuer string) (code string, err error) {
+	for _, name := range []string{"iss", "code", "error"} {
+		if len(q[name]) > 1 { // RFC 6749 section 3.1
+			return "", fmt.Errorf("session: the authorization response repeats %s", name)
+		}
+	}
+	if iss := q.Get("iss"); (p.sendsIss || q.Has("iss")) && iss != issuer {
+		return "", fmt.Errorf("session: the authorization response comes from the issuer %q, expected %q: somebody may be mixing up sign-ins", iss, issuer)
+	}
+	switch e := q.Get("error"); {
+	case e == "access_denied":
+		return "", errors.New("session: the sign-in was refused")
+	case e != "":
+		return "", fmt.Errorf("session: the issuer refuses the sign-in: %s (%s)", e, q.Get("error_description"))
+	case q.Get("code") == "":
+		return "", errors.New("session: the authorization response has no code")
+	}
+	return q.Get("code"), nil
+}
+
+// finish verifies the ID token and stores the session in place of the one
+// before. nonce is empty in a flow that has none.
+func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, nonce string) (*Session, error) {
+	raw, _ := tok.Extra("id_token").(string)
+	if raw == "" {
+		return nil, errors.New("session: the issuer gives no ID token: allow the scope openid to the client")
+	}
+	id, err := p.oidc.VerifierContext(ctx, &oidc.Config{ClientID: s.ClientID}).Verify(ctx, raw)
+	if err != nil {
+		return nil, fmt.Errorf("session: the ID token: %w", err)
+	}
+	if nonce != "" && subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
+		return nil, errors.New("session: the ID token belongs to another sign-in (nonce)")
+	}
+	if id.AccessTokenHash != "" {
+		if err := id.VerifyAccessToken(tok.AccessToken); err != nil {
+			return nil, fmt.Errorf("session: the ID token belongs to another access token: %w", err)
+		}
+	}
+	if err := id.Claims(&s.Person); err != nil {
+		return nil, fmt.Errorf("session: the claims of the ID token: %w", err)
+	}
+	t, err := newTokens(tok)
+	if err != nil {
+		return nil, err
+	}
+
+	unlock, err := k.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if before, err := k.Session(); err == nil && before.API != s.API {
+		if err := k.forget(ctx, before); err != nil {
+			return nil, err
+		}
+	}
+	file, err := k.save(ctx, &s, t)
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
+		k.Notice("This system has no keyring that works: the tokens are in " + file + ", which only you may read (mode 0600).")
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	return &s, writeFile(k.path("session.json"), data)
+}

@@ -1,0 +1,137 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// provider is the issuer as its metadata describes it.
+type provider struct {
+	oidc       *oidc.Provider
+	oauth      oauth2.Config
+	http       *http.Client
+	revocation string // RFC 7009 endpoint; empty when there is none
+	sendsIss   bool   // authorization responses carry iss (RFC 9207)
+}
+
+// discover reads the issuer's metadata. Every endpoint in it must be fit to
+// carry tokens, and to be handed to a browser.
+func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provider, error) {
+	p := &provider{http: &http.Client{
+		Transport:     unavailable{k.HTTP.Transport},
+		CheckRedirect: k.HTTP.CheckRedirect,
+		Timeout:       k.HTTP.Timeout,
+	}}
+	var err error
+	p.oidc, err = oidc.NewProvider(p.context(ctx), issuer)
+	if e, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
+		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it", issuer, e.Discovered)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
+	}
+	var more struct {
+		JWKS       string `json:"jwks_uri"`
+		Revocation string `json:"revocation_endpoint"`
+		SendsIss   bool   `json:"authorization_response_iss_parameter_supported"`
+	}
+	if err := p.oidc.Claims(&more); err != nil {
+		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
+	}
+	p.revocation, p.sendsIss = more.Revocation, more.SendsIss
+	p.oauth = oauth2.Config{
+		ClientID: clientID,
+		Endpoint: p.oidc.Endpoint(),
+		Scopes:   []string{oidc.ScopeOpenID, "profile", "email"},
+	}
+	p.oauth.Endpoint.AuthStyle = oauth2.AuthStyleInParams // a public client has nothing to probe for
+	for _, e := range []struct {
+		name, url string
+		required  bool
+	}{
+		{"authorization_endpoint", p.oauth.Endpoint.AuthURL, true},
+		{"token_endpoint", p.oauth.Endpoint.TokenURL, true},
+		{"jwks_uri", more.JWKS, true},
+		{"device_authorization_endpoint", p.oauth.Endpoint.DeviceAuthURL, false},
+		{"revocation_endpoint", more.Revocation, false},
+	} {
+		if e.url == "" && !e.required {
+			continue
+		}
+		if err := CheckURL(e.url); err != nil {
+			return nil, fmt.Errorf("session: the metadata of the issuer %s: %s: %w", issuer, e.name, err)
+		}
+	}
+	return p, nil
+}
+
+// context makes the libraries use the client that follows no redirect.
+func (p *provider) context(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, p.http)
+}
+
+// revoke ends the session that the refresh token belongs to (RFC 7009).
+func (p *provider) revoke(ctx context.Context, refreshToken string) error {
+	if p.revocation == "" {
+		return errors.New("session: the issuer has no revocation endpoint: the session there ends when it is idle")
+	}
+	form := url.Values{"token": {refreshToken}, "token_type_hint": {"refresh_token"}, "client_id": {p.oauth.ClientID}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.revocation, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("session: revoking the refresh token: %w", err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("session: revoking the refresh token: the issuer answered %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// unavailable turns a request that got no answer, or a 5xx, into ErrUnavailable.
+type unavailable struct{ next http.RoundTripper }
+
+func (u unavailable) RoundTrip(req *http.Request) (*http.Response, error) {
+	next := u.next
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	resp, err := next.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if resp.StatusCode >= 500 {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%w: it answered %d", ErrUnavailable, resp.StatusCode)
+	}
+	return resp, nil
+}
+
+// describe says what an OAuth error response says, and no more: the body of a
+// response that is none could hold anything.
+func describe(err error) error {
+	e, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return err
+	}
+	switch e.ErrorCode {
+	case "":
+		return fmt.Errorf("the issuer answered %d", e.Response.StatusCode)
+	case "invalid_client", "unauthorized_client":
+		return fmt.Errorf("%s (%s): is -client-id right, and may that client do this?", e.ErrorCode, e.ErrorDescription)
+	}
+	return fmt.Errorf("%s (%s)", e.ErrorCode, e.ErrorDescription)
+}

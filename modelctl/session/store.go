@@ -1,0 +1,231 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/zalando/go-keyring"
+	"golang.org/x/oauth2"
+)
+
+// tokens are what the issuer gave last. Each is one item in the keyring, since
+// keyrings bound an item's size (Windows: 2560 bytes).
+type tokens struct {
+	Access  token `json:"access"`
+	Refresh token `json:"refresh"` // its end is the session's, if nothing is called until then
+}
+
+type token struct {
+	Value   string    `json:"value"`
+	Expires time.Time `json:"expires,omitzero"` // zero: the issuer did not say
+}
+
+// Names of the keyring's items.
+const (
+	accessItem  = "access token"
+	refreshItem = "refresh token"
+)
+
+// keyringTimeout bounds one call of the keyring, which may ask the person to
+// unlock it, or wait for ever where nobody can be asked.
+const keyringTimeout = 30 * time.Second
+
+func newTokens(t *oauth2.Token) (*tokens, error) {
+	if t.Type() != "Bearer" {
+		return nil, fmt.Errorf("session: the issuer gives tokens of type %q: this program needs a client that gets Bearer tokens", t.Type())
+	}
+	if t.RefreshToken == "" {
+		return nil, errors.New("session: the issuer gives no refresh token: turn refresh tokens on for the client")
+	}
+	out := &tokens{
+		Access:  token{Value: t.AccessToken, Expires: t.Expiry},
+		Refresh: token{Value: t.RefreshToken},
+	}
+	// Keycloak's extension; 0 is a session without end.
+	if s, ok := t.Extra("refresh_expires_in").(float64); ok && s > 0 {
+		out.Refresh.Expires = time.Now().Add(time.Duration(s) * time.Second)
+	}
+	return out, nil
+}
+
+func (t *tokens) fresh() bool {
+	return t.Access.Value != "" && time.Until(t.Access.Expires) > skew
+}
+
+func (t *tokens) access() *Access {
+	return &Access{Token: t.Access.Value, SessionExpires: t.Refresh.Expires}
+}
+
+// load reads the tokens of s, or returns ErrSignedOut. The file comes first:
+// it is there only when the keyring failed at the last save.
+func (k *Keeper) load(ctx context.Context, s *Session) (*tokens, error) {
+	t, err := k.loadFile()
+	if !errors.Is(err, os.ErrNotExist) {
+		return t, err
+	}
+	if !k.Keyring {
+		return nil, ErrSignedOut
+	}
+	t = &tokens{}
+	if err := k.getItem(ctx, s, refreshItem, &t.Refresh); errors.Is(err, keyring.ErrNotFound) {
+		return nil, ErrSignedOut
+	} else if err != nil {
+		return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
+	}
+	if err := k.getItem(ctx, s, accessItem, &t.Access); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+		return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
+	}
+	return t, nil
+}
+
+func (k *Keeper) loadFile() (*tokens, error) {
+	name := k.path("tokens.json")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var t tokens
+	if err := json.Unmarshal(data, &t); err != nil {
+		return nil, fmt.Errorf("session: %s is damaged: sign in again", name) // the cause could quote a token
+	}
+	return &t, nil
+}
+
+// save keeps the tokens of s in the keyring, else in a file with mode 0600, and
+// returns the name of that file.
+func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
+	if k.Keyring && k.saveKeyring(ctx, s, t) == nil {
+		if err := removeFile(k.path("tokens.json")); err != nil {
+			return "", err
+		}
+		return "", nil
+	}
+	data, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("session: %w", err)
+	}
+	file = k.path("tokens.json")
+	if err := writeFile(file, data); err != nil {
+		return "", err
+	}
+	if k.Keyring { // what the keyring still holds is spent
+		_ = k.forgetKeyring(ctx, s)
+	}
+	return file, nil
+}
+
+// saveKeyring writes the refresh token first: without it the session is lost,
+// without the access token the next call only refreshes.
+func (k *Keeper) saveKeyring(ctx context.Context, s *Session, t *tokens) error {
+	if err := k.setItem(ctx, s, refreshItem, t.Refresh); err != nil {
+		return err
+	}
+	err := k.setItem(ctx, s, accessItem, t.Access)
+	if errors.Is(err, keyring.ErrSetDataTooBig) {
+		return k.deleteItem(ctx, s, accessItem)
+	}
+	return err
+}
+
+// forget removes the tokens of s from where they are.
+func (k *Keeper) forget(ctx context.Context, s *Session) error {
+	err := os.Remove(k.path("tokens.json"))
+	inKeyring := errors.Is(err, os.ErrNotExist)
+	if err != nil && !inKeyring {
+		return fmt.Errorf("session: %w", err)
+	}
+	if !k.Keyring {
+		return nil
+	}
+	if err := k.forgetKeyring(ctx, s); err != nil && inKeyring {
+		return fmt.Errorf("session: removing the tokens from the system's keyring: %w", err)
+	}
+	return nil
+}
+
+func (k *Keeper) forgetKeyring(ctx context.Context, s *Session) error {
+	return errors.Join(k.deleteItem(ctx, s, refreshItem), k.deleteItem(ctx, s, accessItem))
+}
+
+func (k *Keeper) getItem(ctx context.Context, s *Session, item string, t *token) error {
+	var data string
+	err := bounded(ctx, func() (err error) { data, err = keyring.Get(service(s), item); return err })
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal([]byte(data), t) != nil {
+		return fmt.Errorf("item %q of %q is damaged: sign in again", item, service(s))
+	}
+	return nil
+}
+
+func (k *Keeper) setItem(ctx context.Context, s *Session, item string, t token) error {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return bounded(ctx, func() error { return keyring.Set(service(s), item, string(data)) })
+}
+
+func (k *Keeper) deleteItem(ctx context.Context, s *Session, item string) error {
+	err := bounded(ctx, func() error { return keyring.Delete(service(s), item) })
+	if errors.Is(err, keyring.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// service is the name under which a keyring shows the session's items.
+func service(s *Session) string { return "modelctl " + s.API }
+
+func bounded(ctx context.Context, call func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, keyringTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer: %w", ctx.Err())
+	}
+}
+
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("session: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces the file at once, with mode 0600: a reader sees the old
+// content or the new.
+func writeFile(name string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // makes it with mode 0600
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("session: %w", err)
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		_ = f.Close()
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		_ = f.Close()
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
