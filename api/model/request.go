@@ -1,0 +1,249 @@
+package model
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxRank bounds the number of dimensions of a tensor, and so how deep its
+// data may be nested.
+const maxRank = 8
+
+// maxTensors bounds the inputs, and the outputs, of one request.
+const maxTensors = 64
+
+// ParseRequest reads the JSON of an inference request. It refuses duplicate
+// members and invalid UTF-8 (RFC 8259, sections 4 and 8.1: what two readers
+// could understand differently), tensors whose data don't fit their shape or
+// datatype, and the binary data extension. Members that it doesn't know are
+// left alone, since clients add their own. Every error is an *Error.
+func ParseRequest(body []byte) (*Request, error) {
+	type parameters map[string]jsontext.Value
+	var in struct {
+		ID         string     `json:"id"`
+		Parameters parameters `json:"parameters"`
+		Inputs     []struct {
+			Name       string         `json:"name"`
+			Shape      []int          `json:"shape"`
+			Datatype   Datatype       `json:"datatype"`
+			Parameters parameters     `json:"parameters"`
+			Data       jsontext.Value `json:"data"`
+		} `json:"inputs"`
+		Outputs []struct {
+			Name       string     `json:"name"`
+			Parameters parameters `json:"parameters"`
+		} `json:"outputs"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, errorf("the body is not an inference request in JSON: %s", jsonReason(err))
+	}
+
+	if string(in.Parameters["binary_data_output"]) == "true" {
+		return nil, errorf("binary_data_output is not supported: leave it out, the outputs come as JSON")
+	}
+	if len(in.Inputs) == 0 {
+		return nil, errorf("inputs is empty: send at least one tensor")
+	}
+	if len(in.Inputs) > maxTensors || len(in.Outputs) > maxTensors {
+		return nil, errorf("there are %d inputs and %d outputs: send at most %d of each", len(in.Inputs), len(in.Outputs), maxTensors)
+	}
+	r := &Request{ID: in.ID}
+	for _, t := range in.Inputs {
+		if t.Name == "" {
+			return nil, errorf("an input has no name")
+		}
+		if slices.ContainsFunc(r.Inputs, func(u Tensor) bool { return u.Name == t.Name }) {
+			return nil, errorf("input %q is sent twice", clip(t.Name))
+		}
+		if _, binary := t.Parameters["binary_data_size"]; binary {
+			return nil, errorf("input %q: binary_data_size is not supported: send the data as JSON", clip(t.Name))
+		}
+		data, err := parseData(t.Shape, t.Datatype, t.Data)
+		if err != nil {
+			return nil, errorf("input %q: %w", clip(t.Name), err)
+		}
+		r.Inputs = append(r.Inputs, Tensor{t.Name, t.Shape, t.Datatype, data})
+	}
+	for _, o := range in.Outputs {
+		if o.Name == "" {
+			return nil, errorf("an output has no name")
+		}
+		if slices.Contains(r.Outputs, o.Name) {
+			return nil, errorf("output %q is asked for twice", clip(o.Name))
+		}
+		if string(o.Parameters["binary_data"]) == "true" {
+			return nil, errorf("output %q: binary_data is not supported: leave it out, the outputs come as JSON", clip(o.Name))
+		}
+		r.Outputs = append(r.Outputs, o.Name)
+	}
+	return r, nil
+}
+
+// parseData reads a tensor's data, which may be flat or nested as the shape
+// says, and returns it flat.
+func parseData(shape []int, datatype Datatype, data jsontext.Value) (any, error) {
+	size, err := elements(shape)
+	if err != nil {
+		return nil, err
+	}
+	if data.Kind() != '[' {
+		return nil, fmt.Errorf("data is missing or not an array")
+	}
+	switch datatype {
+	case "BOOL":
+		return flatten(shape, size, data, func(t jsontext.Token) (bool, error) {
+			if t.Kind() != 't' && t.Kind() != 'f' {
+				return false, fmt.Errorf("a BOOL is true or false, not %s", describe(t))
+			}
+			return t.Bool(), nil
+		})
+	case "UINT8", "UINT16", "UINT32", "UINT64":
+		bits, _ := strconv.Atoi(string(datatype[len("UINT"):]))
+		return flatten(shape, size, data, func(t jsontext.Token) (uint64, error) {
+			v, err := strconv.ParseUint(t.String(), 10, bits)
+			if t.Kind() != '0' || err != nil {
+				return 0, fmt.Errorf("%s is not a whole number from 0 to %d, the range of %s", describe(t), uint64(math.MaxUint64)>>(64-bits), datatype)
+			}
+			return v, nil
+		})
+	case "INT8", "INT16", "INT32", "INT64":
+		bits, _ := strconv.Atoi(string(datatype[len("INT"):]))
+		return flatten(shape, size, data, func(t jsontext.Token) (int64, error) {
+			v, err := strconv.ParseInt(t.String(), 10, bits)
+			if t.Kind() != '0' || err != nil {
+				limit := int64(math.MaxInt64) >> (64 - bits)
+				return 0, fmt.Errorf("%s is not a whole number from %d to %d, the range of %s", describe(t), -limit-1, limit, datatype)
+			}
+			return v, nil
+		})
+	case "FP16", "FP32", "FP64":
+		limit := map[Datatype]float64{"FP16": 65504, "FP32": math.MaxFloat32, "FP64": math.MaxFloat64}[datatype]
+		return flatten(shape, size, data, func(t jsontext.Token) (float64, error) {
+			v, err := strconv.ParseFloat(t.String(), 64)
+			if t.Kind() != '0' || err != nil || math.Abs(v) > limit {
+				return 0, fmt.Errorf("%s is not a number in the range of %s", describe(t), datatype)
+			}
+			return v, nil
+		})
+	case "BYTES":
+		return flatten(shape, size, data, func(t jsontext.Token) (string, error) {
+			if t.Kind() != '"' {
+				return "", fmt.Errorf("BYTES in JSON are strings, not %s", describe(t))
+			}
+			return t.String(), nil
+		})
+	}
+	return nil, fmt.Errorf("datatype %q is not one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES", clip(string(datatype)))
+}
+
+// elements returns the number of elements of a shape.
+func elements(shape []int) (int, error) {
+	if len(shape) == 0 || len(shape) > maxRank {
+		return 0, fmt.Errorf("shape has %d dimensions: use 1 to %d", len(shape), maxRank)
+	}
+	size := 1
+	for _, n := range shape {
+		if n < 1 || size > math.MaxInt32/n {
+			return 0, fmt.Errorf("shape %v: every dimension must be at least 1, and the product fit 31 bits", shape)
+		}
+		size *= n
+	}
+	return size, nil
+}
+
+// flatten reads the elements of data in order. Memory grows with the data
+// that were sent, never with the shape that was claimed.
+func flatten[T any](shape []int, size int, data jsontext.Value, element func(jsontext.Token) (T, error)) ([]T, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(data))
+	var out []T
+
+	// array reads one array, of dims when the data are nested. The first
+	// array of all decides which: nested when it begins with an array.
+	var array func(dims []int) error
+	array = func(dims []int) error {
+		if _, err := dec.ReadToken(); err != nil {
+			return err
+		}
+		if len(dims) == len(shape) && dec.PeekKind() != '[' {
+			dims = []int{size}
+		}
+		n := 0
+		for ; dec.PeekKind() != ']'; n++ {
+			if n == dims[0] {
+				return fmt.Errorf("data has more elements than shape %v allows", shape)
+			}
+			if nested := dec.PeekKind() == '['; nested != (len(dims) > 1) {
+				return fmt.Errorf("data must be flat, or nested exactly as shape %v says", shape)
+			}
+			if len(dims) > 1 {
+				if err := array(dims[1:]); err != nil {
+					return err
+				}
+				continue
+			}
+			token, err := dec.ReadToken()
+			if err != nil {
+				return err
+			}
+			v, err := element(token)
+			if err != nil {
+				return err
+			}
+			out = append(out, v)
+		}
+		if n != dims[0] {
+			return fmt.Errorf("data has %d elements where shape %v wants %d", n, shape, dims[0])
+		}
+		_, err := dec.ReadToken()
+		return err
+	}
+	return out, array(shape)
+}
+
+func errorf(format string, args ...any) *Error { return &Error{fmt.Errorf(format, args...).Error()} }
+
+// jsonReason says what is wrong without our Go types and packages, of which
+// the sender knows nothing.
+func jsonReason(err error) string {
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) && semantic.JSONKind != 0 {
+		return clip(fmt.Sprintf("a %s does not belong at %q", semantic.JSONKind, semantic.JSONPointer))
+	}
+	return clip(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "json: "), "jsontext: "))
+}
+
+func describe(t jsontext.Token) string {
+	switch t.Kind() {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return strconv.Quote(clip(t.String()))
+	}
+	return clip(t.String())
+}
+
+// clip bounds what an answer repeats of a request.
+func clip(s string) string {
+	if len(s) > 120 {
+		return strings.ToValidUTF8(s[:120], "") + "…"
+	}
+	return s
+}
+
+func names(tensors []Tensor) string {
+	var all []string
+	for _, t := range tensors {
+		all = append(all, t.Name)
+	}
+	return strings.Join(all, ", ")
+}
