@@ -106,7 +106,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer data.Close() // the server has it too, and keeps the lock
+	defer data.Close()
 	admin, err := loadAdmin(dir)
 	if err != nil {
 		return nil, err
@@ -128,6 +128,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	data.Close() // the server has it too, and keeps the lock
 	stop := progress.Start(o.Progress, "Starting Keycloak "+o.Distribution.version(), 0, nil)
 	err = s.ready(ctx)
 	stop()
@@ -388,8 +389,14 @@ func (s *Server) checkAdmin(ctx context.Context, dir string) error {
 // wait runs until the process has ended, and leaves nothing of its group.
 func (s *Server) wait() {
 	err := s.cmd.Wait()
-	// kc.sh ends after its Java, unless it was killed itself.
+	// kc.sh ends after its Java, unless it was killed itself. Then the Java is
+	// no child of ours to wait for, but the lock comes free with its end.
 	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if f, err := lock(ctx, filepath.Join(s.cmd.Dir, lockFile), nil); err == nil {
+		f.Close()
+	}
 	select {
 	case <-s.stopping:
 	default:

@@ -122,7 +122,6 @@ func TestStartAndStop(t *testing.T) {
 	if err := s.Err(); err != nil {
 		t.Errorf("error while it runs: %v", err)
 	}
-	group := s.cmd.Process.Pid
 	for range 2 {
 		if err := s.Stop(t.Context()); err != nil {
 			t.Errorf("stop: %v", err)
@@ -132,7 +131,7 @@ func TestStartAndStop(t *testing.T) {
 	if err := s.Err(); err != nil {
 		t.Errorf("error after Stop: %v", err)
 	}
-	wantNoGroup(t, group)
+	wantNoProcess(t, data)
 
 	again := start(t, home(t, "new", asKeycloak), data)
 	if again.Admin != s.Admin || again.Console != s.Console {
@@ -141,22 +140,24 @@ func TestStartAndStop(t *testing.T) {
 }
 
 func TestStopKillsWhatIgnoresIt(t *testing.T) {
-	s := start(t, home(t, "deaf", asKeycloak), t.TempDir())
+	data := t.TempDir()
+	s := start(t, home(t, "deaf", asKeycloak), data)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	wantNoGroup(t, s.cmd.Process.Pid)
+	wantNoProcess(t, data)
 }
 
 func TestTheServerThatEndsByItself(t *testing.T) {
-	s := start(t, home(t, "yes", asKeycloak), t.TempDir())
+	data := t.TempDir()
+	s := start(t, home(t, "yes", asKeycloak), data)
 	// Only kc.sh is killed; what it started must not outlive it.
 	syscall.Kill(s.cmd.Process.Pid, syscall.SIGKILL)
 	<-s.Done()
 	wantError(t, s.Err(), "keycloak: ended by itself (signal: killed); its log ends with:\narguments")
-	wantNoGroup(t, s.cmd.Process.Pid)
+	wantNoProcess(t, data)
 	if err := s.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -180,19 +181,11 @@ func TestBootIsCancelled(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	_, err := Start(ctx, Options{Distribution: home(t, "yes", `echo $$; exec sleep 600`), DataDir: data})
+	_, err := Start(ctx, Options{Distribution: home(t, "yes", `echo booting; sleep 600`), DataDir: data})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want %v", err, context.Canceled)
 	}
-	text, err := os.ReadFile(filepath.Join(data, logFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantNoGroup(t, pid)
+	wantNoProcess(t, data)
 }
 
 // Two servers on one H2 file: the second dies with an error of H2's that says
@@ -216,11 +209,7 @@ func TestTheServerKeepsTheLock(t *testing.T) {
 	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f, err := lock(t.Context(), filepath.Join(data, lockFile), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
+	wantNoProcess(t, data)
 }
 
 func TestTheDatabaseAndItsAdmin(t *testing.T) {
@@ -359,15 +348,17 @@ func TestChoosePort(t *testing.T) {
 	})
 }
 
-// wantNoGroup fails unless the process group is gone. Its last member may be
-// dead and not yet collected by init, which is not ours to hurry.
-func wantNoGroup(t *testing.T, group int) {
+// wantNoProcess fails if a process of the server that used data is left. Each
+// of them has its lock. (A process group may still have dead members that init
+// has not collected.)
+func wantNoProcess(t *testing.T, data string) {
 	t.Helper()
-	for range 500 {
-		if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f, err := lock(ctx, filepath.Join(data, lockFile), cancel)
+	if err != nil {
+		t.Error("a process of the server is left")
+		return
 	}
-	t.Errorf("process group %d is still there", group)
+	f.Close()
 }
