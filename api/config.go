@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything that can be set for `go run ./api`. Each field is one
+// flag and one environment variable: the flag -public-url is
+// API_PUBLIC_URL. A flag wins over its variable. The tags are what -h prints.
+type Config struct {
+	// Listen is host:port; port 0 takes a free one, which the log names.
+	Listen string `flag:"listen" default:"127.0.0.1:8000" doc:"Address to listen on."`
+
+	// Stack holds the outputs of the stack, of which the policy is read again
+	// on SIGHUP.
+	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output --json --show-secrets. SIGHUP reads its policy again."`
+
+	// PublicURL stands in what callers compare: htu of DPoP proofs, redirect
+	// URIs, metadata.
+	PublicURL string `flag:"public-url" doc:"URL of this API as its callers see it. Default: http:// and the address to listen on."`
+
+	// IssuerInternalURL is for discovery and keys only; tokens must still
+	// carry the issuer of the stack.
+	IssuerInternalURL string `flag:"issuer-internal-url" doc:"URL of the issuer as this API reaches it, such as http://keycloak:8080/realms/example-realm, where the public one can't be reached. Default: the issuer of the stack."`
+
+	// ClockSkew is the tolerance for exp, nbf and iat.
+	ClockSkew time.Duration `flag:"clock-skew" default:"30s" doc:"How far the clocks of the issuer and this API may differ, 30s to 5m."`
+
+	// MaxBody bounds what one request can make the API hold in memory.
+	MaxBody int64 `flag:"max-body" default:"1048576" doc:"Largest body of an inference request, in bytes."`
+
+	// UpstreamTimeout also bounds how long a streamed answer may take.
+	UpstreamTimeout time.Duration `flag:"upstream-timeout" default:"60s" doc:"Longest time that a model's server may take for one answer, up to its last byte."`
+
+	// ShutdownTimeout is for requests that are under way.
+	ShutdownTimeout time.Duration `flag:"shutdown-timeout" default:"25s" doc:"How long requests that are under way may take to finish after SIGTERM or Ctrl-C."`
+}
+
+// parseConfig reads the flags in args and the environment. The error lists
+// everything that is wrong, or is flag.ErrHelp after -h.
+func parseConfig(args []string, getenv func(string) string) (Config, error) {
+	var c Config
+	var errs []error
+	flags := flag.NewFlagSet("api", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are returned, help is usage's
+
+	fields := reflect.ValueOf(&c).Elem()
+	for i := range fields.NumField() {
+		field, tag := fields.Field(i), fields.Type().Field(i).Tag
+		name := tag.Get("flag")
+		set := func(source string) func(string) error {
+			return func(value string) error {
+				if err := setField(field, value); err != nil {
+					errs = append(errs, fmt.Errorf("api: %s: %w", source, err))
+				}
+				return nil // so that the mistakes after it are found too
+			}
+		}
+		if value := tag.Get("default"); value != "" {
+			if err := setField(field, value); err != nil {
+				return c, fmt.Errorf("api: default of -%s: %w", name, err)
+			}
+		}
+		if value := getenv(envName(name)); value != "" {
+			_ = set(envName(name))(value)
+		}
+		flags.Func(name, "", set("-"+name))
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return c, err
+	} else if err != nil {
+		errs = append(errs, fmt.Errorf("api: %w: see go run ./api -h", err))
+	} else if flags.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("api: %q is neither a flag nor the value of one: see go run ./api -h", flags.Arg(0)))
+	}
+	return c, errors.Join(append(errs, c.validate()...)...)
+}
+
+// validate returns everything in c that can't work, apart from what
+// bearer.Config says about its own part.
+func (c Config) validate() (errs []error) {
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+		wrong("-listen: %q is not host:port, such as 127.0.0.1:8000", c.Listen)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		wrong("-listen: port %q is not a number from 0 to 65535", port)
+	}
+	for _, flag := range []struct{ name, value, example string }{
+		{"public-url", c.PublicURL, "https://api.example.com"},
+		{"issuer-internal-url", c.IssuerInternalURL, "http://keycloak:8080/realms/example-realm"},
+	} {
+		if flag.value == "" {
+			continue
+		}
+		u, err := url.Parse(flag.value)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			wrong("-%s: %q is not a URL such as %s", flag.name, flag.value, flag.example)
+		}
+	}
+	if c.ClockSkew < 30*time.Second || c.ClockSkew > 5*time.Minute {
+		wrong("-clock-skew: %v is not within 30s and 5m", c.ClockSkew)
+	}
+	if c.MaxBody < 1024 {
+		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
+	}
+	if c.UpstreamTimeout <= 0 {
+		wrong("-upstream-timeout: %v is not a time to wait: use one such as 60s", c.UpstreamTimeout)
+	}
+	if c.ShutdownTimeout <= 0 {
+		wrong("-shutdown-timeout: %v is not a time to wait: use one such as 25s", c.ShutdownTimeout)
+	}
+	return errs
+}
+
+// usage explains the program to people.
+func usage(w io.Writer) {
+	fmt.Fprint(w, `Usage: go run ./api [flags]
+       go run ./api SUBCOMMAND -h
+
+Serves the models of the stack's access policy to callers whose access token
+allows it. Each flag can also be set by the environment variable beside it.
+
+`)
+	fields := reflect.TypeFor[Config]()
+	for i := range fields.NumField() {
+		tag := fields.Field(i).Tag
+		fmt.Fprintf(w, "  -%-20s  %s", tag.Get("flag"), envName(tag.Get("flag")))
+		if value := tag.Get("default"); value != "" {
+			fmt.Fprintf(w, "  (default %s)", value)
+		}
+		fmt.Fprintf(w, "\n%s\n", wrap(tag.Get("doc"), "      ", 78))
+	}
+	fmt.Fprint(w, `
+A model server's credential is read from the environment variable that the
+policy names (NAME), or from the file that NAME_FILE points to.
+
+SIGHUP reads the policy again. SIGTERM and SIGINT let requests that are under
+way finish. Exit status: 0 after a clean stop, 1 after a failure, 2 for a wrong
+configuration.
+`)
+}
+
+func envName(flag string) string {
+	return "API_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// setField sets a field of Config from text.
+func setField(field reflect.Value, value string) error {
+	switch field.Interface().(type) {
+	case string:
+		field.SetString(value)
+	case time.Duration:
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration such as 30s or 5m", value)
+		}
+		field.SetInt(int64(d))
+	case int64:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", value)
+		}
+		field.SetInt(n)
+	}
+	return nil
+}
+
+// wrap breaks text into indented lines of at most width characters.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	line := indent
+	for _, word := range strings.Fields(text) {
+		if len(line) > len(indent) && len(line)+1+len(word) > width {
+			b.WriteString(line + "\n")
+			line = indent
+		}
+		if len(line) > len(indent) {
+			line += " "
+		}
+		line += word
+	}
+	return b.String() + line
+}

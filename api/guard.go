@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/upstream"
+	"keycloak-model-api/policy"
+)
+
+// call is a request that passed the guard: what its handler may rely on.
+type call struct {
+	principal *bearer.Principal
+	access    *access // the policy that decided, the same for the whole request
+	model     *served // of the {model} in the path; nil where there is none
+}
+
+// guard lets a request through to next in this order: a valid credential, the
+// base role, the model, the method. A refusal before the last reads no body.
+// An empty method means any.
+func (s *server) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record := recordOf(r)
+		record.action, record.model = action, r.PathValue("model")
+
+		principal, err := s.verifier.Check(r)
+		if err != nil {
+			s.refuseCredential(w, r, err)
+			return
+		}
+		record.principal = principal
+
+		access := s.access.Load()
+		allowed, decision := access.policy.Decide(principal.RealmRoles, record.model)
+		switch {
+		case decision == policy.NoBaseRole:
+			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})
+			return
+		case record.model != "" && decision != policy.Allow:
+			refuse(w, r, problem{http.StatusNotFound, "model_unknown", "There is no model of this name that you may call: GET /v2/models lists those that you may.", nil})
+			return
+		case !methodAllowed(w, r, method):
+			return
+		}
+		c := &call{principal: principal, access: access}
+		if allowed != nil {
+			c.model = access.models[allowed.Name]
+		}
+		record.code = "allowed"
+		next(w, r, c)
+	})
+}
+
+// refuseCredential answers a request without a valid credential.
+func (s *server) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
+	var refused *bearer.Error
+	if !errors.As(err, &refused) {
+		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The credential could not be checked.", err})
+		return
+	}
+	// Else net/http reads up to 256 KiB of an unread body before it answers.
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+	s.verifier.WriteChallenge(w, refused)
+	refuse(w, r, problem{refused.Status, string(refused.Code), refused.Message, refused})
+}
+
+// public serves GET and HEAD to everybody.
+func public(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if methodAllowed(w, r, http.MethodGet) {
+			next(w, r)
+		}
+	})
+}
+
+// methodAllowed answers 405 unless r has the method. HEAD goes with GET, and
+// everything with "".
+func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
+	if method == "" || r.Method == method || r.Method == http.MethodHead && method == http.MethodGet {
+		return true
+	}
+	if method == http.MethodGet {
+		method = "GET, HEAD"
+	}
+	w.Header().Set("Allow", method)
+	refuse(w, r, problem{http.StatusMethodNotAllowed, "method_not_allowed", "This path takes " + method + ".", nil})
+	return false
+}
+
+// record is what the audit log says about one request. It holds no token.
+type record struct {
+	id        string
+	principal *bearer.Principal // nil without a valid credential
+	model     string            // of the path, as the caller wrote it
+	action    string
+	code      string // of the decision, or of the failure after it; empty where nothing was decided
+	cause     error  // of a refusal
+	status    int
+}
+
+type recordKey struct{}
+
+// recordOf returns the record of a request that came through audited.
+func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(*record) }
+
+// audited gives each request an id of ours and writes one audit record for
+// each that something was decided about.
+func (s *server) audited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := s.now()
+		record := &record{id: rand.Text()}
+		h := w.Header()
+		h.Set(upstream.HeaderRequestID, record.id)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+
+		// Deferred, since a proxied answer that breaks off ends in a panic
+		// that net/http wants.
+		defer func() {
+			if record.code != "" {
+				s.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "decision", record.attrs(s.now().Sub(started))...)
+			}
+		}()
+		next.ServeHTTP(&statusWriter{w, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
+	})
+}
+
+func (d *record) attrs(took time.Duration) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("request", d.id), slog.String("action", d.action), slog.String("model", d.model),
+		slog.String("code", d.code), slog.Int("status", d.status), slog.Duration("took", took),
+	}
+	if d.principal != nil {
+		attrs = append(attrs, slog.String("issuer", d.principal.Issuer), slog.String("subject", d.principal.Subject), slog.String("client", d.principal.ClientID))
+	}
+	if d.cause != nil {
+		attrs = append(attrs, slog.String("cause", d.cause.Error()))
+	}
+	return attrs
+}
+
+// statusWriter notes the status for the audit record.
+type statusWriter struct {
+	http.ResponseWriter
+	record *record
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.record.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.record.status == 0 {
+		w.record.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController flush what an upstream streams.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/upstream"
+)
+
+// live says that the process answers.
+func (s *server) live(w http.ResponseWriter, _ *http.Request) {
+	answer(w, map[string]bool{"live": true})
+}
+
+// ready says whether tokens can be verified.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.verifier.Ready(); err != nil {
+		refuse(w, r, problem{http.StatusServiceUnavailable, "keys_unavailable", "The keys of the issuer can't be had at the moment. Try again later.", err})
+		return
+	}
+	answer(w, map[string]bool{"ready": true})
+}
+
+func nothingHere(w http.ResponseWriter, r *http.Request, _ *call) {
+	refuse(w, r, problem{http.StatusNotFound, "not_found", "There is nothing at this path.", nil})
+}
+
+// describeServer answers GET /v2: the server metadata of the protocol.
+func (s *server) describeServer(w http.ResponseWriter, _ *http.Request, _ *call) {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	answer(w, map[string]any{"name": "keycloak-model-api", "version": version, "extensions": []string{}})
+}
+
+// listModels answers GET /v2/models with the models that the caller may call,
+// which the protocol leaves to the server.
+func (s *server) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
+	type item struct {
+		Name string `json:"name"`
+	}
+	models := []item{}
+	for _, m := range c.access.policy.Visible(c.principal.RealmRoles) {
+		models = append(models, item{m.Name})
+	}
+	answer(w, map[string]any{"models": models})
+}
+
+// describeModel answers GET /v2/models/{model}.
+func (s *server) describeModel(w http.ResponseWriter, r *http.Request, c *call) {
+	if c.model.upstream != nil {
+		forward(w, r, c)
+		return
+	}
+	answer(w, c.model.embedded.Metadata)
+}
+
+// modelReady answers GET /v2/models/{model}/ready.
+func (s *server) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
+	if c.model.upstream != nil {
+		forward(w, r, c)
+		return
+	}
+	answer(w, map[string]any{"name": c.model.embedded.Metadata.Name, "ready": true})
+}
+
+// infer answers POST /v2/models/{model}/infer. The body is read whole before
+// an upstream hears of it: a slow or too large one is refused here.
+func (s *server) infer(w http.ResponseWriter, r *http.Request, c *call) {
+	accepted := []string{"application/json"}
+	if c.model.upstream != nil {
+		accepted = append(accepted, "application/octet-stream") // the binary data extension
+	}
+	if p, ok := checkContentType(r, accepted); !ok {
+		refuse(w, r, p)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	if err != nil {
+		refuse(w, r, s.bodyProblem(err))
+		return
+	}
+
+	if c.model.upstream != nil {
+		r.ContentLength, r.TransferEncoding = int64(len(body)), nil
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
+		forward(w, r, c)
+		return
+	}
+	request, err := model.ParseRequest(body)
+	var response *model.Response
+	if err == nil {
+		response, err = c.model.embedded.Infer(request)
+	}
+	var bad *model.Error
+	switch {
+	case errors.As(err, &bad):
+		refuse(w, r, problem{http.StatusBadRequest, "bad_tensor", bad.Message, nil})
+	case err != nil:
+		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The model failed.", err})
+	default:
+		answer(w, response)
+	}
+}
+
+// checkContentType demands one of the accepted media types, and no encoding
+// unless the upstream is to undo it.
+func checkContentType(r *http.Request, accepted []string) (problem, bool) {
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	for _, a := range accepted {
+		if err == nil && mediaType == a && len(r.Header["Content-Type"]) == 1 {
+			if charset := parameters["charset"]; charset == "" || strings.EqualFold(charset, "utf-8") {
+				return problem{}, true
+			}
+		}
+	}
+	return problem{http.StatusUnsupportedMediaType, "media_type_unsupported", "Send the inference request with Content-Type: " + accepted[0] + ".", err}, false
+}
+
+// bodyProblem says why a body could not be read.
+func (s *server) bodyProblem(err error) problem {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return problem{http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("The body is larger than %d bytes: send fewer rows in one request.", tooLarge.Limit), err}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return problem{http.StatusRequestTimeout, "body_too_slow", "The body did not arrive in time.", err}
+	}
+	return problem{http.StatusBadRequest, "body_unreadable", "The body broke off.", err}
+}
+
+// forward passes a request on to the model's server.
+func forward(w http.ResponseWriter, r *http.Request, c *call) {
+	c.model.upstream.Forward(w, r, upstream.Identity{
+		RequestID: recordOf(r).id,
+		Issuer:    c.principal.Issuer,
+		Subject:   c.principal.Subject,
+		Client:    c.principal.ClientID,
+	})
+}

@@ -1,0 +1,54 @@
+// Command api stands in front of models: it decides whether this access token
+// may call this model, and passes the request on to the model or refuses it.
+//
+// go run ./api -h explains every flag and environment variable.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitCode(err))
+	}
+}
+
+// run is the whole program. The first argument may name a subcommand; without
+// one the API is served until ctx ends or a SIGINT or SIGTERM comes.
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return serve(ctx, args, getenv, stdout, stderr)
+	}
+	switch name := args[0]; name {
+	default:
+		return &usageError{fmt.Errorf("api: there is no subcommand %q: see go run ./api -h", name)}
+	}
+}
+
+// usageError is a mistake in the configuration or on the command line.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// exitCode is 2 for a wrong configuration and 1 for everything else that ends
+// the program.
+func exitCode(err error) int {
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}

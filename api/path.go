@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// canonical lets only requests through whose path can be understood in one
+// way, so that what the policy judges is what the upstream gets. It changes
+// nothing: a path that would have to be cleaned is refused.
+func canonical(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkPath(r.URL); err != nil {
+			refuse(w, r, problem{http.StatusBadRequest, "path_not_canonical", "Use a path with one slash between its segments, none at the end, no dot segments and no escapes.", err})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkPath refuses a path unless it is "/", or segments that each follow one
+// slash, are neither empty nor "." nor "..", and consist of the unreserved
+// characters of RFC 3986, section 2.3, as they are. No path of this API needs
+// another, so an escape can only be an attempt to have two programs read two
+// different paths.
+func checkPath(u *url.URL) error {
+	path := u.EscapedPath()
+	if path == "/" {
+		return nil
+	}
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return errors.New("api: the path does not begin with a slash")
+	}
+	for segment := range strings.SplitSeq(rest, "/") {
+		switch segment {
+		case "":
+			return errors.New("api: the path has an empty segment")
+		case ".", "..":
+			return errors.New("api: the path has a dot segment")
+		}
+		if strings.ContainsFunc(segment, func(c rune) bool { return !unreserved(c) }) {
+			return errors.New("api: the path has an escape or a reserved character")
+		}
+	}
+	return nil
+}
+
+func unreserved(c rune) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._~", c)
+}

@@ -1,0 +1,25 @@
+package main
+
+import "net/http"
+
+// routes returns the whole API.
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+
+	// Public. Nothing else is.
+	mux.Handle("/healthz", public(s.live))
+	mux.Handle("/readyz", public(s.ready))
+	mux.Handle("/v2/health/live", public(s.live))
+	mux.Handle("/v2/health/ready", public(s.ready))
+
+	// For callers with an access token and the base role; with {model} in the
+	// path, for those who may call that model.
+	mux.Handle("/v2", s.guard(http.MethodGet, "server", s.describeServer))
+	mux.Handle("/v2/models", s.guard(http.MethodGet, "list", s.listModels))
+	mux.Handle("/v2/models/{model}", s.guard(http.MethodGet, "metadata", s.describeModel))
+	mux.Handle("/v2/models/{model}/ready", s.guard(http.MethodGet, "ready", s.modelReady))
+	mux.Handle("/v2/models/{model}/infer", s.guard(http.MethodPost, "infer", s.infer))
+	mux.Handle("/", s.guard("", "", nothingHere))
+
+	return s.audited(canonical(mux))
+}

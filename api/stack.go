@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"keycloak-model-api/policy"
+)
+
+// Stack is what the API reads of the stack's outputs: the JSON object that
+// `pulumi stack output --json --show-secrets` prints.
+type Stack struct {
+	RealmName        string         `json:"realm_name"`
+	Realm            string         `json:"realm"` // display name
+	Issuer           string         `json:"issuer"`
+	JWKSURI          string         `json:"jwks_uri"`
+	Audience         string         `json:"audience"`
+	ClientID         string         `json:"client_id"` // of the resource server
+	ClientSecret     string         `json:"client_secret"`
+	OIDCClientID     string         `json:"oidc_client_id"` // of the browser sign-in
+	OIDCClientSecret string         `json:"oidc_client_secret"`
+	Policy           *policy.Policy `json:"-"`
+}
+
+// loadStack reads and checks the file that path names. The error lists
+// everything that is wrong.
+func loadStack(path string) (*Stack, error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("api: -stack: there is no file %s: run make up, or pulumi stack output --json --show-secrets > stack.json and give -stack stack.json", path)
+	} else if err != nil {
+		return nil, fmt.Errorf("api: -stack: %w", err)
+	}
+	var file struct {
+		Stack
+		Policy json.RawMessage `json:"policy"`
+	}
+	if err := json.Unmarshal(content, &file); err != nil {
+		return nil, fmt.Errorf("api: -stack: %s does not hold stack outputs as JSON: %w", path, err)
+	}
+	if file.Policy == nil {
+		return nil, fmt.Errorf("api: -stack: %s has no output policy: write it with pulumi stack output --json --show-secrets", path)
+	}
+	s := file.Stack
+	if s.Policy, err = policy.Parse(file.Policy); err != nil {
+		return nil, fmt.Errorf("api: -stack: %s: %w", path, err)
+	}
+	var errs []error
+	for _, output := range []struct{ name, value, policy string }{
+		{"issuer", s.Issuer, s.Policy.Issuer},
+		{"audience", s.Audience, s.Policy.Audience},
+	} {
+		if output.value != output.policy {
+			errs = append(errs, fmt.Errorf("api: -stack: %s: %s is %q and the policy's is %q: the file is not of one stack", path, output.name, output.value, output.policy))
+		}
+	}
+	return &s, errors.Join(errs...)
+}
