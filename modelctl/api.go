@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (c *client) issuer(ctx context.Context) (string, error) {
 	}
 	u.Path = "/.well-known/oauth-protected-resource" + u.Path
 	body, err := c.do(ctx, http.MethodGet, u.String(), nil)
-	if e, ok := errors.AsType[*apiError](err); ok && e.Status < 500 {
+	if e, ok := errors.AsType[*apiError](err); ok && e.Status != 0 && e.Status < 500 {
 		return "", fmt.Errorf("%s does not say where to sign in: is -api right? Else name the issuer with -issuer", c.api)
 	}
 	if err != nil {
@@ -198,7 +199,7 @@ func (e *apiError) explain() (code int, advice string) {
 		return exitForbidden, "modelctl models lists the models that you may call."
 	case e.Status == http.StatusTooManyRequests, e.Status >= 500:
 		advice = "Try again in a moment."
-		if e.RetryAfter != "" {
+		if _, err := strconv.Atoi(e.RetryAfter); err == nil { // it may be a date too (RFC 9110 section 10.2.3)
 			advice = "Try again after " + e.RetryAfter + " seconds."
 		}
 		if e.Status >= 500 {

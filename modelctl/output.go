@@ -12,8 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// printJSON prints v indented. Control characters can't get through: JSON
-// escapes them.
+// printJSON prints v indented.
 func (c *command) printJSON(v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -35,7 +34,7 @@ func (c *command) printTable(rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = printable(cell)
+			cells[i] = printable(strings.ReplaceAll(cell, "\n", " "))
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/zalando/go-keyring"
+
+	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/modelctl/session/sessiontest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"modelctl": func() {
+			keyring.MockInitWithError(errors.New("no keyring in tests")) // whatever the machine has
+			var stdout, stderr io.Writer = os.Stdout, os.Stderr
+			if os.Getenv("ON_TERMINAL") != "" {
+				tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0)
+				if err != nil {
+					panic(err)
+				}
+				stdout = tty
+			}
+			if name := os.Getenv("OUTPUT_LOG"); name != "" {
+				log, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+				if err != nil {
+					panic(err)
+				}
+				stderr = io.MultiWriter(stderr, log)
+				if len(os.Args) < 2 || os.Args[1] != "token" {
+					stdout = io.MultiWriter(stdout, log)
+				}
+			}
+			os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, stdout, stderr))
+		},
+		// A browser whose user agrees to everything: it saves the last page.
+		"browser": func() {
+			resp, err := http.Get(os.Args[1])
+			if err != nil {
+				panic(err)
+			}
+			page, err := io.ReadAll(resp.Body)
+			if err != nil {
+				panic(err)
+			}
+			if err := os.WriteFile(os.Getenv("PAGE"), page, 0o600); err != nil {
+				panic(err)
+			}
+		},
+	})
+}
+
+// TestScripts runs the command as a person would, in processes of its own,
+// against an issuer and an API that live in this one. After each script no
+// output of the command may hold a secret, what token prints apart.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			issuer, stop := sessiontest.Start()
+			env.Defer(stop)
+			api := newFakeAPI(issuer)
+			env.Defer(api.server.Close)
+			env.Values["issuer"], env.Values["api"] = issuer, api
+			log := filepath.Join(env.WorkDir, "output.log")
+			env.Setenv("OUTPUT_LOG", log)
+			env.Setenv("PAGE", filepath.Join(env.WorkDir, "page.html"))
+			env.Setenv("BROWSER", "browser")
+			env.Setenv("MODELCTL_CONFIG", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("MODELCTL_API", api.server.URL)
+			env.Setenv("API", api.server.URL)
+			env.Setenv("ISSUER", issuer.URL())
+			env.Defer(func() {
+				output, err := os.ReadFile(log)
+				if err != nil && !errors.Is(err, os.ErrNotExist) {
+					env.T().Fatal(err)
+				}
+				for _, secret := range issuer.Secrets() {
+					if strings.Contains(string(output), secret) {
+						env.T().Fatal("the output holds the secret ", secret)
+					}
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"issuer": cmdIssuer,
+			"api":    cmdAPI,
+			"status": cmdStatus,
+		},
+	})
+}
+
+// cmdStatus is "status CODE modelctl …": runs it and compares its exit status.
+func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if e, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](err); ok {
+		got = strconv.Itoa(e.ExitCode())
+	} else {
+		ts.Check(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// cmdIssuer changes the issuer, or counts what it did.
+func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
+	issuer := ts.Value("issuer").(*sessiontest.Issuer)
+	number := func() int {
+		n, err := strconv.Atoi(args[len(args)-1])
+		ts.Check(err)
+		return n
+	}
+	switch args[0] {
+	case "down":
+		issuer.Set(func(s *sessiontest.Settings) { s.Status = http.StatusServiceUnavailable })
+	case "up":
+		issuer.Set(func(s *sessiontest.Settings) { s.Status = 0 })
+	case "ended":
+		issuer.Set(func(s *sessiontest.Settings) { s.Ended = true })
+	case "lifetime":
+		issuer.Set(func(s *sessiontest.Settings) { s.Lifetime = number() })
+	case "device":
+		issuer.Set(func(s *sessiontest.Settings) { s.Device = args[1:] })
+	case "iss":
+		issuer.Set(func(s *sessiontest.Settings) { s.Response = url.Values{"iss": args[1:]} })
+	case "name":
+		issuer.Set(func(s *sessiontest.Settings) { s.ID = oidctest.Claims{"name": args[1] + "\x1b[2J"} })
+	case "revoke":
+		issuer.Revoke()
+	case "count":
+		if got := issuer.Count(args[1]); got != number() {
+			ts.Fatalf("%s: %d, want %d", args[1], got, number())
+		}
+	default:
+		ts.Fatalf("issuer can't %q", args)
+	}
+}
+
+// cmdAPI changes the API: "api answer STATUS BODY", "api resource URL".
+func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
+	api := ts.Value("api").(*fakeAPI)
+	api.mu.Lock()
+	defer api.mu.Unlock()
+	switch args[0] {
+	case "answer":
+		var err error
+		api.status, err = strconv.Atoi(args[1])
+		ts.Check(err)
+		api.body = args[2]
+	case "resource":
+		api.resource = args[1]
+	default:
+		ts.Fatalf("api can't %q", args)
+	}
+}
+
+// fakeAPI has one model, iris, whose class is always the second.
+type fakeAPI struct {
+	server *httptest.Server
+	issuer *sessiontest.Issuer
+
+	mu       sync.Mutex
+	resource string // what its metadata say instead of its URL
+	status   int    // not 0: the answer of every endpoint but the metadata
+	body     string
+}
+
+func newFakeAPI(issuer *sessiontest.Issuer) *fakeAPI {
+	api := &fakeAPI{issuer: issuer}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/oauth-protected-resource", func(w http.ResponseWriter, _ *http.Request) {
+		api.mu.Lock()
+		defer api.mu.Unlock()
+		resource := api.server.URL
+		if api.resource != "" {
+			resource = api.resource
+		}
+		writeJSON(w, map[string]any{"resource": resource, "authorization_servers": []string{issuer.URL()}})
+	})
+	mux.HandleFunc("GET /v2/models", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, map[string]any{"models": []any{map[string]any{"name": "iris"}, map[string]any{"name": "sleepy"}}})
+	}))
+	mux.HandleFunc("GET /v2/models/iris", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"name":"iris","platform":"embedded","inputs":[{"name":"features","datatype":"FP64","shape":[-1,4]}],
+			"outputs":[{"name":"label","datatype":"BYTES","shape":[-1]},{"name":"probabilities","datatype":"FP64","shape":[-1,3]}]}`)
+	}))
+	mux.HandleFunc("GET /v2/models/sleepy", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	mux.HandleFunc("POST /v2/models/iris/infer", api.protect(func(w http.ResponseWriter, r *http.Request) {
+		var request struct {
+			Inputs []tensor `json:"inputs"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil || len(request.Inputs) != 1 || request.Inputs[0].Name != "features" {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error":"model iris takes one input, features"}`)
+			return
+		}
+		n := request.Inputs[0].Shape[0]
+		var labels []string
+		var probabilities []float64
+		for range n {
+			labels = append(labels, "versicolor")
+			probabilities = append(probabilities, 0.0123456, 0.9, 0.0876544)
+		}
+		writeJSON(w, map[string]any{"model_name": "iris", "outputs": []tensor{
+			{Name: "label", Datatype: "BYTES", Shape: []int{n}, Data: labels},
+			{Name: "probabilities", Datatype: "FP64", Shape: []int{n, 3}, Data: probabilities},
+		}})
+	}))
+	mux.HandleFunc("/v2/", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"error":"no model of that name"}`)
+	}))
+	api.server = httptest.NewServer(mux)
+	return api
+}
+
+func (a *fakeAPI) protect(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		status, body := a.status, a.body
+		a.mu.Unlock()
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		switch {
+		case status != 0:
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(status)
+			fmt.Fprint(w, body)
+		case !a.issuer.Valid(token):
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"error":"the token is not valid"}`)
+		default:
+			next(w, r)
+		}
+	}
+}
+
+func writeJSON(w http.ResponseWriter, body any) {
+	_ = json.NewEncoder(w).Encode(body) // a client that has gone away is not the test's business
+}
