@@ -84,6 +84,10 @@ func (s *server) infer(w http.ResponseWriter, r *http.Request, c *call) {
 		refuse(w, r, p)
 		return
 	}
+	if c.model.embedded != nil && r.Header.Get("Content-Encoding") != "" {
+		refuse(w, r, problem{http.StatusUnsupportedMediaType, "encoding_unsupported", "Send the inference request without a Content-Encoding.", nil})
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
 	if err != nil {
 		refuse(w, r, s.bodyProblem(err))
@@ -113,8 +117,7 @@ func (s *server) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 }
 
-// checkContentType demands one of the accepted media types, and no encoding
-// unless the upstream is to undo it.
+// checkContentType demands one of the accepted media types.
 func checkContentType(r *http.Request, accepted []string) (problem, bool) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	for _, a := range accepted {

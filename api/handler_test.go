@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/internal/oidctest"
+)
+
+func newVerifier(t *testing.T, issuer *oidctest.Issuer) *bearer.Verifier {
+	t.Helper()
+	v, err := bearer.New(t.Context(), bearer.Config{Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestPrediction(t *testing.T) {
+	f := newFixture(t)
+	response, body := f.do(t, "POST", inferIris, f.issuer.Token("RS256"), "application/json; charset=utf-8", irisRow)
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", response.Status, body)
+	}
+	var got struct {
+		ModelName string `json:"model_name"`
+		ID        string
+		Outputs   []struct {
+			Name, Datatype string
+			Shape          []int
+			Data           []any
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.ModelName != "iris" || got.ID != "1" || len(got.Outputs) != 2 {
+		t.Fatalf("got %s", body)
+	}
+	if label := got.Outputs[0]; label.Name != "label" || label.Datatype != "BYTES" || label.Data[0] != "setosa" {
+		t.Errorf("label: %+v", label)
+	}
+	sum := 0.0
+	for _, p := range got.Outputs[1].Data {
+		sum += p.(float64)
+	}
+	if p := got.Outputs[1]; p.Datatype != "FP64" || len(p.Shape) != 2 || math.Abs(sum-1) > 1e-9 {
+		t.Errorf("probabilities: %+v", p)
+	}
+}
+
+func TestOutputsCanBeChosen(t *testing.T) {
+	f := newFixture(t)
+	request := strings.Replace(irisRow, `{"id"`, `{"outputs":[{"name":"label"}],"id"`, 1)
+	_, body := f.do(t, "POST", inferIris, f.issuer.Token("RS256"), "application/json", request)
+	if !strings.Contains(body, `"label"`) || strings.Contains(body, `"probabilities"`) {
+		t.Errorf("got %s", body)
+	}
+}
+
+// A client's own token has no session and no user, and calls models likewise.
+func TestServiceAccount(t *testing.T) {
+	f := newFixture(t)
+	token := f.issuer.Token("RS256", oidctest.ServiceAccount("my-api-client"))
+	if response, body := f.do(t, "POST", inferIris, token, "application/json", irisRow); response.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", response.Status, body)
+	}
+}
+
+func TestGet(t *testing.T) {
+	f := newFixture(t)
+	token := f.issuer.Token("RS256")
+	tests := []struct{ name, path, token, want string }{
+		{"liveness", "/healthz", "", `"live":true`},
+		{"readiness", "/readyz", "", `"ready":true`},
+		{"protocol liveness", "/v2/health/live", "", `"live":true`},
+		{"protocol readiness", "/v2/health/ready", "", `"ready":true`},
+		{"health with a bad token", "/healthz", "garbage", `"live":true`},
+		{"server metadata", "/v2", token, `"name":"keycloak-model-api"`},
+		{"models that the caller may call", "/v2/models", token, `{"models":[{"name":"iris"}]}`},
+		{"model metadata", "/v2/models/iris", token, `"inputs":[{"name":"input","datatype":"FP64","shape":[-1,4]`},
+		{"model readiness", "/v2/models/iris/ready", token, `{"name":"iris","ready":true}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			response, body := f.do(t, "GET", test.path, test.token, "", "")
+			if response.StatusCode != http.StatusOK || !strings.Contains(body, test.want) {
+				t.Errorf("%s: %s, want %s", response.Status, body, test.want)
+			}
+			response, body = f.do(t, "HEAD", test.path, test.token, "", "")
+			if response.StatusCode != http.StatusOK || body != "" {
+				t.Errorf("HEAD: %s: %q", response.Status, body)
+			}
+		})
+	}
+}
+
+// Roles decide on every request, whatever was decided for the token before.
+func TestModelRole(t *testing.T) {
+	f := newFixture(t)
+	token := f.issuer.Token("RS256", oidctest.Claims{"realm_access": map[string]any{"roles": []string{"model-api-access", "model-forbidden"}}})
+	if response, body := f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow); response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", response.Status, body)
+	}
+	stricter := testPolicy(f.issuer)
+	stricter.Models[1].Roles = []string{"model-stricter"}
+	access, err := newAccess(stricter, 0, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.server.access.Store(access)
+	response, body := f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow)
+	checkRefusal(t, response, body, "/v2/models/forbidden/infer", http.StatusNotFound, "model_unknown")
+}
+
+// One record for each decision says who asked for what and what came of it.
+func TestAudit(t *testing.T) {
+	f := newFixture(t)
+	token := f.issuer.Token("RS256")
+	response, _ := f.do(t, "POST", inferIris, token, "application/json", irisRow)
+	f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow)
+	f.do(t, "GET", "/v2", "", "", "")
+	f.do(t, "GET", "/v2//models", token, "", "")
+	f.do(t, "GET", "/healthz", "", "", "") // nothing to decide
+
+	waitFor(t, "four audit records", func() bool { return len(f.decisions(t)) == 4 })
+	got := f.decisions(t)
+	wants := []map[string]any{
+		{
+			"request": response.Header.Get("X-Request-Id"), "action": "infer", "model": "iris", "code": "allowed", "status": 200.0,
+			"issuer": f.issuer.URL, "subject": f.issuer.Claims()["sub"], "client": "my-api-client",
+		},
+		{"action": "infer", "model": "forbidden", "code": "model_unknown", "status": 404.0, "client": "my-api-client"},
+		{"action": "server", "model": "", "code": "no_credential", "status": 401.0, "subject": nil},
+		{"code": "path_not_canonical", "status": 400.0, "subject": nil},
+	}
+	for i, want := range wants {
+		for name, value := range want {
+			if got[i][name] != value {
+				t.Errorf("record %d: %s is %v, want %v", i, name, got[i][name], value)
+			}
+		}
+	}
+	checkNoToken(t, f, token)
+}
