@@ -62,7 +62,10 @@ func Fetch(ctx context.Context, o FetchOptions) (*Distribution, error) {
 		if err != nil {
 			return nil, fmt.Errorf("keycloak: KEYCLOAK_HOME: %w", err)
 		}
-		return &Distribution{home: home}, checkJava(ctx)
+		if err := checkJava(ctx); err != nil {
+			return nil, err
+		}
+		return &Distribution{home: home}, nil
 	}
 	if o.CacheDir == "" {
 		dir, err := os.UserCacheDir()
@@ -79,11 +82,17 @@ func Fetch(ctx context.Context, o FetchOptions) (*Distribution, error) {
 		}
 		mvn, err := exec.LookPath("mvn")
 		if err == nil {
-			return &Distribution{home: home}, install(ctx, o, mvn, home)
+			if err := install(ctx, o, mvn, home); err != nil {
+				return nil, err
+			}
+			return &Distribution{home: home}, nil
 		}
 		missing = errors.New("keycloak: no Maven (mvn) found, which fetches Keycloak: install Maven, or set KEYCLOAK_HOME to an unpacked Keycloak " + Version)
 	}
 	if engine := containerEngine(ctx); engine != "" {
+		if err := pull(ctx, engine, o.Progress); err != nil {
+			return nil, err
+		}
 		return &Distribution{engine: engine}, nil
 	}
 	return nil, missing
@@ -101,6 +110,20 @@ func containerEngine(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// pull gets the image if the engine doesn't have it. The engine shows its own
+// progress.
+func pull(ctx context.Context, engine string, w io.Writer) error {
+	if exec.CommandContext(ctx, engine, "image", "inspect", image).Run() == nil {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, engine, "pull", image)
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("keycloak: %s pull %s: %w", engine, image, err)
+	}
+	return nil
 }
 
 // install downloads, checks and unpacks Keycloak into home. Two processes may

@@ -14,7 +14,8 @@ import (
 func TestFetchWithoutAWayToRun(t *testing.T) {
 	const (
 		clientOnly = `echo 'Cannot connect to the Docker daemon' >&2; exit 1`
-		answers    = `[ "$1" = info ]`
+		answers    = `[ "$1" = info ] || [ "$*" = "pull ` + image + `" ]`
+		noNetwork  = `[ "$1" = info ]`
 	)
 	tests := []struct {
 		name     string
@@ -26,6 +27,7 @@ func TestFetchWithoutAWayToRun(t *testing.T) {
 		{"no Maven, Docker without its engine", map[string]string{"java": java17, "docker": clientOnly}, "install Maven", ""},
 		{"no Maven, Docker", map[string]string{"java": java17, "docker": answers}, "", "docker"},
 		{"no Maven, Docker without its engine, Podman", map[string]string{"java": java17, "docker": clientOnly, "podman": answers}, "", "podman"},
+		{"the image can't be had", map[string]string{"java": java17, "docker": noNetwork}, "pull " + image + ": exit status 1", ""},
 		{"no Java, Maven is no use", map[string]string{"mvn": "exit 0"}, "no Java found", ""},
 		{"no Java, Podman", map[string]string{"mvn": "exit 0", "podman": answers}, "", "podman"},
 	}

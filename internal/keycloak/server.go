@@ -278,9 +278,11 @@ func prepareImport(o Options, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keycloak: import: %w", err)
 	}
-	// A container reads it as another user; dir is closed to others.
-	err = errors.Join(os.Mkdir(imports, 0o755),
-		os.WriteFile(filepath.Join(imports, "realm.json"), text, 0o644))
+	// A container reads it as another user, whatever the umask; dir is closed to
+	// others.
+	file := filepath.Join(imports, "realm.json")
+	err = errors.Join(os.Mkdir(imports, 0o700), os.WriteFile(file, text, 0o600),
+		os.Chmod(imports, 0o755), os.Chmod(file, 0o644))
 	if err != nil {
 		return "", fmt.Errorf("keycloak: import: %w", err)
 	}
