@@ -129,7 +129,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	data.Close() // the server has it too, and keeps the lock
-	stop := progress.Start(o.Progress, "Starting Keycloak "+o.Distribution.version(), 0, nil)
+	label := "Starting Keycloak " + o.Distribution.version()
+	if !admin.Booted {
+		label += " (up to a minute the first time)"
+	}
+	stop := progress.Start(o.Progress, label, 0, nil)
 	err = s.ready(ctx)
 	stop()
 	if err == nil {

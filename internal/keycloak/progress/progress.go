@@ -25,7 +25,8 @@ func Start(w io.Writer, label string, total int64, done func() int64) (stop func
 	if done == nil {
 		done = func() int64 { return 0 }
 	}
-	r := &reporter{w: w, label: label, total: total, done: done, start: time.Now(), terminal: isTerminal(w)}
+	now := time.Now()
+	r := &reporter{w: w, label: label, total: total, done: done, start: now, flow: now, terminal: isTerminal(w)}
 	interval := 5 * time.Second
 	if r.terminal {
 		interval = 200 * time.Millisecond
@@ -57,11 +58,16 @@ type reporter struct {
 	total    int64
 	done     func() int64
 	start    time.Time
+	flow     time.Time // when the last report without a byte was
 	terminal bool
 }
 
 func (r *reporter) write(end string) {
-	text := line(r.label, r.done(), r.total, time.Since(r.start))
+	now, done := time.Now(), r.done()
+	if done == 0 {
+		r.flow = now
+	}
+	text := line(r.label, done, r.total, now.Sub(r.start), now.Sub(r.flow))
 	if r.terminal {
 		// Back to the first column, and clear what a longer line left behind.
 		fmt.Fprint(r.w, "\r"+text+"\x1b[K"+end)
@@ -77,8 +83,9 @@ func isTerminal(w io.Writer) bool {
 
 const barWidth = 20
 
-// line is one report, without a line end.
-func line(label string, done, total int64, elapsed time.Duration) string {
+// line is one report, without a line end. The bytes came within flow, which is
+// shorter than elapsed if the step had something to do before the first.
+func line(label string, done, total int64, elapsed, flow time.Duration) string {
 	if total <= 0 {
 		return fmt.Sprintf("%s  %s", label, seconds(elapsed))
 	}
@@ -92,7 +99,7 @@ func line(label string, done, total int64, elapsed time.Duration) string {
 	case done == 0:
 		return text + ", " + seconds(elapsed)
 	}
-	left := time.Duration(float64(elapsed) * float64(total-done) / float64(done))
+	left := time.Duration(float64(flow) * float64(total-done) / float64(done))
 	return text + ", " + seconds(left) + " left"
 }
 

@@ -11,18 +11,20 @@ func TestLine(t *testing.T) {
 		name        string
 		done, total int64
 		elapsed     time.Duration
+		flow        time.Duration
 		want        string
 	}{
-		{"nothing yet has no time left", 0, 100e6, 3 * time.Second, "get  [....................] 0.0 MB of 100.0 MB, 3s"},
-		{"a quarter leaves three times the time", 25e6, 100e6, 10 * time.Second, "get  [#####...............] 25.0 MB of 100.0 MB, 30s left"},
-		{"minutes", 1e6, 100e6, time.Second, "get  [....................] 1.0 MB of 100.0 MB, 1m39s left"},
-		{"complete", 100e6, 100e6, 12 * time.Second, "get  [####################] 100.0 MB of 100.0 MB, took 12s"},
-		{"more than expected stays in the bar", 101e6, 100e6, time.Second, "get  [####################] 100.0 MB of 100.0 MB, took 1s"},
-		{"unknown size", 7, 0, 1400 * time.Millisecond, "get  1s"},
+		{"nothing yet has no time left", 0, 100e6, 3 * time.Second, 3 * time.Second, "get  [....................] 0.0 MB of 100.0 MB, 3s"},
+		{"a quarter leaves three times the time", 25e6, 100e6, 10 * time.Second, 10 * time.Second, "get  [#####...............] 25.0 MB of 100.0 MB, 30s left"},
+		{"preparations don't count", 50e6, 100e6, 20 * time.Second, 4 * time.Second, "get  [##########..........] 50.0 MB of 100.0 MB, 4s left"},
+		{"minutes", 1e6, 100e6, time.Second, time.Second, "get  [....................] 1.0 MB of 100.0 MB, 1m39s left"},
+		{"complete", 100e6, 100e6, 12 * time.Second, 12 * time.Second, "get  [####################] 100.0 MB of 100.0 MB, took 12s"},
+		{"more than expected stays in the bar", 101e6, 100e6, time.Second, time.Second, "get  [####################] 100.0 MB of 100.0 MB, took 1s"},
+		{"unknown size", 7, 0, 1400 * time.Millisecond, 1400 * time.Millisecond, "get  1s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := line("get", tt.done, tt.total, tt.elapsed); got != tt.want {
+			if got := line("get", tt.done, tt.total, tt.elapsed, tt.flow); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
