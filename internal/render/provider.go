@@ -1,0 +1,209 @@
+package render
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"keycloak-model-api/internal/monitor"
+)
+
+// Run runs a Pulumi program against the local monitor in the place of the
+// Keycloak provider: it fills in p.Create and p.Invoke. Every fault of every
+// resource is reported at once, p.Check's included.
+func Run(ctx context.Context, p monitor.Program) (*monitor.Result, error) {
+	var k provider
+	p.Create = k.create
+	p.Invoke = k.invoke
+	return monitor.Run(ctx, p)
+}
+
+// provider answers as the Keycloak provider would.
+type provider struct {
+	paths sync.Map // of groups, by id
+}
+
+// stableID makes an id that is the same in every run.
+func stableID(parts ...string) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("keycloak:"+strings.Join(parts, "/"))).String()
+}
+
+// Ids of what every realm has. Programs get them from look-ups.
+func builtinClientID(realm, client string) string { return stableID(realm, "clients", client) }
+func builtinRoleID(realm, client, role string) string {
+	return stableID(realm, "roles", client, role)
+}
+
+// ids are the ids of the resources that have no UUID, from their inputs.
+var ids = map[string]func(get func(string) string) string{
+	"keycloak:index/realm:Realm":                       func(get func(string) string) string { return get("realm") },
+	"keycloak:index/realmEvents:RealmEvents":           func(get func(string) string) string { return get("realmId") },
+	"keycloak:index/realmUserProfile:RealmUserProfile": func(get func(string) string) string { return get("realmId") },
+	"keycloak:index/requiredAction:RequiredAction":     func(get func(string) string) string { return get("realmId") + "/" + get("alias") },
+	"keycloak:index/defaultGroups:DefaultGroups":       func(get func(string) string) string { return get("realmId") + "/default-groups" },
+	"keycloak:index/groupRoles:GroupRoles":             func(get func(string) string) string { return get("realmId") + "/" + get("groupId") },
+	"keycloak:index/groupMemberships:GroupMemberships": func(get func(string) string) string {
+		return get("realmId") + "/group-memberships/" + get("groupId")
+	},
+	"keycloak:index/userRoles:UserRoles":   func(get func(string) string) string { return get("realmId") + "/" + get("userId") },
+	"keycloak:index/userGroups:UserGroups": func(get func(string) string) string { return get("realmId") + "/" + get("userId") },
+	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes": func(get func(string) string) string {
+		return get("realmId") + "/" + get("clientId")
+	},
+	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes": func(get func(string) string) string {
+		return get("realmId") + "/" + get("clientId")
+	},
+	"keycloak:index/genericRoleMapper:GenericRoleMapper": func(get func(string) string) string {
+		if scope := get("clientScopeId"); scope != "" {
+			return get("realmId") + "/client-scope/" + scope + "/scope-mappings//" + get("roleId")
+		}
+		return get("realmId") + "/client/" + get("clientId") + "/scope-mappings//" + get("roleId")
+	},
+	"keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole": func(get func(string) string) string {
+		return get("serviceAccountUserId") + "/" + stableID(get("clientId"), get("role"))
+	},
+	"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole": func(get func(string) string) string {
+		return get("serviceAccountUserId") + "/" + stableID(get("realmId"), get("role"))
+	},
+	"keycloak:oidc/identityProvider:IdentityProvider":             func(get func(string) string) string { return get("alias") },
+	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider": func(func(string) string) string { return "google" },
+}
+
+// create sets a resource's id and what the program reads beside its inputs. It
+// refuses what the provider or Keycloak would refuse and is cheap to see.
+func (k *provider) create(r *monitor.Resource) error {
+	in := newInputs(r, func(string) {})
+	if id, ok := ids[r.Type]; ok {
+		r.ID = id(in.str)
+	}
+	set := func(key, value string) {
+		r.Outputs[resource.PropertyKey(key)] = resource.NewStringProperty(value)
+	}
+	switch r.Type {
+	case "keycloak:index/realm:Realm":
+		set("internalId", r.ID)
+	case "keycloak:index/group:Group":
+		path := "/" + in.name()
+		if parent, ok := k.paths.Load(in.str("parentId")); ok {
+			path = parent.(string) + path
+		}
+		k.paths.Store(r.ID, path)
+		set("path", path)
+	case "keycloak:index/user:User":
+		switch name := in.str("username"); {
+		case name != strings.ToLower(name):
+			in.fail("username %q must be lower case", name)
+		case len(name) < 3:
+			in.fail("username %q must have 3 characters or more", name)
+		}
+	case "keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated":
+		if size := in.number("keySize", 2048); !slices.Contains([]int{1024, 2048, 4096}, size) {
+			in.fail("keySize is %d: use 1024, 2048 or 4096", size)
+		}
+	case "keycloak:openid/client:Client":
+		k.client(in, set)
+		if r.ImportID == "" && in.str("clientSecret") == "" && in.str("accessType") == "CONFIDENTIAL" {
+			secret := resource.MakeSecret(resource.NewStringProperty(rand.Text()))
+			r.Inputs = r.Inputs.Copy()
+			r.Inputs["clientSecret"], r.Outputs["clientSecret"] = secret, secret
+		}
+	case "keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":
+		set("alias", "google")
+		set("internalId", stableID(in.str("realm"), "google"))
+	case "keycloak:oidc/identityProvider:IdentityProvider":
+		set("internalId", stableID(in.str("realm"), r.ID))
+	}
+	if _, named := r.Outputs["name"]; !named {
+		set("name", autoName(r))
+	}
+	return errors.Join(in.errs...)
+}
+
+func (k *provider) client(in *inputs, set func(key, value string)) {
+	flows := in.boolean("standardFlowEnabled", false) || in.boolean("implicitFlowEnabled", false)
+	uris := in.strs("validRedirectUris")
+	switch accessType := in.str("accessType"); {
+	case !slices.Contains([]string{"CONFIDENTIAL", "PUBLIC", "BEARER-ONLY"}, accessType):
+		in.fail("accessType is %q: use CONFIDENTIAL, PUBLIC or BEARER-ONLY", accessType)
+	case accessType != "CONFIDENTIAL" && in.boolean("serviceAccountsEnabled", false):
+		in.fail("a service account needs accessType CONFIDENTIAL")
+	case flows && len(uris) == 0:
+		in.fail("the standard flow needs a redirect URI: set validRedirectUris")
+	case !flows && len(uris) > 0:
+		in.fail("validRedirectUris need the standard flow: set standardFlowEnabled, or leave them out")
+	}
+	user := ""
+	if in.boolean("serviceAccountsEnabled", false) {
+		user = stableID(in.res.ID, "service-account")
+	}
+	set("serviceAccountUserId", user)
+	set("resourceServerId", "")
+}
+
+// invoke answers look-ups from what is registered and from what every realm
+// has.
+func (k *provider) invoke(token string, args resource.PropertyMap, registered []*monitor.Resource) (resource.PropertyMap, error) {
+	in := newInputs(&monitor.Resource{Type: token, Inputs: args}, func(string) {})
+	realm := in.str("realmId")
+	find := func(typ string, match func(resource.PropertyMap) bool) (resource.PropertyMap, bool) {
+		for _, r := range registered {
+			if r.Type == typ && match(r.Outputs) {
+				found := r.Outputs.Copy()
+				found["id"] = resource.NewStringProperty(r.ID)
+				return found, true
+			}
+		}
+		return nil, false
+	}
+	is := func(m resource.PropertyMap, key, value string) bool {
+		v, ok := m[resource.PropertyKey(key)]
+		return cmp.Or(value == "" && (!ok || v.IsNull()), ok && v.IsString() && v.StringValue() == value)
+	}
+	base, err := baseFor(realm)
+	if err != nil {
+		return nil, err
+	}
+	switch token {
+	case "keycloak:index/getRealm:getRealm":
+		name := in.str("realm")
+		if found, ok := find("keycloak:index/realm:Realm", func(m resource.PropertyMap) bool { return is(m, "realm", name) }); ok {
+			return found, nil
+		}
+		return nil, fmt.Errorf("the program registers no realm %q before it looks it up", name)
+	case "keycloak:openid/getClient:getClient":
+		clientID := in.str("clientId")
+		found, ok := find("keycloak:openid/client:Client", func(m resource.PropertyMap) bool {
+			return is(m, "realmId", realm) && is(m, "clientId", clientID)
+		})
+		if ok {
+			return found, nil
+		}
+		if base.client(clientID) != nil {
+			return resource.NewPropertyMapFromMap(object{"id": builtinClientID(realm, clientID), "clientId": clientID, "realmId": realm}), nil
+		}
+		return nil, fmt.Errorf("realm %q has no built-in client %q, and the program registers none before it looks it up", realm, clientID)
+	case "keycloak:index/getRole:getRole":
+		name, client := in.str("name"), in.str("clientId")
+		found, ok := find("keycloak:index/role:Role", func(m resource.PropertyMap) bool {
+			return is(m, "realmId", realm) && is(m, "name", name) && is(m, "clientId", client)
+		})
+		if ok {
+			return found, nil
+		}
+		for _, role := range base.roles(realm) {
+			if role.Name == name && (client == "" && role.Client == "" || client != "" && builtinClientID(realm, role.Client) == client) {
+				return resource.NewPropertyMapFromMap(object{"id": role.ID, "name": name, "realmId": realm, "clientId": client}), nil
+			}
+		}
+		return nil, fmt.Errorf("realm %q has no built-in role %q, and the program registers none before it looks it up", realm, name)
+	}
+	return nil, fmt.Errorf("the local way can't answer this function: it needs a Keycloak that runs")
+}
