@@ -1,0 +1,28 @@
+// Package bearer checks the credential of a request and says who calls: from
+// an Authorization header to a Principal, or to one refusal with a stable code.
+//
+// The checks of a token, in their order (the table in checks.go):
+//
+//  1. One credential: one Authorization header, or the session cookie, and
+//     nothing in the URL or a form.
+//  2. Size and shape: a signed JWT of bounded size, three parts of strict
+//     base64url, strict JSON without duplicate members.
+//  3. Algorithm: on the allow-list; no `crit`.
+//  4. Issuer: the unverified `iss` picks one configured issuer by exact match.
+//     Nothing else that an unverified token says has an effect.
+//  5. Key: the issuer publishes it, for signatures, for this algorithm.
+//  6. Signature.
+//  7. Audience: `aud` holds ours.
+//  8. Times: `exp`, `nbf`, `iat`, with one skew.
+//  9. Type: an access token by header and claim; sender-constrained ones with
+//     the scheme DPoP, all others with Bearer; a subject.
+//  10. Authorized party: `azp`, where a list is configured.
+//  11. Revocation: no deny list covers it.
+//  12. With DPoP, a fresh proof, on every request.
+//
+// A verified token is remembered by its SHA-256 until it expires. A hit still
+// checks times, key, revocation and proof; see verified.usable.
+//
+// Keys are fetched in the background, by a schedule. A token can cause a fetch
+// only by an unknown key id, once in a cool-down; see keySet.
+package bearer

@@ -1,0 +1,69 @@
+package bearer
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Principal is who a verified token speaks for. Issuer and Subject together
+// are its identity. One Principal serves all requests with the same token:
+// it must not be changed.
+type Principal struct {
+	Issuer   string // `iss`
+	Subject  string // `sub`, unique within the issuer
+	Username string // `preferred_username`; for people to read, it can change
+	ClientID string // `azp`, else `client_id`: the client that got the token
+
+	RealmRoles  []string            // roles of the realm
+	ClientRoles map[string][]string // client id to its roles
+	Groups      []string            // groups, where a mapper adds them
+	Scopes      []string            // `scope`, split at its spaces
+
+	SessionID string // `sid`; empty for service accounts
+	TokenID   string // `jti`
+
+	IssuedAt time.Time // `iat`
+	Expiry   time.Time // `exp`
+	AuthTime time.Time // `auth_time`; zero when the token doesn't say
+}
+
+// HasRealmRole tells whether p has a role of the realm.
+func (p *Principal) HasRealmRole(role string) bool { return slices.Contains(p.RealmRoles, role) }
+
+// HasClientRole tells whether p has a role of a client, both by name.
+func (p *Principal) HasClientRole(client, role string) bool {
+	return slices.Contains(p.ClientRoles[client], role)
+}
+
+// HasScope tells whether p's token has a scope.
+func (p *Principal) HasScope(scope string) bool { return slices.Contains(p.Scopes, scope) }
+
+type principalKey struct{}
+
+// WithPrincipal returns ctx with p in it, as Middleware does. It is for other
+// ways in, such as a session cookie.
+func WithPrincipal(ctx context.Context, p *Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// FromContext returns the principal of a request that passed Middleware, and
+// whether there is one.
+func FromContext(ctx context.Context) (*Principal, bool) {
+	p, ok := ctx.Value(principalKey{}).(*Principal)
+	return p, ok
+}
+
+// Middleware lets only requests with exactly one valid access token through
+// to next, which finds the caller by FromContext. It reads no body.
+func Middleware(v *Verifier, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := v.Check(r)
+		if err != nil {
+			v.Refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+	})
+}

@@ -1,0 +1,205 @@
+package bearer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+// Verifier checks credentials against one configuration that never changes.
+// It is safe for concurrent use.
+type Verifier struct {
+	config  Config
+	issuers []*issuer
+	allowed map[string]*algorithm
+	paths   paths
+	cache   *cache
+	interned
+	proofs proofs
+}
+
+// issuer is what a Verifier knows of one configured issuer.
+type issuer struct {
+	Issuer
+	keys   *keySet
+	denied *denyList
+}
+
+// New makes a Verifier and begins to fetch the keys of every issuer, without
+// waiting for them: until they are there, Check answers 503. The keys are kept
+// up to date until ctx ends. The error lists everything that is wrong with c.
+func New(ctx context.Context, c Config) (*Verifier, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	c = c.withDefaults()
+	v := &Verifier{
+		config:  c,
+		allowed: map[string]*algorithm{},
+		paths:   newPaths(c.Claims),
+		cache:   newCache(c.CacheEntries),
+		proofs:  newProofs(c),
+	}
+	for _, name := range c.Algorithms {
+		v.allowed[name] = algorithms[name]
+	}
+	for _, i := range c.Issuers {
+		known := &issuer{Issuer: i, keys: newKeySet(i, &c), denied: newDenyList()}
+		v.issuers = append(v.issuers, known)
+		go known.keys.maintain(ctx)
+	}
+	go v.sweep(ctx)
+	return v, nil
+}
+
+// sweep frees the memory of what has expired, every minute.
+func (v *Verifier) sweep(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			v.cache.sweep(v.config.Now(), v.skew())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Check returns who r speaks for. The error is an *Error. It reads no body.
+func (v *Verifier) Check(r *http.Request) (*Principal, error) {
+	scheme, token, refusal := v.credential(r)
+	if refusal != nil {
+		return nil, refusal
+	}
+	found, hash, refusal := v.verify(r.Context(), scheme, token)
+	if refusal == nil && scheme == DPoP {
+		refusal = v.prove(r, found, hash)
+	}
+	if refusal != nil {
+		refusal.dpop = scheme == DPoP
+		return nil, refusal
+	}
+	return &found.principal, nil
+}
+
+// Verify returns who a token speaks for that didn't come in a request. The
+// error is an *Error. Sender-constrained tokens are refused: their proof is
+// made for a request.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
+	found, _, refusal := v.verify(ctx, Bearer, token)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return &found.principal, nil
+}
+
+// verify returns a verified token from the cache, or verifies it. What can
+// change while a token lives is checked either way.
+func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string) (*verified, *[32]byte, *Error) {
+	if len(token) > v.config.MaxTokenBytes {
+		return nil, nil, refuse(TokenTooLarge, nil)
+	}
+	hash := sha256.Sum256(view(token))
+	now := v.config.Now()
+	if e := v.cache.get(&hash); e != nil && e.usable(now.Unix(), v.skew()) && e.matches(scheme) &&
+		e.issuer.denied.covers(&e.principal, e.issuedAt) == nil {
+		return e, &e.hash, nil
+	}
+	a := &attempt{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix()}
+	a.found.hash = hash
+	for i := range checks {
+		if refusal := checks[i].run(a); refusal != nil {
+			return nil, nil, refusal
+		}
+	}
+	e := a.found
+	e.until = min(e.expiry+v.skew(), a.now+int64(v.config.CacheTTL/time.Second))
+	v.cache.put(&e)
+	return &e, &e.hash, nil
+}
+
+// matches tells whether the token may come with scheme: sender-constrained
+// ones with DPoP, all others with Bearer (RFC 9449, section 7).
+func (e *verified) matches(scheme Scheme) bool { return (scheme == DPoP) == (e.thumbprint != "") }
+
+func (v *Verifier) skew() int64 { return int64(v.config.Skew / time.Second) }
+
+// issuer returns the configured issuer whose URL is iss, byte for byte, or nil.
+func (v *Verifier) issuer(iss []byte) *issuer {
+	for _, known := range v.issuers {
+		if known.URL == string(iss) {
+			return known
+		}
+	}
+	return nil
+}
+
+// Refuse answers a request with err of Check: challenge, then the body by
+// Config.WriteError. The cause goes to the log. An unread body is not read:
+// under HTTP/1 the connection ends instead.
+func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = refuse(TokenMalformed, err)
+	}
+	v.config.Logger.InfoContext(r.Context(), "credential refused", "code", e.Code, "status", e.Status, "err", e)
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+	v.WriteChallenge(w, e)
+	v.config.WriteError(w, r, e)
+}
+
+// Ready returns nil when the keys of at least one issuer can be used, else
+// what keeps each issuer's from being fetched.
+func (v *Verifier) Ready() error {
+	var errs []error
+	for _, i := range v.issuers {
+		err := i.keys.ready()
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// KeySet returns the key set of a configured issuer for go-oidc's verifiers of
+// ID tokens and logout tokens, or nil for another issuer. It allows the same
+// algorithms and fetches within the same bounds.
+func (v *Verifier) KeySet(issuerURL string) oidc.KeySet {
+	if known := v.issuer([]byte(issuerURL)); known != nil {
+		return remoteKeys{v, known}
+	}
+	return nil
+}
+
+type remoteKeys struct {
+	v      *Verifier
+	issuer *issuer
+}
+
+// VerifySignature implements oidc.KeySet. The error is an *Error.
+func (k remoteKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	if len(jwt) > k.v.config.MaxTokenBytes {
+		return nil, refuse(TokenTooLarge, nil)
+	}
+	a := &attempt{v: k.v, ctx: ctx, token: jwt}
+	for _, check := range []func(*attempt) *Error{(*attempt).shape, (*attempt).algorithm} {
+		if refusal := check(a); refusal != nil {
+			return nil, refusal
+		}
+	}
+	a.found.issuer = k.issuer
+	for _, check := range []func(*attempt) *Error{(*attempt).key, (*attempt).signature} {
+		if refusal := check(a); refusal != nil {
+			return nil, refusal
+		}
+	}
+	return a.payload, nil
+}
