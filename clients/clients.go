@@ -1,0 +1,276 @@
+// Package clients makes a realm's OIDC clients, the client scopes that they
+// share, and what their tokens carry.
+package clients
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
+	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak/openid"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"keycloak-model-api/config"
+)
+
+// Args says which clients there are.
+type Args struct {
+	Realm      pulumi.StringInput // id of the realm
+	Clients    []config.Client
+	Secrets    map[string]pulumi.StringInput // client secrets by client id
+	Roles      map[string]*keycloak.Role     // realm roles that clients name
+	ModelRoles []string                      // realm roles in the tokens of clients that name none
+}
+
+// Clients are the clients, by client id.
+type Clients struct {
+	pulumi.ResourceState
+
+	Clients map[string]*openid.Client
+
+	audience   *openid.ClientScope // puts the resource server into aud
+	modelRoles *openid.ClientScope // lets ModelRoles into tokens, or nil
+	roles      map[string]map[string]*keycloak.Role
+	builtIn    map[string]pulumi.StringOutput // ids of clients that Keycloak made
+}
+
+// New makes the clients.
+func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Clients, error) {
+	c := &Clients{
+		Clients: make(map[string]*openid.Client, len(args.Clients)),
+		roles:   map[string]map[string]*keycloak.Role{},
+		builtIn: map[string]pulumi.StringOutput{},
+	}
+	if err := ctx.RegisterComponentResource("keycloak-model-api:clients:Clients", name, c, opts...); err != nil {
+		return nil, fmt.Errorf("clients: %w", err)
+	}
+	declared := make([]config.Client, len(args.Clients))
+	for i, client := range args.Clients {
+		declared[i] = client.WithDefaults()
+	}
+	// All clients come before what refers to two of them.
+	for i := range declared {
+		if err := c.client(ctx, &declared[i], args); err != nil {
+			return nil, fmt.Errorf("clients: %s: %w", declared[i].ClientID, err)
+		}
+	}
+	if err := c.audienceScope(ctx, declared, args); err != nil {
+		return nil, fmt.Errorf("clients: scope %s: %w", AudienceScope, err)
+	}
+	if err := c.modelRolesScope(ctx, declared, args); err != nil {
+		return nil, fmt.Errorf("clients: scope %s: %w", ModelRolesScope, err)
+	}
+	for i := range declared {
+		d := &declared[i]
+		for _, step := range []func(*pulumi.Context, *config.Client, *Args) error{c.scopes, c.roleMappings, c.mappers, c.serviceAccount} {
+			if err := step(ctx, d, args); err != nil {
+				return nil, fmt.Errorf("clients: %s: %w", d.ClientID, err)
+			}
+		}
+	}
+	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{})
+}
+
+func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) error {
+	a := &openid.ClientArgs{
+		RealmId:     args.Realm,
+		ClientId:    pulumi.String(d.ClientID),
+		Name:        pulumi.String(d.Name),
+		Description: pulumi.String(d.Description),
+		Enabled:     pulumi.Bool(true),
+		AccessType:  pulumi.String("CONFIDENTIAL"),
+
+		StandardFlowEnabled:                   pulumi.Bool(*d.StandardFlow),
+		ImplicitFlowEnabled:                   pulumi.Bool(false),
+		DirectAccessGrantsEnabled:             pulumi.Bool(*d.DirectAccessGrants),
+		ServiceAccountsEnabled:                pulumi.Bool(*d.ServiceAccount),
+		Oauth2DeviceAuthorizationGrantEnabled: pulumi.Bool(*d.DeviceGrant),
+		FullScopeAllowed:                      pulumi.Bool(*d.FullScope),
+
+		// The provider keeps the last value of these where one is left out, so
+		// what the configuration leaves out is said.
+		BaseUrl:                     pulumi.String(d.BaseURL),
+		AdminUrl:                    pulumi.String(d.AdminURL),
+		ValidRedirectUris:           pulumi.ToStringArray(orEmpty(d.RedirectURIs)),
+		ValidPostLogoutRedirectUris: pulumi.ToStringArray(orEmpty(d.PostLogoutRedirectURIs)),
+		WebOrigins:                  pulumi.ToStringArray(orEmpty(d.WebOrigins)),
+		AccessTokenLifespan:         lifespan(d.AccessTokenLifetime),
+		ClientSessionIdleTimeout:    lifespan(d.SessionIdle),
+		ClientSessionMaxLifespan:    lifespan(d.SessionMax),
+
+		ExtraConfig: extraConfig(d),
+	}
+	if d.RootURL != "" {
+		a.RootUrl = pulumi.String(d.RootURL)
+	}
+	if *d.PKCE {
+		a.PkceCodeChallengeMethod = pulumi.String("S256")
+	}
+	if d.BackchannelLogoutURL != "" {
+		a.BackchannelLogoutUrl = pulumi.String(d.BackchannelLogoutURL)
+		a.BackchannelLogoutSessionRequired = pulumi.Bool(true)
+	}
+	switch {
+	case d.Public():
+		a.AccessType = pulumi.String("PUBLIC")
+	case d.Authentication == "jwt":
+		a.ClientAuthenticatorType = pulumi.String("client-jwt")
+	default:
+		secret, ok := args.Secrets[d.ClientID]
+		if !ok {
+			return fmt.Errorf("the client secret is missing")
+		}
+		a.ClientSecret = pulumi.ToSecret(secret.ToStringOutput()).(pulumi.StringOutput).ToStringPtrOutput()
+	}
+	client, err := openid.NewClient(ctx, d.ClientID, a, pulumi.Parent(c))
+	if err != nil {
+		return err
+	}
+	c.Clients[d.ClientID] = client
+
+	c.roles[d.ClientID] = make(map[string]*keycloak.Role, len(d.ClientRoles))
+	for _, role := range d.ClientRoles {
+		made, err := keycloak.NewRole(ctx, d.ClientID+"/"+role, &keycloak.RoleArgs{
+			RealmId:     args.Realm,
+			ClientId:    client.ID().ToStringPtrOutput(),
+			Name:        pulumi.String(role),
+			Description: pulumi.String(""),
+		}, pulumi.Parent(c))
+		if err != nil {
+			return fmt.Errorf("role %s: %w", role, err)
+		}
+		c.roles[d.ClientID][role] = made
+	}
+	return nil
+}
+
+// extraConfig are the attributes that the provider has no property for. The
+// first is always said: the provider takes an attribute away from Keycloak only
+// while another one is left.
+func extraConfig(d *config.Client) pulumi.StringMap {
+	extra := pulumi.StringMap{"standard.token.exchange.enabled": pulumi.String(strconv.FormatBool(*d.TokenExchange))}
+	on := func(key string, enabled bool) {
+		if enabled {
+			extra[key] = pulumi.String("true")
+		}
+	}
+	on("access.token.header.type.rfc9068", d.AccessTokenType == "at+jwt")
+	on("client.use.lightweight.access.token.enabled", d.Lightweight)
+	on("dpop.bound.access.tokens", d.DPoP)
+	if d.Authentication == "jwt" {
+		on("use.jwks.string", d.JWKS != "")
+		on("use.jwks.url", d.JWKSURL != "")
+		if d.JWKS != "" {
+			extra["jwks.string"] = pulumi.String(d.JWKS)
+		}
+		if d.JWKSURL != "" {
+			extra["jwks.url"] = pulumi.String(d.JWKSURL)
+		}
+	}
+	return extra
+}
+
+// lifespan is the duration in whole seconds, as the provider wants it for
+// clients; empty stands for the realm's.
+func lifespan(duration string) pulumi.StringPtrInput {
+	if duration == "" {
+		return pulumi.String("")
+	}
+	d, err := time.ParseDuration(duration)
+	if err != nil {
+		return pulumi.String(duration) // the provider's error names it
+	}
+	return pulumi.String(strconv.Itoa(int(d / time.Second)))
+}
+
+// roleMappings let realm roles into the tokens of a client that names its own.
+func (c *Clients) roleMappings(ctx *pulumi.Context, d *config.Client, args *Args) error {
+	if *d.FullScope {
+		return nil
+	}
+	for _, name := range d.Roles {
+		role, ok := args.Roles[name]
+		if !ok {
+			return fmt.Errorf("role %s is not declared", name)
+		}
+		if _, err := keycloak.NewGenericRoleMapper(ctx, d.ClientID+"/"+name, &keycloak.GenericRoleMapperArgs{
+			RealmId:  args.Realm,
+			ClientId: c.Clients[d.ClientID].ID().ToStringPtrOutput(),
+			RoleId:   role.ID().ToStringOutput(),
+		}, pulumi.Parent(c)); err != nil {
+			return fmt.Errorf("role %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// serviceAccount gives roles to the user that stands for the client itself.
+func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Args) error {
+	account := c.Clients[d.ClientID].ServiceAccountUserId
+	for _, name := range d.ServiceAccountRoles {
+		role, ok := args.Roles[name]
+		if !ok {
+			return fmt.Errorf("role %s is not declared", name)
+		}
+		if _, err := openid.NewClientServiceAccountRealmRole(ctx, d.ClientID+"/"+name, &openid.ClientServiceAccountRealmRoleArgs{
+			RealmId:              args.Realm,
+			ServiceAccountUserId: account,
+			Role:                 role.Name,
+		}, pulumi.Parent(c)); err != nil {
+			return fmt.Errorf("service account: role %s: %w", name, err)
+		}
+	}
+	for _, target := range sortedKeys(d.ServiceAccountClientRoles) {
+		for _, name := range d.ServiceAccountClientRoles[target] {
+			a := &openid.ClientServiceAccountRoleArgs{
+				RealmId:              args.Realm,
+				ServiceAccountUserId: account,
+			}
+			if own, ok := c.Clients[target]; ok {
+				role, ok := c.roles[target][name]
+				if !ok {
+					return fmt.Errorf("service account: client %s has no role %s", target, name)
+				}
+				a.ClientId, a.Role = own.ID().ToStringOutput(), role.Name
+			} else {
+				a.ClientId, a.Role = c.builtInClient(ctx, target, args), pulumi.String(name)
+			}
+			if _, err := openid.NewClientServiceAccountRole(ctx, d.ClientID+"/"+target+"/"+name, a, pulumi.Parent(c)); err != nil {
+				return fmt.Errorf("service account: role %s of client %s: %w", name, target, err)
+			}
+		}
+	}
+	return nil
+}
+
+// builtInClient looks up the id of a client that Keycloak made. A preview then
+// needs a live Keycloak, which nothing else of this program does.
+func (c *Clients) builtInClient(ctx *pulumi.Context, clientID string, args *Args) pulumi.StringOutput {
+	id, ok := c.builtIn[clientID]
+	if !ok {
+		id = openid.LookupClientOutput(ctx, openid.LookupClientOutputArgs{
+			RealmId:  args.Realm,
+			ClientId: pulumi.String(clientID),
+		}, pulumi.Parent(c)).Id()
+		c.builtIn[clientID] = id
+	}
+	return id
+}
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,224 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// decoder fills the configuration from JSON values, guided by the struct's
+// tags, and keeps every problem with the path of its key. Package json stops at
+// the first one and can't say where it stood.
+type decoder struct{ errs []error }
+
+func (d *decoder) errorf(path, format string, args ...any) {
+	d.errs = append(d.errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+}
+
+// top decodes one top-level key, which Pulumi hands over as a string: plain for
+// strings, JSON for the rest.
+func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
+	path := jsonName(f)
+	if f.Type.Kind() == reflect.String {
+		d.field(path, f, v, raw)
+		return
+	}
+	dec := json.NewDecoder(strings.NewReader(raw))
+	dec.UseNumber()
+	var value any
+	if err := dec.Decode(&value); err != nil || dec.More() {
+		d.errorf(path, "expected %s", kindOf(f.Type))
+		return
+	}
+	d.field(path, f, v, value)
+}
+
+// object decodes the members of one object, fills in defaults and refuses what
+// it does not know.
+func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
+	known := map[string]bool{}
+	for _, f := range fields(v.Type()) {
+		name := jsonName(f)
+		known[name] = true
+		d.field(path+"."+name, f, v.FieldByIndex(f.Index), members[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if !known[name] {
+			d.errorf(path+"."+name, "unknown key; %s", suggest(name, known))
+		}
+	}
+}
+
+// field decodes one field of a struct, or applies its default.
+func (d *decoder) field(path string, f reflect.StructField, v reflect.Value, value any) {
+	if value == nil || value == "" {
+		if def := f.Tag.Get("default"); def != "" {
+			d.value(path, v, scalar(f.Type, def))
+		} else if f.Tag.Get("required") != "" {
+			d.errorf(path, "is missing: %s", f.Tag.Get("doc"))
+		} else if f.Type.Kind() == reflect.Struct {
+			d.object(path, v, nil)
+		}
+		return
+	}
+	before := len(d.errs)
+	d.value(path, v, value)
+	if enum := f.Tag.Get("enum"); enum != "" && len(d.errs) == before {
+		if got := fmt.Sprint(v.Interface()); !slices.Contains(strings.Split(enum, ","), got) {
+			d.errorf(path, "%q is none of %s", got, strings.ReplaceAll(enum, ",", ", "))
+		}
+	}
+}
+
+func (d *decoder) value(path string, v reflect.Value, value any) {
+	wrong := func() { d.errorf(path, "expected %s, got %s", kindOf(v.Type()), describe(value)) }
+	switch v.Kind() {
+	case reflect.Pointer:
+		p := reflect.New(v.Type().Elem())
+		d.value(path, p.Elem(), value)
+		v.Set(p)
+	case reflect.String:
+		s, ok := value.(string)
+		if !ok {
+			wrong()
+			return
+		}
+		v.SetString(s)
+	case reflect.Bool:
+		b, ok := value.(bool)
+		if !ok {
+			wrong()
+			return
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		n, ok := value.(json.Number)
+		i, err := strconv.ParseInt(string(n), 10, 32)
+		if !ok || err != nil {
+			wrong()
+			return
+		}
+		v.SetInt(i)
+	case reflect.Struct:
+		members, ok := value.(map[string]any)
+		if !ok {
+			wrong()
+			return
+		}
+		d.object(path, v, members)
+	case reflect.Slice:
+		items, ok := value.([]any)
+		if !ok {
+			wrong()
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
+		for i, item := range items {
+			if item == nil {
+				d.errorf(fmt.Sprintf("%s[%d]", path, i), "is empty")
+				continue
+			}
+			d.value(fmt.Sprintf("%s[%d]", path, i), v.Index(i), item)
+		}
+	case reflect.Map:
+		members, ok := value.(map[string]any)
+		if !ok {
+			wrong()
+			return
+		}
+		secret := v.Type() == reflect.TypeFor[Secrets]()
+		v.Set(reflect.MakeMapWithSize(v.Type(), len(members)))
+		for _, name := range slices.Sorted(maps.Keys(members)) {
+			member := members[name]
+			// The CLI stores a secret of digits as a number.
+			if n, ok := member.(json.Number); ok && secret {
+				member = string(n)
+			}
+			e := reflect.New(v.Type().Elem()).Elem()
+			d.value(fmt.Sprintf("%s[%q]", path, name), e, member)
+			v.SetMapIndex(reflect.ValueOf(name), e)
+		}
+	default:
+		panic("config: no decoder for " + v.Type().String())
+	}
+}
+
+// unmarshal checks that text is one JSON value.
+func unmarshal(text string, v any) error {
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		return errors.New("not valid JSON")
+	}
+	return nil
+}
+
+// fields are the fields of a struct that are keys.
+func fields(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return !f.IsExported() })
+}
+
+func jsonName(f reflect.StructField) string { return f.Tag.Get("json") }
+
+// scalar turns the text of a default tag into the value that JSON would give.
+func scalar(t reflect.Type, text string) any {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return text == "true"
+	case reflect.Int:
+		return json.Number(text)
+	}
+	return text
+}
+
+// kindOf names a type in the words of the configuration file.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return kindOf(t.Elem())
+	case reflect.String:
+		return "a text (quote it if it looks like a number)"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
+}
+
+// describe names what was found, never its content: it may be a secret.
+func describe(value any) string {
+	switch value.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		return "a text"
+	case bool:
+		return "true or false"
+	case json.Number:
+		return "a number"
+	case []any:
+		return "a list"
+	}
+	return "an object"
+}
+
+// suggest says which key an unknown one was meant to be, or which there are.
+func suggest(name string, known map[string]bool) string {
+	plain := func(s string) string { return strings.TrimSuffix(strings.ToLower(s), "s") }
+	names := slices.Sorted(maps.Keys(known))
+	for _, k := range names {
+		if plain(k) == plain(name) {
+			return "write " + k
+		}
+	}
+	return "there are " + strings.Join(names, ", ")
+}

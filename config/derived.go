@@ -1,0 +1,141 @@
+package config
+
+import (
+	"slices"
+
+	"keycloak-model-api/policy"
+	"keycloak-model-api/realm/hardening"
+)
+
+// Dev says whether this stack is for development.
+func (c *Config) Dev() bool { return c.Environment == "dev" }
+
+// Protected says whether the realm, its key stores and users are guarded
+// against deletion.
+func (c *Config) Protected() bool { return c.Protect && !c.Dev() }
+
+// Level is the hardening of the realm. Development has no TLS, so none is
+// demanded beyond what Keycloak demands by itself.
+func (c *Config) Level() hardening.Level {
+	l := hardening.Of(c.Hardening)
+	if c.Dev() && l.SSLRequired != "" {
+		l.SSLRequired = "external"
+	}
+	return l
+}
+
+// Issuer is the realm's issuer URL.
+func (c *Config) Issuer() string { return c.keycloakURL + "/realms/" + c.Realm }
+
+// JWKSURI is where the realm publishes its keys.
+func (c *Config) JWKSURI() string { return c.Issuer() + "/protocol/openid-connect/certs" }
+
+// API is the client of the resource server.
+func (c *Config) API() *Client {
+	return c.firstClient("api")
+}
+
+// Web is the first client of kind web, or nil.
+func (c *Config) Web() *Client {
+	return c.firstClient("web")
+}
+
+func (c *Config) firstClient(kind string) *Client {
+	i := slices.IndexFunc(c.Clients, func(x Client) bool { return x.Kind == kind })
+	if i < 0 {
+		return nil
+	}
+	return &c.Clients[i]
+}
+
+// DefaultGroups are the groups that new users join by themselves.
+func (c *Config) DefaultGroups() map[string]bool {
+	names := map[string]bool{}
+	for _, g := range c.Groups {
+		if g.Default {
+			names[g.Name] = true
+		}
+	}
+	return names
+}
+
+// AllowedRoles are the realm roles of which a caller of the model needs one.
+func (m *Model) AllowedRoles() []string {
+	if m.Roles == nil {
+		return []string{"model-" + m.Name}
+	}
+	return m.Roles
+}
+
+// ModelRoles are the base role and the roles of the models, each once.
+func (c *Config) ModelRoles() []string {
+	names := []string{c.BaseRole}
+	seen := map[string]bool{c.BaseRole: true}
+	for i := range c.Models {
+		for _, r := range c.Models[i].AllowedRoles() {
+			if !seen[r] {
+				seen[r] = true
+				names = append(names, r)
+			}
+		}
+	}
+	return names
+}
+
+// RealmRoles are all realm roles that the stack makes: the base role, those of
+// the models, each a composite over the base role, and the declared ones. A role
+// that is both keeps what its declaration says beside.
+func (c *Config) RealmRoles() []Role {
+	declared := make(map[string]Role, len(c.Roles))
+	for _, r := range c.Roles {
+		declared[r.Name] = r
+	}
+	var roles []Role
+	made := map[string]bool{}
+	for i, name := range c.ModelRoles() {
+		r := declared[name]
+		r.Name = name
+		switch {
+		case i == 0 && r.Description == "":
+			r.Description = "May call the model API"
+		case i > 0 && r.Description == "":
+			r.Description = "May call models that ask for it"
+		}
+		if i > 0 && !slices.Contains(r.Composites, c.BaseRole) {
+			r.Composites = append(slices.Clone(r.Composites), c.BaseRole)
+		}
+		made[name] = true
+		roles = append(roles, r)
+	}
+	for _, r := range c.Roles {
+		if !made[r.Name] {
+			made[r.Name] = true
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}
+
+// Policy is the access policy that the API enforces.
+func (c *Config) Policy() *policy.Policy {
+	p := &policy.Policy{
+		Version:  policy.Version,
+		Issuer:   c.Issuer(),
+		Audience: c.API().ClientID,
+		BaseRole: c.BaseRole,
+		Models:   []policy.Model{},
+		Clients:  []policy.Client{},
+	}
+	for i := range c.Models {
+		m := &c.Models[i]
+		pm := policy.Model{Name: m.Name, Roles: m.AllowedRoles(), Embedded: m.Embedded, Introspect: m.Introspect}
+		if m.Upstream != nil {
+			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Credential: m.Upstream.Credential}
+		}
+		p.Models = append(p.Models, pm)
+	}
+	for i := range c.Clients {
+		p.Clients = append(p.Clients, policy.Client{ClientID: c.Clients[i].ClientID, Kind: c.Clients[i].Kind, Public: c.Clients[i].Public()})
+	}
+	return p
+}

@@ -1,0 +1,58 @@
+package config
+
+// kind is what a kind of client sets where the configuration leaves a field
+// out. The password grant and full scope are off in every kind, PKCE is
+// demanded wherever a flow can use it.
+type kind struct {
+	public         bool
+	standardFlow   bool
+	serviceAccount bool
+	deviceGrant    bool
+	tokenExchange  bool
+	redirectURIs   []string
+}
+
+// kinds is the table of docs/clients.md.
+var kinds = map[string]kind{
+	"api":     {serviceAccount: true, tokenExchange: true},
+	"web":     {standardFlow: true},
+	"service": {serviceAccount: true},
+	"cli":     {public: true, standardFlow: true, deviceGrant: true, redirectURIs: []string{"http://127.0.0.1/callback"}},
+}
+
+// Public says that clients of this kind hold no credential of their own.
+func (c *Client) Public() bool { return kinds[c.Kind].public }
+
+// WithDefaults returns the client with everything set that it left out, except
+// Roles and OptionalScopes, where nil stands for the realm's.
+func (c Client) WithDefaults() Client {
+	k := kinds[c.Kind]
+	set := func(p **bool, value bool) {
+		if *p == nil {
+			*p = &value
+		}
+	}
+	set(&c.StandardFlow, k.standardFlow)
+	set(&c.DirectAccessGrants, false)
+	set(&c.ServiceAccount, k.serviceAccount)
+	set(&c.DeviceGrant, k.deviceGrant)
+	set(&c.PKCE, *c.StandardFlow || *c.DeviceGrant)
+	set(&c.FullScope, false)
+	set(&c.TokenExchange, k.tokenExchange)
+	if c.Name == "" {
+		c.Name = c.ClientID
+	}
+	if c.Authentication == "" {
+		c.Authentication = "secret"
+	}
+	if c.AccessTokenType == "" {
+		c.AccessTokenType = "JWT"
+	}
+	if c.RedirectURIs == nil && *c.StandardFlow {
+		c.RedirectURIs = k.redirectURIs
+	}
+	if c.PostLogoutRedirectURIs == nil && *c.StandardFlow {
+		c.PostLogoutRedirectURIs = []string{"+"}
+	}
+	return c
+}

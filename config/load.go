@@ -1,0 +1,138 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Load reads the stack's configuration, completes it and validates it whole.
+// Warnings go to Pulumi's log. getenv and readFile stand for os.Getenv and
+// os.ReadFile. The error holds every problem, one a line, each with its key.
+func Load(ctx *pulumi.Context, getenv func(string) string, readFile func(string) ([]byte, error)) (*Config, error) {
+	cfg, warnings, err := Parse(Source{
+		Project:  ctx.Project(),
+		Value:    ctx.GetConfig,
+		IsSecret: ctx.IsConfigSecret,
+		Getenv:   getenv,
+		ReadFile: readFile,
+	})
+	for _, w := range warnings {
+		if err := ctx.Log.Warn(w, nil); err != nil {
+			return nil, fmt.Errorf("config: log a warning: %w", err)
+		}
+	}
+	return cfg, err
+}
+
+// Source is where Parse finds values.
+type Source struct {
+	Project  string                            // namespace of the stack's own keys
+	Value    func(key string) (string, bool)   // value of a full key such as keycloak:url
+	IsSecret func(key string) bool             // whether the value of a full key is encrypted
+	Getenv   func(string) string               // KEYCLOAK_URL, KEYCLOAK_BASE_PATH and PULUMI_CONFIG
+	ReadFile func(name string) ([]byte, error) // for usersFile
+}
+
+// Parse reads, completes and validates a configuration. It returns the warnings
+// also when there is an error.
+func Parse(src Source) (*Config, []string, error) {
+	cfg := &Config{}
+	d := &decoder{}
+	v := reflect.ValueOf(cfg).Elem()
+	for _, f := range fields(v.Type()) {
+		raw, _ := src.Value(src.Project + ":" + jsonName(f))
+		if jsonName(f) == "hardening" && raw == "false" {
+			raw = "off" // what YAML makes of an unquoted off
+		}
+		if raw == "" {
+			d.field(jsonName(f), f, v.FieldByIndex(f.Index), nil)
+			continue
+		}
+		d.top(f, v.FieldByIndex(f.Index), raw)
+		if f.Tag.Get("secret") != "" && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+jsonName(f)) {
+			d.errorf(jsonName(f), "holds a plain secret: remove it, change the secret, and set each by: pulumi config set --secret --path '%s[\"NAME\"]'", jsonName(f))
+		}
+	}
+	unknownKeys(d, src)
+	cfg.keycloakURL = keycloakURL(cfg, src)
+
+	origins := make([]string, len(cfg.Users))
+	for i := range cfg.Users {
+		origins[i] = fmt.Sprintf("users[%d]", i)
+	}
+	if cfg.UsersFile != "" {
+		more, where := readUsers(d, cfg.UsersFile, src.ReadFile)
+		cfg.Users = append(cfg.Users, more...)
+		origins = append(origins, where...)
+	}
+	for i := range cfg.Clients {
+		cfg.Clients[i] = cfg.Clients[i].WithDefaults()
+	}
+
+	c := &checker{decoder: d, cfg: cfg, userPath: origins}
+	c.all()
+	if len(d.errs) > 0 {
+		return nil, c.warnings, fmt.Errorf("config: %d to correct in the configuration:\n%w", len(d.errs), errors.Join(d.errs...))
+	}
+	return cfg, c.warnings, nil
+}
+
+// providerKeys are what the Keycloak provider reads from its own namespace.
+var providerKeys = map[string]bool{
+	"additionalHeaders": true, "basePath": true, "clientId": true, "clientSecret": true, "clientTimeout": true,
+	"initialLogin": true, "password": true, "realm": true, "redHatSso": true, "rootCaCertificate": true,
+	"tlsInsecureSkipVerify": true, "url": true, "username": true,
+}
+
+// unknownKeys finds top-level keys that nobody reads. Pulumi hands the program
+// all keys in PULUMI_CONFIG and lets it ask only for those that it knows.
+func unknownKeys(d *decoder, src Source) {
+	raw := src.Getenv("PULUMI_CONFIG")
+	if raw == "" {
+		return
+	}
+	var all map[string]any
+	if err := unmarshal(raw, &all); err != nil {
+		d.errorf("PULUMI_CONFIG", "%v", err)
+		return
+	}
+	own := map[string]bool{}
+	for _, f := range fields(reflect.TypeFor[Config]()) {
+		own[jsonName(f)] = true
+	}
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		space, name, _ := strings.Cut(key, ":")
+		switch {
+		case space == src.Project && !own[name]:
+			d.errorf(name, "unknown key; %s", suggest(name, own))
+		case space == "keycloak" && !providerKeys[name]:
+			d.errorf(key, "unknown key of the Keycloak provider; %s", suggest(name, providerKeys))
+		}
+	}
+}
+
+// keycloakURL is Keycloak's URL as clients see it, with its base path and
+// without a slash at the end, or "".
+func keycloakURL(cfg *Config, src Source) string {
+	trim := func(s string) string { return strings.TrimRight(s, "/") }
+	if cfg.PublicURL != "" {
+		return trim(cfg.PublicURL)
+	}
+	first := func(key, env string) string {
+		if v, _ := src.Value("keycloak:" + key); v != "" {
+			return v
+		}
+		return src.Getenv(env)
+	}
+	url := trim(first("url", "KEYCLOAK_URL"))
+	if base := strings.Trim(first("basePath", "KEYCLOAK_BASE_PATH"), "/"); base != "" && url != "" {
+		url += "/" + base
+	}
+	return url
+}

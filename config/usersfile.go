@@ -1,0 +1,103 @@
+package config
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// readUsers reads a CSV file of users and returns them with the place of each,
+// for messages. The first line names the columns, in any order: username, email,
+// emailVerified, firstName, lastName, enabled, password, groups, roles and
+// requiredActions (lists are separated by semicolons), and attributes.NAME for
+// attributes. An empty cell is a field left out; password is none by default,
+// since thousands of initial passwords are what federation is for.
+func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) ([]User, []string) {
+	data, err := readFile(name)
+	if err != nil {
+		d.errorf("usersFile", "%v", err)
+		return nil, nil
+	}
+	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
+	r.TrimLeadingSpace = true
+	header, err := r.Read()
+	if err != nil {
+		d.errorf("usersFile", "%s has no line of column names", name)
+		return nil, nil
+	}
+	var users []User
+	var where []string
+	for {
+		row, err := r.Read()
+		if err == io.EOF {
+			return users, where
+		}
+		if err != nil {
+			d.errorf("usersFile", "%s: %v", name, err)
+			return users, where
+		}
+		line, _ := r.FieldPos(0)
+		path := fmt.Sprintf("usersFile %s:%d", name, line)
+		on := true
+		u := User{Enabled: &on, Password: "none"}
+		for i, column := range header {
+			cell := strings.TrimSpace(row[i])
+			if cell == "" {
+				continue
+			}
+			switch column {
+			case "username":
+				u.Username = cell
+			case "email":
+				u.Email = cell
+			case "emailVerified":
+				u.EmailVerified = d.boolean(path+": "+column, cell)
+			case "firstName":
+				u.FirstName = cell
+			case "lastName":
+				u.LastName = cell
+			case "enabled":
+				on = d.boolean(path+": "+column, cell)
+			case "password":
+				u.Password = cell
+			case "groups":
+				u.Groups = list(cell)
+			case "roles":
+				u.Roles = list(cell)
+			case "requiredActions":
+				u.RequiredActions = list(cell)
+			default:
+				attribute, ok := strings.CutPrefix(column, "attributes.")
+				if !ok {
+					d.errorf("usersFile", "%s: unknown column %q; there are username, email, emailVerified, firstName, lastName, enabled, password, groups, roles, requiredActions, attributes.NAME", name, column)
+					return nil, nil
+				}
+				if u.Attributes == nil {
+					u.Attributes = map[string]string{}
+				}
+				u.Attributes[attribute] = cell
+			}
+		}
+		users = append(users, u)
+		where = append(where, path)
+	}
+}
+
+func (d *decoder) boolean(path, cell string) bool {
+	if cell != "true" && cell != "false" {
+		d.errorf(path, "expected true or false")
+	}
+	return cell == "true"
+}
+
+func list(cell string) []string {
+	var items []string
+	for item := range strings.SplitSeq(cell, ";") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}

@@ -1,0 +1,585 @@
+package config
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"keycloak-model-api/policy"
+)
+
+// checker validates what the decoder has filled. What a stack must not do
+// outside dev, and may do there, is a refusal; it turns into a warning in dev.
+type checker struct {
+	*decoder
+	cfg      *Config
+	userPath []string // where each of cfg.Users stands
+	warnings []string
+
+	roles       map[string]bool // realm roles that the stack makes
+	groups      map[string]bool
+	clientRoles map[string]map[string]bool // by client id
+	attributes  map[string]bool
+}
+
+func (c *checker) warnf(path, format string, args ...any) {
+	c.warnings = append(c.warnings, path+": "+fmt.Sprintf(format, args...))
+}
+
+func (c *checker) refusef(path, format string, args ...any) {
+	if c.cfg.Dev() {
+		c.warnf(path, format+" (refused outside environment dev)", args...)
+		return
+	}
+	c.errorf(path, format, args...)
+}
+
+// unless refuses where level says so and warns otherwise.
+func (c *checker) unless(refuse bool, path, format string, args ...any) {
+	if refuse {
+		c.refusef(path, format, args...)
+		return
+	}
+	c.warnf(path, format, args...)
+}
+
+func (c *checker) all() {
+	c.realm()
+	c.lifetimes()
+	c.keys()
+	c.models()
+	c.realmRoles()
+	c.realmGroups()
+	c.userAttributes()
+	c.clients()
+	c.users()
+	c.identityProviders()
+	c.ldap()
+	c.exemptions()
+	c.secrets()
+}
+
+var (
+	realmName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$`) // Keycloak keeps the id, which is the name, in 36 characters
+	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/]{1,255}$`)
+	// badUsername is what Keycloak's user profile refuses in a username.
+	badUsername   = regexp.MustCompile(`[<>&"'\s$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
+	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	actionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+)
+
+func (c *checker) realm() {
+	cfg := c.cfg
+	if cfg.Realm != "" && !realmName.MatchString(cfg.Realm) {
+		c.errorf("realm", "%q can't be a realm's name: use 1 to 36 letters, digits, dots, underscores and hyphens", cfg.Realm)
+	}
+	if cfg.Realm == "master" {
+		c.errorf("realm", "master is Keycloak's own realm of administrators: choose another name")
+	}
+	if cfg.DisplayName == "" {
+		cfg.DisplayName = cfg.Realm
+	}
+	switch {
+	case cfg.keycloakURL == "":
+		c.errorf("publicUrl", "the issuer can't be known: set publicUrl, keycloak:url or KEYCLOAK_URL to Keycloak's URL")
+	default:
+		path := "publicUrl"
+		if cfg.PublicURL == "" {
+			path = "keycloak:url"
+		}
+		c.httpURL(path, cfg.keycloakURL)
+		if strings.Contains(cfg.keycloakURL, "/realms") {
+			c.errorf(path, "%q: leave /realms out", cfg.keycloakURL)
+		}
+	}
+	c.name("baseRole", cfg.BaseRole)
+}
+
+// duration returns 0 for an empty text.
+func (c *checker) duration(path, text string) time.Duration {
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d%time.Second != 0 || d > 1<<31*time.Second {
+		c.errorf(path, "%q is not a duration: write whole seconds, minutes or hours such as 30s, 5m or 10h", text)
+		return 0
+	}
+	return d
+}
+
+func (c *checker) lifetimes() {
+	l := c.cfg.Lifetimes
+	access := c.duration("lifetimes.accessToken", l.AccessToken)
+	idle := c.duration("lifetimes.ssoIdle", l.SSOIdle)
+	most := c.duration("lifetimes.ssoMax", l.SSOMax)
+	offlineIdle := c.duration("lifetimes.offlineIdle", l.OfflineIdle)
+	offlineMax := c.duration("lifetimes.offlineMax", l.OfflineMax)
+	c.duration("lifetimes.deviceCode", l.DeviceCode)
+	c.duration("lifetimes.authorizationCode", l.AuthorizationCode)
+	c.duration("lifetimes.clientSessionIdle", l.ClientSessionIdle)
+	c.duration("lifetimes.clientSessionMax", l.ClientSessionMax)
+	c.duration("events.keepFor", c.cfg.Events.KeepFor)
+	if idle > 0 && most > 0 && idle > most {
+		c.errorf("lifetimes.ssoIdle", "%s is longer than lifetimes.ssoMax, %s", l.SSOIdle, l.SSOMax)
+	}
+	if offlineIdle > 0 && offlineMax > 0 && offlineIdle > offlineMax {
+		c.errorf("lifetimes.offlineIdle", "%s is longer than lifetimes.offlineMax, %s", l.OfflineIdle, l.OfflineMax)
+	}
+	if access > time.Hour {
+		c.warnf("lifetimes.accessToken", "%s: a stolen token is good for that long; minutes are usual", l.AccessToken)
+	}
+	if r := l.RefreshTokenReuse; r != nil && (*r < 0 || *r > 1000) {
+		c.errorf("lifetimes.refreshTokenReuse", "%d: use 0 to 1000", *r)
+	}
+}
+
+func (c *checker) keys() {
+	seen := map[string]bool{"rsa-generated": true, "rsa-enc-generated": true, "hmac-generated-hs512": true, "aes-generated": true}
+	active := len(c.cfg.SigningKeys) == 0
+	for i, k := range c.cfg.SigningKeys {
+		path := fmt.Sprintf("signingKeys[%d]", i)
+		c.name(path+".name", k.Name)
+		if seen[k.Name] {
+			c.errorf(path+".name", "%q is taken: give each key a name of its own", k.Name)
+		}
+		seen[k.Name] = true
+		active = active || (isTrue(k.Active) && isTrue(k.Enabled))
+		if isTrue(k.Active) && !isTrue(k.Enabled) {
+			c.warnf(path, "active, but not enabled: it is not even published")
+		}
+	}
+	if !active && c.cfg.RetireKey.Disable {
+		c.errorf("signingKeys", "no key is active and enabled, and retireGeneratedKey takes Keycloak's own away: nothing could sign a token")
+	}
+	if c.cfg.RetireKey.Disable {
+		if c.cfg.RetireKey.ComponentID == "" {
+			c.errorf("retireGeneratedKey.componentId", "is missing: set it to the id of the component rsa-generated, run pulumi up, then set disable")
+		}
+		if len(c.cfg.SigningKeys) == 0 {
+			c.errorf("retireGeneratedKey.disable", "signingKeys is empty: nothing could sign a token")
+		}
+	}
+}
+
+func (c *checker) models() {
+	seen := map[string]bool{}
+	for i := range c.cfg.Models {
+		m := &c.cfg.Models[i]
+		path := fmt.Sprintf("models[%d]", i)
+		if m.Name != "" && !policy.ValidModelName(m.Name) {
+			c.errorf(path+".name", "%q: use 1 to 63 letters, digits, dots, underscores and hyphens", m.Name)
+		}
+		if seen[m.Name] {
+			c.errorf(path+".name", "%q is declared twice", m.Name)
+		}
+		seen[m.Name] = true
+		if (m.Embedded == "") == (m.Upstream == nil) {
+			c.errorf(path, "set either embedded (such as iris) or upstream.url")
+		}
+		if m.Upstream != nil {
+			c.httpURL(path+".upstream.url", m.Upstream.URL)
+			if u, err := url.Parse(m.Upstream.URL); err == nil && u.User != nil {
+				c.errorf(path+".upstream.url", "holds user info: name the credential by upstream.credential")
+			}
+			if m.Upstream.Credential != "" && !envName.MatchString(m.Upstream.Credential) {
+				c.errorf(path+".upstream.credential", "must be the name of an environment variable of the API, never the credential itself")
+			}
+		}
+		if m.Roles != nil && len(m.Roles) == 0 {
+			c.errorf(path+".roles", "is empty: nobody could call the model; leave it out for the role model-%s", m.Name)
+		}
+		for j, r := range m.Roles {
+			c.name(fmt.Sprintf("%s.roles[%d]", path, j), r)
+		}
+		c.twice(path+".roles", m.Roles)
+	}
+}
+
+func (c *checker) realmRoles() {
+	builtIn := map[string]bool{"offline_access": true, "uma_authorization": true, "default-roles-" + strings.ToLower(c.cfg.Realm): true}
+	seen := map[string]bool{}
+	for i, r := range c.cfg.Roles {
+		path := fmt.Sprintf("roles[%d].name", i)
+		c.name(path, r.Name)
+		if seen[r.Name] {
+			c.errorf(path, "%q is declared twice", r.Name)
+		}
+		seen[r.Name] = true
+	}
+	made := c.cfg.RealmRoles()
+	c.roles = make(map[string]bool, len(made))
+	edges := make(map[string][]string, len(made))
+	for _, r := range made {
+		if builtIn[r.Name] {
+			c.errorf("roles", "%q is a role that Keycloak makes itself: choose another name", r.Name)
+		}
+		c.roles[r.Name] = true
+		edges[r.Name] = r.Composites
+	}
+	for i, r := range c.cfg.Roles {
+		path := fmt.Sprintf("roles[%d].composites", i)
+		c.known(path, r.Composites, c.roles, "role", "roles")
+		c.twice(path, r.Composites)
+	}
+	if cycle := findCycle(edges); cycle != nil {
+		c.errorf("roles", "composites go round in a circle: %s", strings.Join(cycle, " → "))
+	}
+}
+
+func (c *checker) realmGroups() {
+	c.groups = make(map[string]bool, len(c.cfg.Groups))
+	edges := map[string][]string{}
+	for i, g := range c.cfg.Groups {
+		path := fmt.Sprintf("groups[%d]", i)
+		c.name(path+".name", g.Name)
+		if c.groups[g.Name] {
+			c.errorf(path+".name", "%q is declared twice: names are unique among all groups", g.Name)
+		}
+		c.groups[g.Name] = true
+		if g.Parent != "" {
+			edges[g.Name] = []string{g.Parent}
+		}
+	}
+	for i, g := range c.cfg.Groups {
+		path := fmt.Sprintf("groups[%d]", i)
+		if g.Parent != "" {
+			c.known(path+".parent", []string{g.Parent}, c.groups, "group", "groups")
+		}
+		c.known(path+".roles", g.Roles, c.roles, "role", "roles")
+		c.twice(path+".roles", g.Roles)
+	}
+	if cycle := findCycle(edges); cycle != nil {
+		c.errorf("groups", "parents go round in a circle: %s", strings.Join(cycle, " → "))
+	}
+}
+
+func (c *checker) userAttributes() {
+	c.attributes = map[string]bool{}
+	builtIn := map[string]bool{"username": true, "email": true, "firstName": true, "lastName": true}
+	for i, a := range c.cfg.UserAttributes {
+		path := fmt.Sprintf("userAttributes[%d].name", i)
+		switch {
+		case a.Name == "":
+		case builtIn[a.Name]:
+			c.errorf(path, "%s is always there: leave it out", a.Name)
+		case !attributeName.MatchString(a.Name):
+			c.errorf(path, "%q: use letters, digits, dots, underscores and hyphens", a.Name)
+		case c.attributes[a.Name]:
+			c.errorf(path, "%q is declared twice", a.Name)
+		}
+		c.attributes[a.Name] = true
+	}
+}
+
+func (c *checker) users() {
+	level := c.cfg.Level()
+	names, emails := map[string]bool{}, map[string]bool{}
+	for i := range c.cfg.Users {
+		u, path := &c.cfg.Users[i], c.userPath[i]
+		switch {
+		case u.Username == "":
+			if strings.HasPrefix(path, "usersFile") {
+				c.errorf(path+".username", "is missing")
+			}
+		case u.Username != strings.ToLower(u.Username):
+			c.errorf(path+".username", "%q has upper case, which Keycloak does not keep: write %q", u.Username, strings.ToLower(u.Username))
+		case len([]rune(u.Username)) < 3 || len([]rune(u.Username)) > 255:
+			c.errorf(path+".username", "%q: Keycloak takes 3 to 255 characters", u.Username)
+		case badUsername.MatchString(u.Username):
+			c.errorf(path+".username", "%q holds a character that Keycloak refuses: use letters, digits, dots, underscores, hyphens and @", u.Username)
+		case names[u.Username]:
+			c.errorf(path+".username", "%q is declared twice", u.Username)
+		case strings.HasPrefix(u.Username, "service-account-"):
+			c.errorf(path+".username", "%q: Keycloak keeps service-account- for the service accounts of clients", u.Username)
+		}
+		names[u.Username] = true
+		if u.Email != "" {
+			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
+				c.errorf(path+".email", "%q is not an email address", u.Email)
+			} else if u.Email != strings.ToLower(u.Email) {
+				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
+			} else if emails[u.Email] {
+				c.errorf(path+".email", "%q belongs to two users", u.Email)
+			}
+			emails[u.Email] = true
+		}
+		for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
+			if !c.attributes[name] {
+				c.errorf(fmt.Sprintf("%s.attributes[%q]", path, name), "Keycloak drops what is not declared: add it to userAttributes")
+			}
+		}
+		for j, a := range c.cfg.UserAttributes {
+			if a.Required && u.Attributes[a.Name] == "" {
+				c.errorf(path+".attributes", "%q is missing: userAttributes[%d] says that users must have it", a.Name, j)
+			}
+		}
+		c.known(path+".roles", u.Roles, c.roles, "role", "roles")
+		c.twice(path+".roles", u.Roles)
+		c.known(path+".groups", u.Groups, c.groups, "group", "groups")
+		c.twice(path+".groups", u.Groups)
+		for j, a := range u.RequiredActions {
+			if !actionName.MatchString(a) {
+				c.errorf(fmt.Sprintf("%s.requiredActions[%d]", path, j), "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a)
+			}
+		}
+		c.password(u, path, level.PasswordLength)
+	}
+}
+
+// password checks the initial password before Keycloak does: a password that it
+// refuses leaves the user there but not in the state.
+func (c *checker) password(u *User, path string, least int) {
+	switch u.Password {
+	case "none":
+		return
+	case "permanent", "temporary":
+	default:
+		c.errorf(path+".password", "%q is none of temporary, permanent, none", u.Password)
+		return
+	}
+	if u.Email == "" || u.FirstName == "" || u.LastName == "" {
+		c.warnf(path, "has a password but lacks email, firstName or lastName: Keycloak refuses its password grant")
+	}
+	password, ok := c.cfg.InitialPasswords[u.Username]
+	if !ok || password == "" {
+		c.missingSecret("initialPasswords", u.Username, "or set "+path+".password to none")
+		return
+	}
+	key := fmt.Sprintf("initialPasswords[%q]", u.Username)
+	if n := len(utf16.Encode([]rune(password))); n < least {
+		c.errorf(key, "is too short: hardening %s demands %d characters", c.cfg.Hardening, least)
+	}
+	if least > 0 && (strings.EqualFold(password, u.Username) || (u.Email != "" && strings.EqualFold(password, u.Email))) {
+		c.errorf(key, "is the username or the email address: hardening %s refuses that", c.cfg.Hardening)
+	}
+}
+
+func (c *checker) identityProviders() {
+	seen := map[string]bool{}
+	for i, p := range c.cfg.IdentityProviders {
+		path := fmt.Sprintf("identityProviders[%d]", i)
+		c.name(path+".alias", p.Alias)
+		if seen[p.Alias] {
+			c.errorf(path+".alias", "%q is declared twice", p.Alias)
+		}
+		seen[p.Alias] = true
+		for key, u := range map[string]string{
+			"issuer": p.Issuer, "authorizationUrl": p.AuthorizationURL, "tokenUrl": p.TokenURL, "jwksUrl": p.JWKSURL,
+			"logoutUrl": p.LogoutURL, "userInfoUrl": p.UserInfoURL,
+		} {
+			if u != "" {
+				c.httpURL(path+"."+key, u)
+				c.plainHTTP(path+"."+key, u)
+			}
+		}
+		for j, m := range p.RoleMappings {
+			c.known(fmt.Sprintf("%s.roleMappings[%d].role", path, j), []string{m.Role}, c.roles, "role", "roles")
+		}
+		for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
+			attribute := p.AttributeMappings[claim]
+			if !c.attributes[attribute] && !slices.Contains([]string{"username", "email", "firstName", "lastName"}, attribute) {
+				c.errorf(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), "attribute %q is not declared: add it to userAttributes", attribute)
+			}
+		}
+		if p.Alias != "" && c.cfg.FederationSecrets[p.Alias] == "" {
+			c.missingSecret("federationSecrets", p.Alias, "")
+		}
+	}
+}
+
+func (c *checker) ldap() {
+	seen := map[string]bool{}
+	for i, l := range c.cfg.LDAP {
+		path := fmt.Sprintf("ldap[%d]", i)
+		if seen[l.Name] {
+			c.errorf(path+".name", "%q is declared twice", l.Name)
+		}
+		seen[l.Name] = true
+		for j, target := range strings.Fields(l.URL) {
+			u, err := url.Parse(target)
+			if err != nil || u.Host == "" || (u.Scheme != "ldap" && u.Scheme != "ldaps") {
+				c.errorf(path+".url", "%q is not an ldap:// or ldaps:// URL", target)
+			} else if j == 0 && u.Scheme == "ldap" && !l.StartTLS && !loopback(u.Hostname()) {
+				c.unless(c.cfg.Level().RefusePlainHTTP, path+".url", "passwords would cross the network in the clear: use ldaps:// or startTls")
+			}
+			if err == nil && u.Scheme == "ldaps" && l.StartTLS {
+				c.errorf(path+".startTls", "ldaps:// is encrypted already: leave startTls out")
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
+			if !c.attributes[name] {
+				c.errorf(fmt.Sprintf("%s.attributes[%q]", path, name), "is not declared: add it to userAttributes")
+			}
+		}
+		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {
+			c.missingSecret("federationSecrets", l.Name, "or leave bindDn out for an anonymous search")
+		}
+	}
+}
+
+func (c *checker) exemptions() {
+	for i, e := range c.cfg.Exemptions {
+		if e.Reason != "" && len(strings.Fields(e.Reason)) < 2 {
+			c.errorf(fmt.Sprintf("exemptions[%d].reason", i), "%q explains nothing: write a sentence", e.Reason)
+		}
+	}
+}
+
+// secrets warns of secrets that nothing uses: often the name is misspelled.
+func (c *checker) secrets() {
+	users, clients, federated := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for i := range c.cfg.Users {
+		users[c.cfg.Users[i].Username] = true
+	}
+	for i := range c.cfg.Clients {
+		clients[c.cfg.Clients[i].ClientID] = true
+	}
+	for _, p := range c.cfg.IdentityProviders {
+		federated[p.Alias] = true
+	}
+	for _, l := range c.cfg.LDAP {
+		federated[l.Name] = true
+	}
+	unused := func(key string, secrets Secrets, names map[string]bool, what string) {
+		for _, name := range slices.Sorted(maps.Keys(secrets)) {
+			if !names[name] {
+				c.warnf(fmt.Sprintf("%s[%q]", key, name), "no %s of that name is declared", what)
+			}
+		}
+	}
+	unused("clientSecrets", c.cfg.ClientSecrets, clients, "client")
+	unused("initialPasswords", c.cfg.InitialPasswords, users, "user")
+	unused("federationSecrets", c.cfg.FederationSecrets, federated, "identity provider or LDAP directory")
+}
+
+func (c *checker) missingSecret(key, name, or string) {
+	c.errorf(fmt.Sprintf("%s[%q]", key, name), "is missing; run: pulumi config set --secret --path '%s[%q]'%s", key, name, prefixed("  ", or))
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+// name checks the name of a role, group, key or the like. A missing one is the
+// decoder's to report.
+func (c *checker) name(path, name string) {
+	if name != "" && !plainName.MatchString(name) {
+		c.errorf(path, "%q: leave spaces, slashes and control characters out, 255 characters at most", name)
+	}
+}
+
+// known reports each of names that is not declared.
+func (c *checker) known(path string, names []string, declared map[string]bool, what, key string) {
+	for i, name := range names {
+		if !declared[name] {
+			at := path
+			if strings.HasSuffix(path, "s") {
+				at = fmt.Sprintf("%s[%d]", path, i)
+			}
+			c.errorf(at, "%s %q is not declared: add it to %s", what, name, key)
+		}
+	}
+}
+
+func (c *checker) twice(path string, names []string) {
+	if len(names) < 2 {
+		return
+	}
+	seen := make(map[string]bool, len(names))
+	for i, name := range names {
+		if seen[name] {
+			c.errorf(fmt.Sprintf("%s[%d]", path, i), "%q is there twice", name)
+		}
+		seen[name] = true
+	}
+}
+
+func (c *checker) httpURL(path, text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Fragment != "" {
+		c.errorf(path, "%q is not an http or https URL", text)
+		return false
+	}
+	return true
+}
+
+// plainHTTP refuses unencrypted URLs that leave this computer.
+func (c *checker) plainHTTP(path, text string) {
+	if u, err := url.Parse(text); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) && c.cfg.Level().RefusePlainHTTP {
+		c.refusef(path, "%q is not encrypted: use https", text)
+	}
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || host == "127.0.0.1" || host == "::1"
+}
+
+func isTrue(p *bool) bool { return p != nil && *p }
+
+// findCycle returns the names of one cycle, or nil. Names that edges leads to
+// but does not hold are ends.
+func findCycle(edges map[string][]string) []string {
+	const open, done = 1, 2
+	state := make(map[string]int, len(edges))
+	var trail []string
+	var visit func(name string) []string
+	visit = func(name string) []string {
+		switch state[name] {
+		case open:
+			return append(trail[slices.Index(trail, name):], name)
+		case done:
+			return nil
+		}
+		state[name] = open
+		trail = append(trail, name)
+		for _, next := range edges[name] {
+			if cycle := visit(next); cycle != nil {
+				return cycle
+			}
+		}
+		trail = trail[:len(trail)-1]
+		state[name] = done
+		return nil
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(edges), cmp.Compare[string]) {
+		if cycle := visit(name); cycle != nil {
+			return cycle
+		}
+	}
+	return nil
+}
+
+// privateMembers are members of a JSON Web Key (RFC 7518, section 6) that only
+// its owner may know.
+var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+func (c *checker) jwks(path, text string) {
+	var set struct {
+		Keys []map[string]json.RawMessage `json:"keys"`
+	}
+	if json.Unmarshal([]byte(text), &set) != nil || len(set.Keys) == 0 {
+		c.errorf(path, `is not a key set: write {"keys":[…]} with public keys (RFC 7517)`)
+		return
+	}
+	for i, key := range set.Keys {
+		for _, member := range privateMembers {
+			if _, ok := key[member]; ok {
+				c.errorf(path, "key %d holds the private member %q: give Keycloak the public half only, and make a new key pair", i, member)
+				break
+			}
+		}
+	}
+}

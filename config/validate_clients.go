@@ -1,0 +1,310 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// builtInClients are made by Keycloak in each realm.
+var builtInClients = []string{"account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console"}
+
+// OptionalScopes are what Keycloak offers each new client as optional.
+var OptionalScopes = []string{"address", "phone", "organization", "offline_access", "microprofile-jwt"}
+
+// BuiltInClient says whether Keycloak makes a client of this id itself.
+func BuiltInClient(clientID string) bool { return slices.Contains(builtInClients, clientID) }
+
+func (c *checker) clients() {
+	c.clientRoles = make(map[string]map[string]bool, len(c.cfg.Clients))
+	api := 0
+	for i := range c.cfg.Clients {
+		cl := &c.cfg.Clients[i]
+		path := fmt.Sprintf("clients[%d].clientId", i)
+		if cl.ClientID != "" && strings.ContainsAny(cl.ClientID, " \t\n\"<>") {
+			c.errorf(path, "%q: leave spaces, quotes and angle brackets out", cl.ClientID)
+		}
+		if BuiltInClient(cl.ClientID) {
+			c.errorf(path, "%q is a client that Keycloak makes itself: choose another id", cl.ClientID)
+		}
+		if _, ok := c.clientRoles[cl.ClientID]; ok {
+			c.errorf(path, "%q is declared twice", cl.ClientID)
+		}
+		roles := make(map[string]bool, len(cl.ClientRoles))
+		for _, r := range cl.ClientRoles {
+			roles[r] = true
+		}
+		c.clientRoles[cl.ClientID] = roles
+		if cl.Kind == "api" {
+			api++
+		}
+	}
+	if api != 1 {
+		c.errorf("clients", "there are %d of kind api: declare exactly one, the resource server", api)
+	}
+	for i := range c.cfg.Clients {
+		c.client(&c.cfg.Clients[i], fmt.Sprintf("clients[%d]", i))
+	}
+}
+
+func (c *checker) client(cl *Client, path string) {
+	level := c.cfg.Level()
+	public := cl.Public()
+
+	// Flows.
+	if *cl.DirectAccessGrants {
+		c.unless(level.RefusePasswordGrant, path+".directAccessGrants", "the password grant shows the user's password to client %s (RFC 9700, 2.4): prefer the code flow", cl.ClientID)
+	}
+	if public && *cl.ServiceAccount {
+		c.errorf(path+".serviceAccount", "a client of kind %s is public and can't have a service account: use kind service", cl.Kind)
+	}
+	if public && *cl.TokenExchange {
+		c.errorf(path+".tokenExchange", "a client of kind %s is public and can't exchange tokens", cl.Kind)
+	}
+	if flows := *cl.StandardFlow || *cl.DeviceGrant; !*cl.PKCE && flows {
+		if public {
+			c.refusef(path+".pkce", "public client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
+		} else {
+			c.unless(level.RefuseNoPKCE, path+".pkce", "client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
+		}
+	} else if *cl.PKCE && !flows {
+		c.errorf(path+".pkce", "nothing can use it: set standardFlow or deviceGrant")
+	}
+	if *cl.FullScope {
+		c.unless(level.RefuseFullScope, path+".fullScope", "tokens of client %s carry every role of the user, and account in their audience", cl.ClientID)
+	}
+
+	// URLs.
+	if *cl.StandardFlow && len(cl.RedirectURIs) == 0 {
+		c.errorf(path+".redirectUris", "is missing: the code flow needs one, such as https://app.example.com/callback")
+	}
+	if !*cl.StandardFlow && len(cl.RedirectURIs) > 0 {
+		c.errorf(path+".redirectUris", "nothing redirects there: set standardFlow, or leave it out")
+	}
+	if !*cl.StandardFlow && !*cl.DirectAccessGrants && len(cl.WebOrigins) > 0 {
+		c.errorf(path+".webOrigins", "no browser needs it: set standardFlow, or leave it out")
+	}
+	for i, u := range cl.RedirectURIs {
+		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u, cl.RootURL != "")
+	}
+	c.twice(path+".redirectUris", cl.RedirectURIs)
+	for i, u := range cl.PostLogoutRedirectURIs {
+		if u != "+" && u != "-" {
+			c.redirectURI(fmt.Sprintf("%s.postLogoutRedirectUris[%d]", path, i), u, cl.RootURL != "")
+		}
+	}
+	for i, o := range cl.WebOrigins {
+		c.webOrigin(fmt.Sprintf("%s.webOrigins[%d]", path, i), o)
+	}
+	c.twice(path+".webOrigins", cl.WebOrigins)
+	if cl.RootURL != "" {
+		c.httpURL(path+".rootUrl", cl.RootURL)
+	}
+	for key, u := range map[string]string{"baseUrl": cl.BaseURL, "adminUrl": cl.AdminURL} {
+		if u != "" && !(strings.HasPrefix(u, "/") && cl.RootURL != "") {
+			c.httpURL(path+"."+key, u)
+		}
+	}
+	if cl.BackchannelLogoutURL != "" && c.httpURL(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL) {
+		c.plainHTTP(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL)
+	}
+
+	c.authentication(cl, path)
+
+	// Roles.
+	c.known(path+".roles", cl.Roles, c.roles, "role", "roles")
+	c.twice(path+".roles", cl.Roles)
+	c.twice(path+".clientRoles", cl.ClientRoles)
+	for i, r := range cl.ClientRoles {
+		c.name(fmt.Sprintf("%s.clientRoles[%d]", path, i), r)
+	}
+	if !*cl.ServiceAccount && (len(cl.ServiceAccountRoles) > 0 || len(cl.ServiceAccountClientRoles) > 0) {
+		c.errorf(path+".serviceAccountRoles", "client %s has no service account: set serviceAccount", cl.ClientID)
+	}
+	c.known(path+".serviceAccountRoles", cl.ServiceAccountRoles, c.roles, "role", "roles")
+	c.twice(path+".serviceAccountRoles", cl.ServiceAccountRoles)
+	for _, target := range slices.Sorted(maps.Keys(cl.ServiceAccountClientRoles)) {
+		at := fmt.Sprintf("%s.serviceAccountClientRoles[%q]", path, target)
+		roles, own := c.clientRoles[target]
+		if !own && !BuiltInClient(target) {
+			c.errorf(at, "client %q is not declared: add it to clients", target)
+			continue
+		}
+		for i, r := range cl.ServiceAccountClientRoles[target] {
+			if own && !roles[r] {
+				c.errorf(fmt.Sprintf("%s[%d]", at, i), "client %s has no role %q: add it to its clientRoles", target, r)
+			}
+		}
+		c.twice(at, cl.ServiceAccountClientRoles[target])
+	}
+
+	c.scopes(cl, path)
+	c.mappers(cl, path)
+	c.duration(path+".accessTokenLifetime", cl.AccessTokenLifetime)
+	c.duration(path+".sessionIdle", cl.SessionIdle)
+	c.duration(path+".sessionMax", cl.SessionMax)
+	if cl.Lightweight && cl.AccessTokenType == "at+jwt" {
+		c.warnf(path+".lightweight", "an at+jwt access token must have aud (RFC 9068, 2.2), which a lightweight one lacks")
+	}
+}
+
+// redirectURI follows RFC 9700, 4.1.3: exact, absolute, without fragment. A
+// wildcard at the end is for development alone.
+func (c *checker) redirectURI(path, text string, relative bool) {
+	const hint = "write an absolute URI such as https://app.example.com/callback"
+	if relative && strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//") {
+		text = "https://root" + text
+	}
+	u, err := url.Parse(strings.TrimSuffix(text, "*"))
+	switch {
+	case err != nil || !u.IsAbs():
+		c.errorf(path, "%q is not a redirect URI: %s", text, hint)
+		return
+	case strings.Contains(text, "#"):
+		c.errorf(path, "%q has a fragment, which RFC 6749 (3.1.2) forbids: %s", text, hint)
+		return
+	case slices.Contains([]string{"javascript", "data", "vbscript", "file"}, strings.ToLower(u.Scheme)):
+		c.errorf(path, "%q: scheme %s can't be redirected to: %s", text, u.Scheme, hint)
+		return
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
+		c.errorf(path, "%q has no host: %s", text, hint)
+		return
+	case u.User != nil:
+		c.errorf(path, "%q holds user info: %s", text, hint)
+		return
+	case strings.Contains(strings.TrimSuffix(text, "*"), "*"):
+		c.errorf(path, "%q: Keycloak takes a * at the end only: %s", text, hint)
+		return
+	}
+	if strings.HasSuffix(text, "*") {
+		c.refusef(path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
+	}
+	c.plainHTTP(path, text)
+}
+
+func (c *checker) webOrigin(path, text string) {
+	switch text {
+	case "*":
+		c.refusef(path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
+		return
+	case "+":
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || text != u.Scheme+"://"+u.Host || strings.Contains(text, "*") {
+		c.errorf(path, "%q is not an origin: write scheme, host and port only, such as https://app.example.com", text)
+		return
+	}
+	c.plainHTTP(path, text)
+}
+
+func (c *checker) authentication(cl *Client, path string) {
+	secret := c.cfg.ClientSecrets[cl.ClientID]
+	switch {
+	case cl.Public() && cl.Authentication == "jwt":
+		c.errorf(path+".authentication", "a client of kind %s is public: leave it out", cl.Kind)
+	case cl.Public():
+		if secret != "" {
+			c.errorf(fmt.Sprintf("clientSecrets[%q]", cl.ClientID), "client %s is public and has no secret: remove it", cl.ClientID)
+		}
+	case cl.Authentication == "jwt":
+		if (cl.JWKS == "") == (cl.JWKSURL == "") {
+			c.errorf(path+".jwks", "private_key_jwt needs the client's public keys: set either jwks or jwksUrl")
+		}
+		if cl.JWKS != "" {
+			c.jwks(path+".jwks", cl.JWKS)
+		}
+		if cl.JWKSURL != "" && c.httpURL(path+".jwksUrl", cl.JWKSURL) {
+			c.plainHTTP(path+".jwksUrl", cl.JWKSURL)
+		}
+		if secret != "" {
+			c.errorf(fmt.Sprintf("clientSecrets[%q]", cl.ClientID), "client %s authenticates by private_key_jwt: remove the secret", cl.ClientID)
+		}
+		return
+	case secret == "" && cl.ClientID != "":
+		c.missingSecret("clientSecrets", cl.ClientID, "")
+	}
+	if cl.JWKS != "" || cl.JWKSURL != "" {
+		c.errorf(path+".jwks", "nothing reads it: set authentication to jwt")
+	}
+}
+
+func (c *checker) scopes(cl *Client, path string) {
+	check := func(path string, names []string) {
+		for i, name := range names {
+			if !slices.Contains(OptionalScopes, name) {
+				c.errorf(fmt.Sprintf("%s[%d]", path, i), "%q is not one of %s", name, strings.Join(OptionalScopes, ", "))
+			}
+		}
+		c.twice(path, names)
+	}
+	check(path+".defaultScopes", cl.DefaultScopes)
+	if cl.OptionalScopes != nil {
+		check(path+".optionalScopes", *cl.OptionalScopes)
+		for i, name := range *cl.OptionalScopes {
+			if slices.Contains(cl.DefaultScopes, name) {
+				c.errorf(fmt.Sprintf("%s.optionalScopes[%d]", path, i), "%q is in defaultScopes too", name)
+			}
+		}
+	}
+}
+
+func (c *checker) mappers(cl *Client, path string) {
+	seen := map[string]bool{}
+	for i := range cl.Mappers {
+		m := &cl.Mappers[i]
+		at := fmt.Sprintf("%s.mappers[%d]", path, i)
+		if seen[m.Name] {
+			c.errorf(at+".name", "%q is declared twice", m.Name)
+		}
+		seen[m.Name] = true
+		switch m.Type {
+		case "realmRoles":
+			m.Claim = orDefault(m.Claim, "realm_access.roles")
+		case "groups":
+			m.Claim = orDefault(m.Claim, "groups")
+		}
+		if m.Type == "audience" && m.Claim != "" {
+			c.errorf(at+".claim", "an audience goes into aud: leave it out")
+		}
+		if m.Type != "audience" && m.Claim == "" {
+			c.errorf(at+".claim", "is missing: name the claim")
+		}
+		if slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "typ", "cnf"}, m.Claim) {
+			c.errorf(at+".claim", "%q is a claim that the API relies on: choose another", m.Claim)
+		}
+		needsValue := m.Type != "realmRoles" && m.Type != "groups"
+		if needsValue && m.Value == "" {
+			c.errorf(at+".value", "is missing: set it to the audience, the client id, the user attribute or the value")
+		}
+		if !needsValue && m.Value != "" {
+			c.errorf(at+".value", "nothing reads it for type %s: leave it out", m.Type)
+		}
+		switch m.Type {
+		case "clientRoles":
+			if _, ok := c.clientRoles[m.Value]; m.Value != "" && !ok && !BuiltInClient(m.Value) {
+				c.errorf(at+".value", "client %q is not declared: add it to clients", m.Value)
+			}
+		case "userAttribute":
+			if m.Value != "" && !c.attributes[m.Value] {
+				c.errorf(at+".value", "attribute %q is not declared: add it to userAttributes", m.Value)
+			}
+			if m.Claim == "realm_access.roles" || strings.HasPrefix(m.Claim, "resource_access") {
+				c.errorf(at+".claim", "an attribute must not pose as a role: choose another claim")
+			}
+		case "hardcoded":
+			if m.Claim == "realm_access.roles" || strings.HasPrefix(m.Claim, "resource_access") {
+				c.errorf(at+".claim", "a fixed value must not pose as a role: give the role")
+			}
+		}
+	}
+}
+
+func orDefault(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}

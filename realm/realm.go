@@ -1,0 +1,251 @@
+// Package realm makes a Keycloak realm: its lifetimes and hardening, the events
+// that it keeps, the profile of its users, its signing keys and, last of all,
+// the identity providers and directories that it trusts.
+package realm
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"keycloak-model-api/config"
+	"keycloak-model-api/realm/hardening"
+)
+
+// Args says what the realm is.
+type Args struct {
+	Name           string                // name of the realm, part of its issuer URL
+	DisplayName    pulumi.StringPtrInput // name on the login page
+	Hardening      hardening.Level       // what Lifetimes and Events leave out
+	Lifetimes      config.Lifetimes
+	Events         config.Events
+	UserAttributes []config.UserAttribute // attributes beside the four that every user has
+	SigningKeys    []config.SigningKey
+	RetireKey      config.RetireKey
+	Protect        bool // guard the realm and its keys against deletion
+}
+
+// Realm is the realm with what belongs to it alone.
+type Realm struct {
+	pulumi.ResourceState
+
+	ID pulumi.StringOutput `pulumi:"realmId"` // id, which is the realm's name, for the realmId of other resources
+
+	// Settled is the last of the resources that change the realm itself.
+	// Keycloak answers 409 to two such changes at once, and drops attributes of
+	// users whose profile is not there yet: default groups and users depend on it.
+	Settled pulumi.Resource
+}
+
+// New makes the realm.
+func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Realm, error) {
+	r := &Realm{}
+	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Realm", name, r, opts...); err != nil {
+		return nil, fmt.Errorf("realm: %w", err)
+	}
+	guarded := []pulumi.ResourceOption{pulumi.Parent(r), pulumi.Protect(args.Protect)}
+	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), guarded...)
+	if err != nil {
+		return nil, fmt.Errorf("realm: %w", err)
+	}
+	r.ID = realm.ID().ToStringOutput()
+	r.Settled = realm
+
+	if err := r.events(ctx, name, args); err != nil {
+		return nil, fmt.Errorf("realm: events: %w", err)
+	}
+	if err := r.userProfile(ctx, name, args.UserAttributes); err != nil {
+		return nil, fmt.Errorf("realm: user profile: %w", err)
+	}
+	if err := r.keys(ctx, name, args, guarded); err != nil {
+		return nil, fmt.Errorf("realm: keys: %w", err)
+	}
+	return r, ctx.RegisterResourceOutputs(r, pulumi.Map{"realmId": r.ID})
+}
+
+// after are the options of a resource that changes the realm itself.
+func (r *Realm) after(opts ...pulumi.ResourceOption) []pulumi.ResourceOption {
+	return append([]pulumi.ResourceOption{pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{r.Settled})}, opts...)
+}
+
+func realmArgs(args *Args) *keycloak.RealmArgs {
+	level, l := args.Hardening, args.Lifetimes
+	a := &keycloak.RealmArgs{
+		Realm:       pulumi.String(args.Name),
+		DisplayName: args.DisplayName,
+		Enabled:     pulumi.Bool(true),
+		// The provider turns each boolean that is left out into false.
+		LoginWithEmailAllowed: pulumi.Bool(true),
+
+		AccessTokenLifespan:       lifetime(l.AccessToken, level.AccessToken),
+		SsoSessionIdleTimeout:     lifetime(l.SSOIdle, level.SSOIdle),
+		SsoSessionMaxLifespan:     lifetime(l.SSOMax, level.SSOMax),
+		OfflineSessionIdleTimeout: lifetime(l.OfflineIdle, level.OfflineIdle),
+		OfflineSessionMaxLifespan: lifetime(l.OfflineMax, level.OfflineMax),
+		Oauth2DeviceCodeLifespan:  lifetime(l.DeviceCode, level.DeviceCode),
+		AccessCodeLifespan:        lifetime(l.AuthorizationCode, level.AuthorizationCode),
+		ClientSessionIdleTimeout:  lifetime(l.ClientSessionIdle, 0),
+		ClientSessionMaxLifespan:  lifetime(l.ClientSessionMax, 0),
+
+		SecurityDefenses: defenses(level),
+	}
+	if a.OfflineSessionMaxLifespan != nil {
+		a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(true)
+	}
+	if reuse := l.RefreshTokenReuse; reuse != nil {
+		a.RevokeRefreshToken, a.RefreshTokenMaxReuse = pulumi.Bool(true), pulumi.Int(*reuse)
+	} else if level.RotateRefresh {
+		a.RevokeRefreshToken, a.RefreshTokenMaxReuse = pulumi.Bool(true), pulumi.Int(0)
+	}
+	if policy := passwordPolicy(level); policy != "" {
+		a.PasswordPolicy = pulumi.String(policy)
+	}
+	if level.SSLRequired != "" {
+		a.SslRequired = pulumi.String(level.SSLRequired)
+	}
+	if algorithm := signingAlgorithm(args.SigningKeys); algorithm != "" {
+		a.DefaultSignatureAlgorithm = pulumi.String(algorithm)
+	}
+	return a
+}
+
+// lifetime is the configured duration, else the level's, else Keycloak's, in
+// the form in which the provider reads it back.
+func lifetime(configured string, level time.Duration) pulumi.StringPtrInput {
+	d := level
+	if configured != "" {
+		var err error
+		if d, err = time.ParseDuration(configured); err != nil {
+			return pulumi.String(configured) // the provider's error names it
+		}
+	}
+	if d == 0 {
+		return nil
+	}
+	return pulumi.String(d.String())
+}
+
+func passwordPolicy(level hardening.Level) string {
+	var rules []string
+	if level.PasswordLength > 0 {
+		rules = append(rules, fmt.Sprintf("length(%d)", level.PasswordLength))
+	}
+	if level.PasswordPolicy != "" {
+		rules = append(rules, level.PasswordPolicy)
+	}
+	return strings.Join(rules, " and ")
+}
+
+func defenses(level hardening.Level) keycloak.RealmSecurityDefensesPtrInput {
+	if level.BruteForce == nil && level.Headers == nil {
+		return nil
+	}
+	d := &keycloak.RealmSecurityDefensesArgs{}
+	if b := level.BruteForce; b != nil {
+		d.BruteForceDetection = &keycloak.RealmSecurityDefensesBruteForceDetectionArgs{
+			PermanentLockout:             pulumi.Bool(b.PermanentLockout),
+			MaxLoginFailures:             pulumi.Int(b.MaxLoginFailures),
+			WaitIncrementSeconds:         seconds(b.WaitIncrement),
+			MaxFailureWaitSeconds:        seconds(b.MaxFailureWait),
+			FailureResetTimeSeconds:      seconds(b.FailureReset),
+			QuickLoginCheckMilliSeconds:  pulumi.Int(int(b.QuickLoginCheck.Milliseconds())),
+			MinimumQuickLoginWaitSeconds: seconds(b.MinimumQuickLogin),
+		}
+	}
+	if h := level.Headers; h != nil {
+		d.Headers = &keycloak.RealmSecurityDefensesHeadersArgs{
+			ContentSecurityPolicy:   pulumi.String(h.ContentSecurityPolicy),
+			XFrameOptions:           pulumi.String(h.FrameOptions),
+			XContentTypeOptions:     pulumi.String(h.ContentTypeOptions),
+			ReferrerPolicy:          pulumi.String(h.ReferrerPolicy),
+			XRobotsTag:              pulumi.String(h.RobotsTag),
+			StrictTransportSecurity: pulumi.String(h.StrictTransportSecurity),
+			XXssProtection:          pulumi.String(h.XSSProtection),
+		}
+	}
+	return d
+}
+
+func seconds(d time.Duration) pulumi.Int { return pulumi.Int(int(d / time.Second)) }
+
+func (r *Realm) events(ctx *pulumi.Context, name string, args *Args) error {
+	e, level := args.Events, args.Hardening
+	if !or(e.Enabled, level.Events) {
+		return nil
+	}
+	keep := cmp.Or(level.KeepEvents, 7*24*time.Hour)
+	if e.KeepFor != "" {
+		d, err := time.ParseDuration(e.KeepFor)
+		if err != nil {
+			return err
+		}
+		keep = d
+	}
+	events, err := keycloak.NewRealmEvents(ctx, name, &keycloak.RealmEventsArgs{
+		RealmId:                   r.ID,
+		EventsEnabled:             pulumi.Bool(true),
+		EventsExpiration:          seconds(keep),
+		EventsListeners:           pulumi.StringArray{pulumi.String("jboss-logging")},
+		AdminEventsEnabled:        pulumi.Bool(true),
+		AdminEventsDetailsEnabled: pulumi.Bool(or(e.AdminDetail, level.EventDetails)),
+	}, r.after()...)
+	if err != nil {
+		return err
+	}
+	r.Settled = events
+	return nil
+}
+
+// userProfile declares the attributes of users. Without attributes of our own
+// Keycloak's profile stays as it is.
+func (r *Realm) userProfile(ctx *pulumi.Context, name string, own []config.UserAttribute) error {
+	if len(own) == 0 {
+		return nil
+	}
+	both, admin := pulumi.ToStringArray([]string{"admin", "user"}), pulumi.ToStringArray([]string{"admin"})
+	attribute := func(name, displayName string, edits pulumi.StringArray, required bool) *keycloak.RealmUserProfileAttributeArgs {
+		a := &keycloak.RealmUserProfileAttributeArgs{
+			Name:        pulumi.String(name),
+			DisplayName: pulumi.String(displayName),
+			Permissions: &keycloak.RealmUserProfileAttributePermissionsArgs{Views: both, Edits: edits},
+		}
+		if required {
+			a.RequiredForRoles = pulumi.ToStringArray([]string{"user"})
+		}
+		return a
+	}
+	// The profile replaces Keycloak's, so it must name what every user has.
+	attributes := keycloak.RealmUserProfileAttributeArray{
+		attribute("username", "${username}", both, false),
+		attribute("email", "${email}", both, true),
+		attribute("firstName", "${firstName}", both, true),
+		attribute("lastName", "${lastName}", both, true),
+	}
+	for _, a := range own {
+		edits := admin
+		if a.UserEditable {
+			edits = both
+		}
+		attributes = append(attributes, attribute(a.Name, cmp.Or(a.DisplayName, a.Name), edits, a.Required))
+	}
+	profile, err := keycloak.NewRealmUserProfile(ctx, name, &keycloak.RealmUserProfileArgs{
+		RealmId:    r.ID,
+		Attributes: attributes,
+	}, r.after(pulumi.RetainOnDelete(true))...) // Keycloak answers 400 to its deletion
+	if err != nil {
+		return err
+	}
+	r.Settled = profile
+	return nil
+}
+
+func or(p *bool, def bool) bool {
+	if p == nil {
+		return def
+	}
+	return *p
+}
