@@ -251,7 +251,7 @@ func (c *command) access(ctx context.Context) (*session.Session, *session.Access
 		return nil, nil, err
 	}
 	if c.API != "" && c.API != s.API {
-		return nil, nil, fmt.Errorf("%w to %s, only to %s: sign in with modelctl login -api %[2]s", session.ErrSignedOut, c.API, s.API)
+		return nil, nil, fmt.Errorf("%w to %s, only to %s", session.ErrSignedOut, c.API, s.API)
 	}
 	a, err := c.keeper.Access(ctx)
 	return s, a, err

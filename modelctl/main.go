@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if err == nil {
 		return 0
 	}
-	code, advice := explain(ctx, err)
+	code, advice := s.explain(ctx, err)
 	fmt.Fprintf(stderr, "modelctl: %s\n", printable(err.Error()))
 	if advice != "" {
 		fmt.Fprintln(stderr, printable(advice))
@@ -117,11 +117,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 }
 
 // explain returns the exit status for err and what to do about it.
-func explain(ctx context.Context, err error) (code int, advice string) {
+func (s *settings) explain(ctx context.Context, err error) (code int, advice string) {
 	if ctx.Err() != nil {
 		return exitError, "Interrupted."
 	}
 	if errors.Is(err, session.ErrSignedOut) {
+		if s.API != "" {
+			return exitSignedOut, "Sign in: modelctl login -api " + s.API
+		}
 		return exitSignedOut, "Sign in: modelctl login"
 	}
 	if errors.Is(err, session.ErrUnavailable) {

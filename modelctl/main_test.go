@@ -188,10 +188,10 @@ type fakeAPI struct {
 func newFakeAPI(issuer *sessiontest.Issuer) *fakeAPI {
 	api := &fakeAPI{issuer: issuer}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/oauth-protected-resource", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /.well-known/oauth-protected-resource", func(w http.ResponseWriter, r *http.Request) {
 		api.mu.Lock()
 		defer api.mu.Unlock()
-		resource := api.server.URL
+		resource := "http://" + r.Host
 		if api.resource != "" {
 			resource = api.resource
 		}

@@ -35,8 +35,11 @@ func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provid
 	if e, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
 		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it", issuer, e.Discovered)
 	}
-	if err != nil {
+	if errors.Is(err, ErrUnavailable) {
 		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
+	}
+	if err != nil { // it quotes the answer, which may be a whole page
+		return nil, fmt.Errorf("session: there is no OpenID issuer at %s, check its URL: %.200v", issuer, err)
 	}
 	var more struct {
 		JWKS       string `json:"jwks_uri"`

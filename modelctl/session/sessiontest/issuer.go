@@ -67,9 +67,10 @@ func New(issuerURL string) *Issuer {
 
 // Start makes an issuer that listens on loopback until stop is called.
 func Start() (i *Issuer, stop func()) {
-	i = New("")
-	server := httptest.NewServer(i)
-	i.keys.URL = server.URL + "/realms/example-realm"
+	server := httptest.NewUnstartedServer(nil)
+	i = New("http://" + server.Listener.Addr().String() + "/realms/example-realm")
+	server.Config.Handler = i
+	server.Start()
 	return i, server.Close
 }
 
@@ -156,7 +157,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		recorder := httptest.NewRecorder()
 		i.keys.ServeHTTP(recorder, r)
 		body := recorder.Body.Bytes()
-		if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
+		if recorder.Code == http.StatusOK && strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
 			body = i.metadata(body)
 		}
 		w.Header().Set("Content-Type", "application/json")
