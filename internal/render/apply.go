@@ -41,6 +41,7 @@ func (r *Realm) Apply(ctx context.Context, admin *keycloak.Admin) error {
 		{"realm, roles, groups and users", a.realm},
 		{"client scopes", a.clientScopes},
 		{"clients", a.clients},
+		{"default groups", a.setDefaultGroups},
 		{"client roles", a.clientRoles},
 		{"mappers and role mappings", a.mappings},
 		{"user profile and required actions", a.profile},
@@ -148,9 +149,6 @@ func (a *applier) realm(ctx context.Context) error {
 		"groups":     withoutClientRoles(groupTree(a.groups)),
 		"users":      users,
 	})
-	if len(a.defaultGroups) > 0 {
-		rep["defaultGroups"] = groupPaths(a.defaultGroups)
-	}
 	if err := a.admin.CreateRealm(ctx, rep); err != nil {
 		return err
 	}
@@ -307,6 +305,17 @@ func (a *applier) clients(ctx context.Context) error {
 		}
 		return a.protocolMappers(ctx, "/clients/"+c.id, c.mappers)
 	})
+}
+
+// setDefaultGroups comes after the clients: service accounts don't join the
+// default groups, as they don't where the provider makes both at once.
+func (a *applier) setDefaultGroups(ctx context.Context) error {
+	for _, g := range a.defaultGroups {
+		if err := a.put(ctx, "/default-groups/"+g.id, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *applier) clientRoles(ctx context.Context) error {

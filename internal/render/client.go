@@ -51,7 +51,10 @@ var clientAttributes = []field{
 
 func (b *builder) client(realm *Realm, in *inputs) {
 	c := &client{id: in.res.ID, clientID: in.str("clientId")}
-	c.rep = object{"id": c.id, "clientId": c.clientID, "name": in.name(), "protocol": "openid-connect"}
+	c.rep = object{
+		"id": c.id, "clientId": c.clientID, "name": in.name(), "protocol": "openid-connect",
+		"alwaysDisplayInConsole": false, "surrogateAuthRequired": false,
+	}
 	in.set(c.rep, clientFields)
 	accessType := in.str("accessType")
 	c.rep["publicClient"] = accessType == "PUBLIC"
@@ -188,7 +191,7 @@ func (r *role) qualified() string {
 
 // addMapper gives a mapper to its client or client scope.
 func (b *builder) addMapper(in *inputs, protocol, mapper string, config map[string]string) {
-	rep := object{"id": in.res.ID, "name": in.name(), "protocol": protocol, "protocolMapper": mapper, "config": config}
+	rep := object{"id": in.res.ID, "name": in.name(), "protocol": protocol, "protocolMapper": mapper, "consentRequired": false, "config": config}
 	if in.str("clientScopeId") != "" {
 		if s := ref(in, "clientScopeId", b.scopes); s != nil {
 			s.mappers = append(s.mappers, rep)

@@ -80,10 +80,9 @@ func (r *Realm) requiredActions() []object {
 	return actions
 }
 
-// realmRole is the representation of a realm role, without composites of
-// clients unless all is set.
+// representation is the role without composites of clients, unless all is set.
 func (r *role) representation(all bool) object {
-	rep := with(r.rep, object{"id": r.ID})
+	rep := with(r.rep, object{"id": r.ID, "clientRole": r.Client != ""})
 	composites := object{}
 	realm, clients := split(r.composites)
 	if len(realm) > 0 {
@@ -206,7 +205,8 @@ func (r *Realm) usersRepresentation() []object {
 		realm, clients := split(c.accountRoles)
 		rep := object{
 			"username": "service-account-" + strings.ToLower(c.clientID), "enabled": true, "serviceAccountClientId": c.clientID,
-			"realmRoles": append([]string{r.defaultRole()}, realm...), "groups": groupPaths(r.defaultGroups),
+			"emailVerified": false,
+			"realmRoles":    append([]string{r.defaultRole()}, realm...), "groups": []string{},
 		}
 		if len(clients) > 0 {
 			rep["clientRoles"] = clients
