@@ -108,7 +108,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if err == nil {
 		return 0
 	}
-	code, advice := s.explain(ctx, err)
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "modelctl: interrupted")
+		return exitError
+	}
+	code, advice := s.explain(err)
 	fmt.Fprintf(stderr, "modelctl: %s\n", printable(err.Error()))
 	if advice != "" {
 		fmt.Fprintln(stderr, printable(advice))
@@ -117,10 +121,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 }
 
 // explain returns the exit status for err and what to do about it.
-func (s *settings) explain(ctx context.Context, err error) (code int, advice string) {
-	if ctx.Err() != nil {
-		return exitError, "Interrupted."
-	}
+func (s *settings) explain(err error) (code int, advice string) {
 	if errors.Is(err, session.ErrSignedOut) {
 		if s.API != "" {
 			return exitSignedOut, "Sign in: modelctl login -api " + s.API

@@ -96,6 +96,11 @@ func parse(args []string, getenv func(string) string) (*settings, error) {
 		}
 		s.Dir = filepath.Join(base, "modelctl")
 	}
+	if dir, err := filepath.Abs(s.Dir); err != nil {
+		fail("MODELCTL_CONFIG: %w", err)
+	} else {
+		s.Dir = dir
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

@@ -577,7 +577,7 @@ func TestKeyring(t *testing.T) {
 		var item struct {
 			Value string `json:"value"`
 		}
-		data, err := keyring.Get("modelctl "+api, "access token")
+		data, err := keyring.Get("modelctl "+api, "access token of "+keeper.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -591,19 +591,11 @@ func TestKeyring(t *testing.T) {
 			}
 		}
 
-		// The keyring goes away: the file takes over, and back.
-		keyring.MockInitWithError(errors.New("locked"))
-		if _, err := keeper.Access(t.Context()); err == nil || !strings.Contains(err.Error(), "keyring") {
-			t.Errorf("without the keyring: %v", err)
-		}
-		keyring.MockInit()
-		keeper.Notice = func(string) {}
-		signIn(t, keeper, s)
 		if err := keeper.Logout(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for _, item := range []string{"access token", "refresh token"} {
-			if _, err := keyring.Get("modelctl "+api, item); !errors.Is(err, keyring.ErrNotFound) {
+			if _, err := keyring.Get("modelctl "+api, item+" of "+keeper.Dir); !errors.Is(err, keyring.ErrNotFound) {
 				t.Errorf("%s is left in the keyring (%v)", item, err)
 			}
 		}
@@ -629,6 +621,20 @@ func TestKeyringThatFails(t *testing.T) {
 	})
 }
 
+// A keyring that can't be read is an error that says so, not a lost sign-in.
+func TestKeyringThatIsLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keyring.MockInit()
+		_, keeper, s := fixture(t)
+		keeper.Keyring = true
+		signIn(t, keeper, s)
+		keyring.MockInitWithError(errors.New("locked"))
+		if _, err := keeper.Access(t.Context()); err == nil || errors.Is(err, session.ErrSignedOut) || !strings.Contains(err.Error(), "keyring: locked") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // A sign-in to another API leaves nothing of the one before.
 func TestLoginReplacesTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -636,9 +642,12 @@ func TestLoginReplacesTheSession(t *testing.T) {
 		_, keeper, s := fixture(t)
 		keeper.Keyring = true
 		signIn(t, keeper, s)
+		if _, err := keyring.Get("modelctl "+api, "refresh token of "+keeper.Dir); err != nil {
+			t.Fatal(err)
+		}
 		s.API = "https://other.example.com"
 		signIn(t, keeper, s)
-		if _, err := keyring.Get("modelctl "+api, "refresh token"); !errors.Is(err, keyring.ErrNotFound) {
+		if _, err := keyring.Get("modelctl "+api, "refresh token of "+keeper.Dir); !errors.Is(err, keyring.ErrNotFound) {
 			t.Errorf("the old refresh token is left (%v)", err)
 		}
 		if _, err := keeper.Access(t.Context()); err != nil {

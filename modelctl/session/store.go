@@ -154,7 +154,7 @@ func (k *Keeper) forgetKeyring(ctx context.Context, s *Session) error {
 
 func (k *Keeper) getItem(ctx context.Context, s *Session, item string, t *token) error {
 	var data string
-	err := bounded(ctx, func() (err error) { data, err = keyring.Get(service(s), item); return err })
+	err := bounded(ctx, func() (err error) { data, err = keyring.Get(service(s), k.account(item)); return err })
 	if err != nil {
 		return err
 	}
@@ -169,19 +169,21 @@ func (k *Keeper) setItem(ctx context.Context, s *Session, item string, t token) 
 	if err != nil {
 		return err
 	}
-	return bounded(ctx, func() error { return keyring.Set(service(s), item, string(data)) })
+	return bounded(ctx, func() error { return keyring.Set(service(s), k.account(item), string(data)) })
 }
 
 func (k *Keeper) deleteItem(ctx context.Context, s *Session, item string) error {
-	err := bounded(ctx, func() error { return keyring.Delete(service(s), item) })
+	err := bounded(ctx, func() error { return keyring.Delete(service(s), k.account(item)) })
 	if errors.Is(err, keyring.ErrNotFound) {
 		return nil
 	}
 	return err
 }
 
-// service is the name under which a keyring shows the session's items.
-func service(s *Session) string { return "modelctl " + s.API }
+// service and account name an item. Keepers with folders of their own, whose
+// locks differ, share none.
+func service(s *Session) string              { return "modelctl " + s.API }
+func (k *Keeper) account(item string) string { return item + " of " + k.Dir }
 
 func bounded(ctx context.Context, call func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, keyringTimeout)
