@@ -17,6 +17,7 @@ var checks = [...]struct {
 	name string
 	run  func(*attempt) *Error
 }{
+	{"one credential", (*attempt).single},
 	{"shape", (*attempt).shape},
 	{"algorithm", (*attempt).algorithm},
 	{"issuer", (*attempt).issuer},
@@ -42,6 +43,14 @@ type attempt struct {
 	algo       *algorithm
 	candidates []*signingKey // current keys of the issuer
 	found      verified      // what the checks made out
+}
+
+// single: one token, not a list. A cached token has passed this.
+func (a *attempt) single() *Error {
+	if strings.IndexByte(a.token, ' ') >= 0 || strings.IndexByte(a.token, ',') >= 0 {
+		return refuse(MalformedCredential, errors.New("more than one token after the scheme"))
+	}
+	return nil
 }
 
 // shape: a signed JWT in compact serialization, every part readable.
@@ -117,12 +126,12 @@ func (a *attempt) audience() *Error {
 	if a.claims.audience == nil {
 		return refuse(AudienceWrong, fmt.Errorf("no aud, want %q", a.v.config.Audience))
 	}
-	ok, err := contains(a.claims.audience, a.v.config.Audience)
+	audiences, err := intern(&a.v.interned.audiences, a.claims.audience, oneOrMore)
 	if err != nil {
-		return refuse(ClaimsMalformed, fmt.Errorf("aud: %w", err))
+		return refuse(ClaimsMalformed, fmt.Errorf("aud %w", err))
 	}
-	if !ok {
-		return refuse(AudienceWrong, fmt.Errorf("aud %.200s, want %q", a.claims.audience, a.v.config.Audience))
+	if !slices.Contains(audiences, a.v.config.Audience) {
+		return refuse(AudienceWrong, fmt.Errorf("aud %.200q, want %q", audiences, a.v.config.Audience))
 	}
 	return nil
 }

@@ -84,11 +84,11 @@ func (a *attempt) fill() (err error) {
 	return nil
 }
 
-// interned shares what many tokens have in common: whole lists of roles,
-// groups and scopes, by their JSON. Only verified tokens get here.
+// interned shares what many tokens have in common: whole lists of audiences,
+// roles, groups and scopes, by their JSON. Only verified tokens get here.
 type interned struct {
-	scopes, realmRoles, groups table[[]string]
-	clientRoles                table[map[string][]string]
+	audiences, scopes, realmRoles, groups table[[]string]
+	clientRoles                           table[map[string][]string]
 }
 
 // table is one map of decoded values by their JSON, bounded.

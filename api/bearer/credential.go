@@ -37,7 +37,7 @@ func (v *Verifier) credential(r *http.Request) (Scheme, string, *Error) {
 	case v.config.SessionCookie != "" && hasCookie(r, v.config.SessionCookie):
 		return "", "", refuse(SeveralCredentials, errors.New("Authorization header and session cookie"))
 	}
-	scheme, token, err := ParseAuthorization(values[0])
+	scheme, token, err := parseAuthorization(values[0])
 	if err != nil {
 		return "", "", err
 	}
@@ -47,11 +47,11 @@ func (v *Verifier) credential(r *http.Request) (Scheme, string, *Error) {
 	return scheme, token, nil
 }
 
-// ParseAuthorization splits the value of an Authorization header. The scheme
+// parseAuthorization splits the value of an Authorization header. The scheme
 // is taken in any case, followed by one or more spaces (RFC 9110, sections
 // 11.1 and 11.4). Other schemes count as no credential, as RFC 6750,
-// section 3.1, has it.
-func ParseAuthorization(value string) (Scheme, string, *Error) {
+// section 3.1, has it. Whether the token is a single one is asked by attempt.single.
+func parseAuthorization(value string) (Scheme, string, *Error) {
 	name, rest, _ := strings.Cut(value, " ")
 	var scheme Scheme
 	switch {
@@ -65,9 +65,6 @@ func ParseAuthorization(value string) (Scheme, string, *Error) {
 	token := strings.TrimLeft(rest, " ")
 	if token == "" {
 		return "", "", refuse(MalformedCredential, errors.New("no token after the scheme"))
-	}
-	if strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, ',') >= 0 {
-		return "", "", refuse(MalformedCredential, errors.New("more than one token after the scheme"))
 	}
 	return scheme, token, nil
 }

@@ -43,7 +43,7 @@ func parseCompact(token string) (compact, *Error) {
 		return c, refuse(TokenMalformed, errors.New("more than two dots in it"))
 	}
 	// The decoder skips line ends; RFC 7515, section 2, has none.
-	if strings.ContainsAny(token, "\r\n") {
+	if strings.IndexByte(token, '\n') >= 0 || strings.IndexByte(token, '\r') >= 0 {
 		return c, refuse(TokenMalformed, errors.New("line end in it"))
 	}
 	room := make([]byte, 0, base64url.DecodedLen(len(token)))
@@ -238,26 +238,19 @@ func seconds(raw jsontext.Value) (at int64, ok bool, err error) {
 	return int64(math.Floor(f)), true, nil
 }
 
-// contains tells whether raw is the string want or an array of strings with
-// want in it (RFC 7519, section 4.1.3).
-func contains(raw jsontext.Value, want string) (bool, error) {
+// oneOrMore returns the strings of an audience: a string or an array of them
+// (RFC 7519, section 4.1.3).
+func oneOrMore(raw jsontext.Value) ([]string, error) {
 	switch raw.Kind() {
 	case '"':
 		s, err := text(raw)
-		return s == want, err
+		return []string{s}, err
 	case '[':
 		var list []string
-		if err := json.Unmarshal(raw, &list); err != nil {
-			return false, err
-		}
-		for _, s := range list {
-			if s == want {
-				return true, nil
-			}
-		}
-		return false, nil
+		err := json.Unmarshal(raw, &list)
+		return list, err
 	}
-	return false, errNotString
+	return nil, errNotString
 }
 
 // descend follows the rest of a path below its first element. Absence on the
