@@ -17,14 +17,23 @@ import (
 )
 
 func main() {
-	pulumi.Run(func(ctx *pulumi.Context) error { return run(ctx, os.Getenv, os.ReadFile) })
+	pulumi.Run(func(ctx *pulumi.Context) error {
+		outputs, err := run(ctx, os.Getenv, os.ReadFile)
+		if err != nil {
+			return err
+		}
+		for name, value := range outputs {
+			ctx.Export(name, value)
+		}
+		return nil
+	})
 }
 
-// run declares the stack's resources and outputs.
-func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) ([]byte, error)) error {
+// run declares the stack's resources and returns its outputs.
+func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) ([]byte, error)) (pulumi.Map, error) {
 	cfg, err := config.Load(ctx, getenv, readFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	// Guardrails are registered here, before the first resource.
@@ -41,7 +50,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Protect:        cfg.Protected(),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	theRoles, err := roles.New(ctx, cfg.Realm, &roles.Args{
@@ -51,7 +60,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		After:  []pulumi.Resource{theRealm.Settled},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	theClients, err := clients.New(ctx, cfg.Realm, &clients.Args{
@@ -62,7 +71,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		ModelRoles: cfg.ModelRoles(),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	theUsers, err := users.New(ctx, cfg.Realm, &users.Args{
@@ -76,7 +85,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		After:            theRoles.Settled,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	if _, err := realm.NewFederation(ctx, cfg.Realm, &realm.FederationArgs{
@@ -87,35 +96,37 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Roles:             theRoles.Roles,
 		Users:             theUsers.Made,
 	}); err != nil {
-		return err
+		return nil, err
 	}
 
-	return outputs(ctx, cfg, theClients)
+	return outputs(cfg, theClients)
 }
 
-// outputs exports what the API and its users need to know.
-func outputs(ctx *pulumi.Context, cfg *config.Config, made *clients.Clients) error {
+// outputs are what the API and its users need to know.
+func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
 	document, err := json.Marshal(cfg.Policy())
 	if err != nil {
-		return fmt.Errorf("policy: %w", err)
+		return nil, fmt.Errorf("policy: %w", err)
 	}
 	var accessPolicy map[string]any
 	if err := json.Unmarshal(document, &accessPolicy); err != nil {
-		return fmt.Errorf("policy: %w", err)
+		return nil, fmt.Errorf("policy: %w", err)
 	}
-
 	api := cfg.API()
-	ctx.Export("realm_name", pulumi.String(cfg.Realm))
-	ctx.Export("realm", pulumi.String(cfg.DisplayName))
-	ctx.Export("client_id", pulumi.String(api.ClientID))
-	ctx.Export("client_secret", pulumi.ToSecret(made.Clients[api.ClientID].ClientSecret))
-	if web := cfg.Web(); web != nil {
-		ctx.Export("oidc_client_id", pulumi.String(web.ClientID))
-		ctx.Export("oidc_client_secret", pulumi.ToSecret(made.Clients[web.ClientID].ClientSecret))
+	out := pulumi.Map{
+		"realm_name":    pulumi.String(cfg.Realm),
+		"realm":         pulumi.String(cfg.DisplayName),
+		"client_id":     pulumi.String(api.ClientID),
+		"client_secret": pulumi.ToSecret(made.Clients[api.ClientID].ClientSecret),
+		"issuer":        pulumi.String(cfg.Issuer()),
+		"jwks_uri":      pulumi.String(cfg.JWKSURI()),
+		"audience":      pulumi.String(api.ClientID),
+		"policy":        pulumi.ToOutput(accessPolicy),
 	}
-	ctx.Export("issuer", pulumi.String(cfg.Issuer()))
-	ctx.Export("jwks_uri", pulumi.String(cfg.JWKSURI()))
-	ctx.Export("audience", pulumi.String(api.ClientID))
-	ctx.Export("policy", pulumi.ToOutput(accessPolicy))
-	return nil
+	// The first client of kind web is the one that the API signs people in with.
+	if web := cfg.Web(); web != nil {
+		out["oidc_client_id"] = pulumi.String(web.ClientID)
+		out["oidc_client_secret"] = pulumi.ToSecret(made.Clients[web.ClientID].ClientSecret)
+	}
+	return out, nil
 }

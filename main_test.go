@@ -202,15 +202,20 @@ func up(t *testing.T, s settings) (*monitor, resource.PropertyMap, error) {
 		return ""
 	}
 	m := &monitor{}
-	outputs := resource.PropertyMap{}
 	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		return run(ctx, getenv, os.ReadFile)
+		outputs, err := run(ctx, getenv, os.ReadFile)
+		if err != nil {
+			return err
+		}
+		// The mocks don't see stack outputs: make them a resource's inputs.
+		return ctx.RegisterResource("test:index:Outputs", "outputs", outputs, &pulumi.CustomResourceState{})
 	}, pulumi.WithMocks(project, "test", m), func(info *pulumi.RunInfo) {
 		info.Config = values
 		info.ConfigSecretKeys = []string{project + ":clientSecrets", project + ":initialPasswords", project + ":federationSecrets"}
 	})
+	var outputs resource.PropertyMap
 	for _, r := range m.resources {
-		if r.Type == "pulumi:pulumi:Stack" {
+		if r.Type == "test:index:Outputs" {
 			outputs = r.Inputs
 		}
 	}
@@ -307,4 +312,43 @@ func plain(v resource.PropertyValue) any {
 	return v.V
 }
 
-var _ = policy.Version
+func TestOutputs(t *testing.T) {
+	_, exported, err := up(t, devStack(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := plain(resource.NewProperty(exported)).(map[string]any)
+	document, err := json.Marshal(got["policy"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Parse(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&policy.Policy{
+		Version:  1,
+		Issuer:   "http://127.0.0.1:8080/realms/example-realm",
+		Audience: "model-serving-api",
+		BaseRole: "model-api-access",
+		Models:   []policy.Model{{Name: "iris", Embedded: "iris", Roles: []string{"model-api-access"}}},
+		Clients:  []policy.Client{{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}},
+	}, p); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	delete(got, "policy")
+	if diff := cmp.Diff(map[string]any{
+		"realm_name":         "example-realm",
+		"realm":              "Example Realm",
+		"client_id":          "model-serving-api",
+		"client_secret":      "secret:api-secret",
+		"oidc_client_id":     "my-api-client",
+		"oidc_client_secret": "secret:web-secret",
+		"issuer":             "http://127.0.0.1:8080/realms/example-realm",
+		"jwks_uri":           "http://127.0.0.1:8080/realms/example-realm/protocol/openid-connect/certs",
+		"audience":           "model-serving-api",
+	}, got); diff != "" {
+		t.Errorf("outputs (-want +got):\n%s", diff)
+	}
+}
+

@@ -252,9 +252,7 @@ func (c *checker) realmGroups() {
 	}
 	for i, g := range c.cfg.Groups {
 		path := fmt.Sprintf("groups[%d]", i)
-		if g.Parent != "" {
-			c.known(path+".parent", []string{g.Parent}, c.groups, "group", "groups")
-		}
+		c.knownOne(path+".parent", g.Parent, c.groups, "group", "groups")
 		c.known(path+".roles", g.Roles, c.roles, "role", "roles")
 		c.twice(path+".roles", g.Roles)
 	}
@@ -352,7 +350,7 @@ func (c *checker) password(u *User, path string, least int) {
 	}
 	password, ok := c.cfg.InitialPasswords[u.Username]
 	if !ok || password == "" {
-		c.missingSecret("initialPasswords", u.Username, "or set "+path+".password to none")
+		c.missingSecret("initialPasswords", u.Username, " (or set "+path+".password to none)")
 		return
 	}
 	key := fmt.Sprintf("initialPasswords[%q]", u.Username)
@@ -373,17 +371,20 @@ func (c *checker) identityProviders() {
 			c.errorf(path+".alias", "%q is declared twice", p.Alias)
 		}
 		seen[p.Alias] = true
-		for key, u := range map[string]string{
-			"issuer": p.Issuer, "authorizationUrl": p.AuthorizationURL, "tokenUrl": p.TokenURL, "jwksUrl": p.JWKSURL,
-			"logoutUrl": p.LogoutURL, "userInfoUrl": p.UserInfoURL,
+		for _, u := range []struct{ key, url string }{
+			{"issuer", p.Issuer},
+			{"authorizationUrl", p.AuthorizationURL},
+			{"tokenUrl", p.TokenURL},
+			{"jwksUrl", p.JWKSURL},
+			{"logoutUrl", p.LogoutURL},
+			{"userInfoUrl", p.UserInfoURL},
 		} {
-			if u != "" {
-				c.httpURL(path+"."+key, u)
-				c.plainHTTP(path+"."+key, u)
+			if u.url != "" && c.httpURL(path+"."+u.key, u.url) {
+				c.plainHTTP(path+"."+u.key, u.url)
 			}
 		}
 		for j, m := range p.RoleMappings {
-			c.known(fmt.Sprintf("%s.roleMappings[%d].role", path, j), []string{m.Role}, c.roles, "role", "roles")
+			c.knownOne(fmt.Sprintf("%s.roleMappings[%d].role", path, j), m.Role, c.roles, "role", "roles")
 		}
 		for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
 			attribute := p.AttributeMappings[claim]
@@ -422,7 +423,7 @@ func (c *checker) ldap() {
 			}
 		}
 		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {
-			c.missingSecret("federationSecrets", l.Name, "or leave bindDn out for an anonymous search")
+			c.missingSecret("federationSecrets", l.Name, " (or leave bindDn out for an anonymous search)")
 		}
 	}
 }
@@ -463,14 +464,7 @@ func (c *checker) secrets() {
 }
 
 func (c *checker) missingSecret(key, name, or string) {
-	c.errorf(fmt.Sprintf("%s[%q]", key, name), "is missing; run: pulumi config set --secret --path '%s[%q]'%s", key, name, prefixed("  ", or))
-}
-
-func prefixed(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
+	c.errorf(fmt.Sprintf("%s[%q]", key, name), "is missing; run: pulumi config set --secret --path '%s[%q]'%s", key, name, or)
 }
 
 // name checks the name of a role, group, key or the like. A missing one is the
@@ -481,16 +475,16 @@ func (c *checker) name(path, name string) {
 	}
 }
 
-// known reports each of names that is not declared.
+// known reports each of names that is not declared under key.
 func (c *checker) known(path string, names []string, declared map[string]bool, what, key string) {
 	for i, name := range names {
-		if !declared[name] {
-			at := path
-			if strings.HasSuffix(path, "s") {
-				at = fmt.Sprintf("%s[%d]", path, i)
-			}
-			c.errorf(at, "%s %q is not declared: add it to %s", what, name, key)
-		}
+		c.knownOne(fmt.Sprintf("%s[%d]", path, i), name, declared, what, key)
+	}
+}
+
+func (c *checker) knownOne(path, name string, declared map[string]bool, what, key string) {
+	if name != "" && !declared[name] {
+		c.errorf(path, "%s %q is not declared: add it to %s", what, name, key)
 	}
 }
 

@@ -102,9 +102,9 @@ func (c *checker) client(cl *Client, path string) {
 	if cl.RootURL != "" {
 		c.httpURL(path+".rootUrl", cl.RootURL)
 	}
-	for key, u := range map[string]string{"baseUrl": cl.BaseURL, "adminUrl": cl.AdminURL} {
-		if u != "" && !(strings.HasPrefix(u, "/") && cl.RootURL != "") {
-			c.httpURL(path+"."+key, u)
+	for _, u := range []struct{ key, url string }{{"baseUrl", cl.BaseURL}, {"adminUrl", cl.AdminURL}} {
+		if u.url != "" && !(strings.HasPrefix(u.url, "/") && cl.RootURL != "") {
+			c.httpURL(path+"."+u.key, u.url)
 		}
 	}
 	if cl.BackchannelLogoutURL != "" && c.httpURL(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL) {

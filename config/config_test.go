@@ -1,0 +1,483 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+// base is a valid production stack; cases lay YAML over it.
+const base = `
+realm: example
+publicUrl: https://id.example.com
+environment: prod
+clients:
+  - {clientId: api, kind: api}
+clientSecrets: {api: a-secret, web: w-secret, svc: s-secret}
+`
+
+// parse reads YAML text as the CLI would hand it over: strings plain, the rest
+// as JSON.
+func parse(t *testing.T, text string, plainSecrets bool, files map[string]string) (*Config, []string, error) {
+	t.Helper()
+	values := map[string]string{}
+	for _, layer := range []string{base, text} {
+		var m map[string]any
+		if err := yaml.Unmarshal([]byte(layer), &m); err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range m {
+			if !strings.Contains(k, ":") {
+				k = "keycloak-model-api:" + k
+			}
+			if s, ok := v.(string); ok {
+				values[k] = s
+				continue
+			}
+			data, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values[k] = string(data)
+		}
+	}
+	return Parse(Source{
+		Project:  "keycloak-model-api",
+		Value:    func(key string) (string, bool) { v, ok := values[key]; return v, ok },
+		IsSecret: func(key string) bool { return !plainSecrets },
+		Getenv: func(key string) string {
+			if key != "PULUMI_CONFIG" {
+				return ""
+			}
+			data, _ := json.Marshal(values)
+			return string(data)
+		},
+		ReadFile: func(name string) ([]byte, error) {
+			if text, ok := files[name]; ok {
+				return []byte(text), nil
+			}
+			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("no such file or directory")}
+		},
+	})
+}
+
+// Each case names the key that the message must begin with, and a part of what
+// it must say to do instead.
+func TestRefusals(t *testing.T) {
+	const api = "clients:\n  - {clientId: api, kind: api}\n"
+	for _, tt := range []struct {
+		name, text string
+		want       []string // each a "key: …part of the message"
+	}{
+		{"unknown top-level key", `realmName: x`, []string{"realmName: unknown key"}},
+		{"unknown top-level key, one letter off", `model: []`, []string{"model: unknown key; write models"}},
+		{"unknown key of the provider", `{"keycloak:clientTimout": "60"}`, []string{"keycloak:clientTimout: unknown key of the Keycloak provider"}},
+		{"unknown nested key", "clients:\n  - {clientId: api, kind: api, redirectURIs: []}", []string{"clients[0].redirectURIs: unknown key; write redirectUris"}},
+		{"unknown key two levels down", "models:\n  - {name: m, upstream: {url: 'https://m', header: x}}", []string{"models[0].upstream.header: unknown key"}},
+		{"list where an object belongs", `lifetimes: []`, []string{"lifetimes: expected an object, got a list"}},
+		{"text where a list belongs", `models: iris`, []string{"models: expected a list"}},
+		{"number where a text belongs", `lifetimes: {accessToken: 300}`, []string{"lifetimes.accessToken: expected a text"}},
+		{"text where a boolean belongs", "users:\n  - {username: ada, password: none, enabled: maybe}", []string{"users[0].enabled: expected true or false, got a text"}},
+		{"fraction where a whole number belongs", `signingKeys: [{name: k, algorithm: RS256, priority: 1.5}]`, []string{"signingKeys[0].priority: expected a whole number"}},
+		{"list in a map of texts", "roles:\n  - {name: r, attributes: {team: [a]}}", []string{`roles[0].attributes["team"]: expected a text`}},
+		{"unknown environment", `environment: test`, []string{`environment: "test" is none of dev, staging, prod`}},
+		{"unknown hardening", `hardening: paranoid`, []string{"hardening: \"paranoid\" is none of baseline, strict, off"}},
+		{"unknown kind of client", "clients:\n  - {clientId: api, kind: api}\n  - {clientId: svc, kind: daemon}", []string{`clients[1].kind: "daemon" is none of api, web, service, cli`}},
+
+		{"no realm", `realm: ""`, []string{"realm: is missing"}},
+		{"realm with a slash", `realm: a/b`, []string{"realm: \"a/b\" can't be a realm's name"}},
+		{"realm longer than Keycloak's id", `realm: ` + strings.Repeat("r", 37), []string{"realm: "}},
+		{"realm master", `realm: master`, []string{"realm: master is Keycloak's own"}},
+		{"no issuer", `publicUrl: ""`, []string{"publicUrl: the issuer can't be known"}},
+		{"publicUrl with /realms", `publicUrl: https://id.example.com/realms/example`, []string{"publicUrl: ", "leave /realms out"}},
+		{"publicUrl without scheme", `publicUrl: id.example.com`, []string{"publicUrl: \"id.example.com\" is not an http or https URL"}},
+
+		{"duration without unit", `lifetimes: {ssoIdle: "300"}`, []string{"lifetimes.ssoIdle: \"300\" is not a duration"}},
+		{"negative duration", `lifetimes: {ssoMax: -5m}`, []string{"lifetimes.ssoMax: "}},
+		{"duration below a second", `lifetimes: {deviceCode: 1500ms}`, []string{"lifetimes.deviceCode: "}},
+		{"days, which Go does not know", `events: {keepFor: 7d}`, []string{"events.keepFor: \"7d\" is not a duration"}},
+		{"idle longer than max", `lifetimes: {ssoIdle: 2h, ssoMax: 1h}`, []string{"lifetimes.ssoIdle: 2h is longer than"}},
+		{"negative reuse of refresh tokens", `lifetimes: {refreshTokenReuse: -1}`, []string{"lifetimes.refreshTokenReuse: -1"}},
+		{"client lifetime that is none", "clients:\n  - {clientId: api, kind: api, accessTokenLifetime: short}", []string{"clients[0].accessTokenLifetime: \"short\" is not a duration"}},
+
+		{"key size that the provider refuses", `signingKeys: [{name: k, algorithm: RS256, size: 3072}]`, []string{"signingKeys[0].size: \"3072\" is none of 2048, 4096"}},
+		{"algorithm none", `signingKeys: [{name: k, algorithm: none}]`, []string{"signingKeys[0].algorithm: \"none\" is none of"}},
+		{"symmetric algorithm", `signingKeys: [{name: k, algorithm: HS256}]`, []string{"signingKeys[0].algorithm: \"HS256\" is none of"}},
+		{"key twice", `signingKeys: [{name: k, algorithm: RS256}, {name: k, algorithm: ES256}]`, []string{"signingKeys[1].name: \"k\" is taken"}},
+		{"key named as Keycloak's own", `signingKeys: [{name: rsa-generated, algorithm: RS256}]`, []string{"signingKeys[0].name: \"rsa-generated\" is taken"}},
+		{"key without algorithm", `signingKeys: [{name: k}]`, []string{"signingKeys[0].algorithm: is missing"}},
+		{"own key retired with nothing to sign", `retireGeneratedKey: {componentId: x, disable: true}`, []string{"retireGeneratedKey.disable: signingKeys is empty"}},
+		{"own key retired with passive keys only", `{signingKeys: [{name: k, algorithm: ES256, active: false}], retireGeneratedKey: {componentId: x, disable: true}}`, []string{"signingKeys: no key is active"}},
+		{"own key disabled before it is imported", `{signingKeys: [{name: k, algorithm: ES256}], retireGeneratedKey: {disable: true}}`, []string{"retireGeneratedKey.componentId: is missing"}},
+
+		{"model name with a slash", `models: [{name: a/b, embedded: iris}]`, []string{"models[0].name: "}},
+		{"model twice", `models: [{name: m, embedded: iris}, {name: m, embedded: iris}]`, []string{"models[1].name: \"m\" is declared twice"}},
+		{"model that runs nowhere", `models: [{name: m}]`, []string{"models[0]: set either embedded"}},
+		{"model that runs twice", `models: [{name: m, embedded: iris, upstream: {url: "https://m"}}]`, []string{"models[0]: set either embedded"}},
+		{"model that nobody may call", `models: [{name: m, embedded: iris, roles: []}]`, []string{"models[0].roles: is empty"}},
+		{"upstream that is no URL", `models: [{name: m, upstream: {url: "triton:8000"}}]`, []string{"models[0].upstream.url: "}},
+		{"credential in the upstream's URL", `models: [{name: m, upstream: {url: "https://u:p@triton"}}]`, []string{"models[0].upstream.url: holds user info"}},
+		{"credential in place of its name", `models: [{name: m, upstream: {url: "https://m", credential: "Bearer abc.def"}}]`, []string{"models[0].upstream.credential: must be the name"}},
+
+		{"role twice", `roles: [{name: r}, {name: r}]`, []string{"roles[1].name: \"r\" is declared twice"}},
+		{"role that Keycloak makes", `roles: [{name: offline_access}]`, []string{"roles: \"offline_access\" is a role that Keycloak makes"}},
+		{"composite of an undeclared role", `roles: [{name: r, composites: [ghost]}]`, []string{"roles[0].composites[0]: role \"ghost\" is not declared"}},
+		{"composites in a circle", `roles: [{name: a, composites: [b]}, {name: b, composites: [a]}]`, []string{"roles: composites go round in a circle: a → b → a"}},
+		{"base role over a role of a model", `{models: [{name: m, embedded: iris}], roles: [{name: model-api-access, composites: [model-m]}]}`, []string{"roles: composites go round in a circle"}},
+		{"group with an undeclared role", `groups: [{name: g, roles: [ghost]}]`, []string{"groups[0].roles[0]: role \"ghost\""}},
+		{"group with an undeclared parent", `groups: [{name: g, parent: ghost}]`, []string{"groups[0].parent: group \"ghost\""}},
+		{"parents in a circle", `groups: [{name: a, parent: b}, {name: b, parent: a}]`, []string{"groups: parents go round in a circle: a → b → a"}},
+		{"group twice", `groups: [{name: g}, {name: g}]`, []string{"groups[1].name: \"g\" is declared twice"}},
+
+		{"no API client", `clients: [{clientId: web, kind: web, redirectUris: ["https://w/cb"]}]`, []string{"clients: there are 0 of kind api"}},
+		{"two API clients", `clients: [{clientId: api, kind: api}, {clientId: svc, kind: api}]`, []string{"clients: there are 2 of kind api"}},
+		{"client twice", `clients: [{clientId: api, kind: api}, {clientId: api, kind: service}]`, []string{"clients[1].clientId: \"api\" is declared twice"}},
+		{"client that Keycloak makes", `clients: [{clientId: api, kind: api}, {clientId: account, kind: cli}]`, []string{"clients[1].clientId: \"account\" is a client that Keycloak makes"}},
+		{"web client without redirect URI", api + "  - {clientId: web, kind: web}", []string{"clients[1].redirectUris: is missing"}},
+		{"redirect URI without a flow", api + "  - {clientId: svc, kind: service, redirectUris: [\"https://s/cb\"]}", []string{"clients[1].redirectUris: nothing redirects there"}},
+		{"relative redirect URI", api + "  - {clientId: web, kind: web, redirectUris: [/callback]}", []string{"clients[1].redirectUris[0]: \"/callback\" is not a redirect URI: write an absolute URI"}},
+		{"redirect URI that is a word", api + "  - {clientId: web, kind: web, redirectUris: [callback]}", []string{"clients[1].redirectUris[0]: "}},
+		{"redirect URI with a fragment (RFC 6749, 3.1.2)", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb#x\"]}", []string{"clients[1].redirectUris[0]: ", "fragment"}},
+		{"redirect URI that is script", api + "  - {clientId: web, kind: web, redirectUris: [\"javascript:alert(1)\"]}", []string{"clients[1].redirectUris[0]: "}},
+		{"redirect URI without host", api + "  - {clientId: web, kind: web, redirectUris: [\"https:///cb\"]}", []string{"clients[1].redirectUris[0]: ", "has no host"}},
+		{"redirect URI with user info", api + "  - {clientId: web, kind: web, redirectUris: [\"https://a@b/cb\"]}", []string{"clients[1].redirectUris[0]: ", "user info"}},
+		{"wildcard redirect (RFC 9700, 4.1.1)", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/*\"]}", []string{"clients[1].redirectUris[0]: ", "wildcard"}},
+		{"wildcard in the host", api + "  - {clientId: web, kind: web, redirectUris: [\"https://*.w/cb\"]}", []string{"clients[1].redirectUris[0]: ", "at the end only"}},
+		{"redirect URI that is all wildcard", api + "  - {clientId: web, kind: web, redirectUris: [\"*\"]}", []string{"clients[1].redirectUris[0]: "}},
+		{"redirect over plain http", api + "  - {clientId: web, kind: web, redirectUris: [\"http://w.example.com/cb\"]}", []string{"clients[1].redirectUris[0]: ", "use https"}},
+		{"wildcard origin", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], webOrigins: [\"*\"]}", []string{"clients[1].webOrigins[0]: * lets every site"}},
+		{"origin with a path", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], webOrigins: [\"https://w/\"]}", []string{"clients[1].webOrigins[0]: ", "not an origin"}},
+		{"post-logout redirect that is none", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], postLogoutRedirectUris: [bye]}", []string{"clients[1].postLogoutRedirectUris[0]: "}},
+		{"back-channel logout over plain http", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], backchannelLogoutUrl: \"http://w.example.com/logout\"}", []string{"clients[1].backchannelLogoutUrl: ", "use https"}},
+		{"public client without PKCE (RFC 9700, 2.1.1)", api + "  - {clientId: cli, kind: cli, pkce: false}", []string{"clients[1].pkce: public client"}},
+		{"public client with a service account", api + "  - {clientId: cli, kind: cli, serviceAccount: true}", []string{"clients[1].serviceAccount: "}},
+		{"public client with a secret", api + "  - {clientId: cli, kind: cli}\nclientSecrets: {api: x, cli: y}", []string{"clientSecrets[\"cli\"]: client cli is public"}},
+		{"PKCE without a flow", api + "  - {clientId: svc, kind: service, pkce: true}", []string{"clients[1].pkce: nothing can use it"}},
+		{"password grant under strict (RFC 9700, 2.4)", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, directAccessGrants: true}", []string{"clients[1].directAccessGrants: "}},
+		{"full scope under strict", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, fullScope: true}", []string{"clients[1].fullScope: "}},
+		{"confidential client without PKCE under strict", "hardening: strict\n" + api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], pkce: false}", []string{"clients[1].pkce: client web"}},
+		{"client with an undeclared role", `clients: [{clientId: api, kind: api, roles: [ghost]}]`, []string{"clients[0].roles[0]: role \"ghost\""}},
+		{"service account with an undeclared role", `clients: [{clientId: api, kind: api, serviceAccountRoles: [ghost]}]`, []string{"clients[0].serviceAccountRoles[0]: role \"ghost\""}},
+		{"roles for a service account that is off", `clients: [{clientId: api, kind: api, serviceAccount: false, serviceAccountRoles: [model-api-access]}]`, []string{"clients[0].serviceAccountRoles: client api has no service account"}},
+		{"service account with a role of an undeclared client", `clients: [{clientId: api, kind: api, serviceAccountClientRoles: {ghost: [r]}}]`, []string{`clients[0].serviceAccountClientRoles["ghost"]: client "ghost"`}},
+		{"service account with an undeclared client role", `clients: [{clientId: api, kind: api, serviceAccountClientRoles: {api: [r]}}]`, []string{`clients[0].serviceAccountClientRoles["api"][0]: client api has no role "r"`}},
+		{"private_key_jwt without a key", `clients: [{clientId: api, kind: api}, {clientId: jwt, kind: service, authentication: jwt}]`, []string{"clients[1].jwks: private_key_jwt needs"}},
+		{"private_key_jwt with a private key", `clients: [{clientId: api, kind: api}, {clientId: jwt, kind: service, authentication: jwt, jwks: '{"keys":[{"kty":"RSA","d":"x"}]}'}]`, []string{`clients[1].jwks: key 0 holds the private member "d"`}},
+		{"private_key_jwt with a symmetric key", `clients: [{clientId: api, kind: api}, {clientId: jwt, kind: service, authentication: jwt, jwks: '{"keys":[{"kty":"oct","k":"x"}]}'}]`, []string{`clients[1].jwks: key 0 holds the private member "k"`}},
+		{"private_key_jwt with a secret too", `{clients: [{clientId: api, kind: api}, {clientId: svc, kind: service, authentication: jwt, jwksUrl: "https://s/jwks"}]}`, []string{`clientSecrets["svc"]: client svc authenticates by private_key_jwt`}},
+		{"keys that nothing reads", `clients: [{clientId: api, kind: api, jwksUrl: "https://s/jwks"}]`, []string{"clients[0].jwks: nothing reads it"}},
+		{"scope that Keycloak lacks", `clients: [{clientId: api, kind: api, defaultScopes: [ghost]}]`, []string{"clients[0].defaultScopes[0]: \"ghost\" is not one of"}},
+		{"scope both default and optional", `clients: [{clientId: api, kind: api, defaultScopes: [phone], optionalScopes: [phone]}]`, []string{"clients[0].optionalScopes[0]: \"phone\" is in defaultScopes too"}},
+		{"mapper twice", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: groups}, {name: m, type: groups}]}]`, []string{"clients[0].mappers[1].name: \"m\" is declared twice"}},
+		{"mapper onto aud", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: hardcoded, claim: aud, value: x}]}]`, []string{"clients[0].mappers[0].claim: \"aud\" is a claim that the API relies on"}},
+		{"mapper that forges roles", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: hardcoded, claim: realm_access.roles, value: admin}]}]`, []string{"clients[0].mappers[0].claim: a fixed value must not pose as a role"}},
+		{"mapper of an undeclared attribute", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: userAttribute, claim: team, value: team}]}]`, []string{"clients[0].mappers[0].value: attribute \"team\" is not declared"}},
+		{"mapper without value", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: audience}]}]`, []string{"clients[0].mappers[0].value: is missing"}},
+
+		{"username with upper case", `users: [{username: Ada, password: none}]`, []string{`users[0].username: "Ada" has upper case, which Keycloak does not keep: write "ada"`}},
+		{"username of two characters", `users: [{username: al, password: none}]`, []string{"users[0].username: \"al\": Keycloak takes 3"}},
+		{"username with a space", `users: [{username: ada l, password: none}]`, []string{"users[0].username: "}},
+		{"username of a service account", `users: [{username: service-account-api, password: none}]`, []string{"users[0].username: "}},
+		{"user twice", `users: [{username: ada, password: none}, {username: ada, password: none}]`, []string{"users[1].username: \"ada\" is declared twice"}},
+		{"user without a name", `users: [{password: none}]`, []string{"users[0].username: is missing"}},
+		{"email with upper case", `users: [{username: ada, password: none, email: Ada@example.com}]`, []string{`users[0].email: "Ada@example.com" has upper case`}},
+		{"email that is none", `users: [{username: ada, password: none, email: ada}]`, []string{"users[0].email: \"ada\" is not an email address"}},
+		{"email of two users", `users: [{username: ada, password: none, email: a@b.c}, {username: bob, password: none, email: a@b.c}]`, []string{"users[1].email: \"a@b.c\" belongs to two users"}},
+		{"attribute that the profile lacks", `users: [{username: ada, password: none, attributes: {team: x}}]`, []string{`users[0].attributes["team"]: Keycloak drops what is not declared`}},
+		{"required attribute left out", `{userAttributes: [{name: team, required: true}], users: [{username: ada, password: none}]}`, []string{"users[0].attributes: \"team\" is missing"}},
+		{"attribute that is built in", `userAttributes: [{name: email}]`, []string{"userAttributes[0].name: email is always there"}},
+		{"user with undeclared role and group", `users: [{username: ada, password: none, roles: [ghost], groups: [spirits]}]`, []string{"users[0].roles[0]: role \"ghost\"", "users[0].groups[0]: group \"spirits\""}},
+		{"user without the initial password", `users: [{username: ada}]`, []string{`initialPasswords["ada"]: is missing; run: pulumi config set --secret --path 'initialPasswords["ada"]'`}},
+		{"initial password that hardening refuses", `{users: [{username: ada}], initialPasswords: {ada: short}}`, []string{`initialPasswords["ada"]: is too short: hardening baseline demands 12`}},
+		{"initial password that is the email", `{users: [{username: ada, email: ada@example.com}], initialPasswords: {ada: ADA@example.com}}`, []string{`initialPasswords["ada"]: is the username or the email`}},
+		{"missing client secrets, each", `{clients: [{clientId: api, kind: api}, {clientId: svc, kind: service}], clientSecrets: {}}`, []string{
+			`clientSecrets["api"]: is missing; run: pulumi config set --secret --path 'clientSecrets["api"]'`,
+			`clientSecrets["svc"]: is missing; run: pulumi config set --secret --path 'clientSecrets["svc"]'`,
+		}},
+
+		{"identity provider without secret", `identityProviders: [{alias: other, issuer: "https://o", authorizationUrl: "https://o/a", tokenUrl: "https://o/t", jwksUrl: "https://o/k", clientId: us}]`, []string{`federationSecrets["other"]: is missing`}},
+		{"identity provider without keys", `{federationSecrets: {other: s}, identityProviders: [{alias: other, issuer: "https://o", authorizationUrl: "https://o/a", tokenUrl: "https://o/t", clientId: us}]}`, []string{"identityProviders[0].jwksUrl: is missing"}},
+		{"identity provider with an undeclared role", `{federationSecrets: {other: s}, identityProviders: [{alias: other, issuer: "https://o", authorizationUrl: "https://o/a", tokenUrl: "https://o/t", jwksUrl: "https://o/k", clientId: us, roleMappings: [{claim: g, value: v, role: ghost}]}]}`, []string{"identityProviders[0].roleMappings[0].role: role \"ghost\""}},
+		{"LDAP by http", `ldap: [{name: d, url: "http://d", usersDn: "ou=p"}]`, []string{"ldap[0].url: \"http://d\" is not an ldap"}},
+		{"LDAP in the clear", `ldap: [{name: d, url: "ldap://d.example.com", usersDn: "ou=p"}]`, []string{"ldap[0].url: passwords would cross the network in the clear"}},
+		{"LDAP without bind password", `ldap: [{name: d, url: "ldaps://d", usersDn: "ou=p", bindDn: "cn=a"}]`, []string{`federationSecrets["d"]: is missing`}},
+		{"exemption without reason", `exemptions: [{resource: api, rule: x}]`, []string{"exemptions[0].reason: is missing"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := parse(t, tt.text, false, nil)
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error does not say %q:\n%v", want, err)
+				}
+			}
+			if lines := strings.Split(err.Error(), "\n")[1:]; len(tt.want) == 1 && len(lines) > 1 {
+				t.Errorf("more than the one problem is reported:\n%v", err)
+			}
+		})
+	}
+}
+
+func TestEveryErrorAtOnce(t *testing.T) {
+	_, _, err := parse(t, `
+environment: test
+lifetimes: {accessToken: soon}
+models: [{name: a/b, embedded: iris}]
+users: [{username: Ada, password: none}, {username: bob, password: none, roles: [ghost]}]
+surprise: 1
+`, false, nil)
+	want := []string{"environment", "surprise", "lifetimes.accessToken", "models[0].name", "users[0].username", "users[1].roles[0]"}
+	var got []string
+	for _, line := range strings.Split(fmt.Sprint(err), "\n")[1:] {
+		key, _, _ := strings.Cut(line, ": ")
+		got = append(got, key)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("keys (-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+func TestSecretsAreDemandedAndKeptOutOfErrors(t *testing.T) {
+	_, _, err := parse(t, "clientSecrets: {api: hunter2-hunter2}", true, nil)
+	if err == nil || !strings.Contains(err.Error(), "clientSecrets: holds a plain secret") {
+		t.Errorf("a plain secret gives %v", err)
+	}
+	_, _, wrongType := parse(t, "clientSecrets: {api: [hunter2-hunter2]}", false, nil)
+	for _, s := range []string{fmt.Sprint(err), fmt.Sprint(wrongType), fmt.Sprintf("%v %+v %#v", Secrets{"a": "hunter2-hunter2"}, Secrets{"a": "hunter2-hunter2"}, Secrets{"a": "hunter2-hunter2"})} {
+		if strings.Contains(s, "hunter2") {
+			t.Errorf("the secret shows: %s", s)
+		}
+	}
+	cfg, _, err := parse(t, "clientSecrets: {api: 12345678}", false, nil)
+	if err != nil || cfg.ClientSecrets["api"] != "12345678" {
+		t.Errorf("a secret of digits, which the CLI stores as a number, gives %v", err)
+	}
+}
+
+// What is refused elsewhere is a warning in dev.
+func TestDevWarns(t *testing.T) {
+	const text = `
+clients:
+  - clientId: api
+    kind: api
+    standardFlow: true
+    directAccessGrants: true
+    pkce: false
+    fullScope: true
+    redirectUris: [http://my-api-server/*]
+    webOrigins: ["*"]
+`
+	for _, level := range []string{"off", "baseline", "strict"} {
+		t.Run(level, func(t *testing.T) {
+			_, warnings, err := parse(t, "environment: dev\nhardening: \""+level+"\"\n"+text, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"clients[0].directAccessGrants: ", "clients[0].pkce: ", "clients[0].fullScope: ", "clients[0].redirectUris[0]: ", "clients[0].webOrigins[0]: "} {
+				if !slices.ContainsFunc(warnings, func(w string) bool { return strings.HasPrefix(w, want) }) {
+					t.Errorf("no warning begins with %q: %q", want, warnings)
+				}
+			}
+			_, _, err = parse(t, "environment: staging\nhardening: \""+level+"\"\n"+text, false, nil)
+			for _, want := range []string{"clients[0].redirectUris[0]: ", "clients[0].webOrigins[0]: "} {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("staging accepts %s", want)
+				}
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	cfg, warnings, err := parse(t, `
+models: [{name: churn, upstream: {url: "http://triton:8000"}}, {name: iris, embedded: iris, roles: [analysts, model-api-access]}]
+roles: [{name: analysts, description: Analysts}, {name: lead, composites: [analysts]}]
+clients:
+  - {clientId: api, kind: api}
+  - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"]}
+  - {clientId: svc, kind: service, roles: []}
+  - {clientId: cli, kind: cli}
+signingKeys: [{name: es, algorithm: ES256}]
+`, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) > 0 {
+		t.Errorf("a plain configuration warns: %q", warnings)
+	}
+	if cfg.DisplayName != "example" || cfg.BaseRole != "model-api-access" || cfg.Hardening != "baseline" || !cfg.Protected() {
+		t.Errorf("defaults of the realm: %q %q %q %v", cfg.DisplayName, cfg.BaseRole, cfg.Hardening, cfg.Protected())
+	}
+	if k := cfg.SigningKeys[0]; k.Priority != 200 || !*k.Active || !*k.Enabled || k.Size != 2048 {
+		t.Errorf("defaults of a key: %+v", k)
+	}
+	type flows struct{ Public, Code, Password, Service, Device, PKCE, Full, Exchange bool }
+	got := map[string]flows{}
+	for i := range cfg.Clients {
+		c := &cfg.Clients[i]
+		got[c.ClientID] = flows{c.Public(), *c.StandardFlow, *c.DirectAccessGrants, *c.ServiceAccount, *c.DeviceGrant, *c.PKCE, *c.FullScope, *c.TokenExchange}
+	}
+	want := map[string]flows{
+		"api": {Service: true, Exchange: true},
+		"web": {Code: true, PKCE: true},
+		"svc": {Service: true},
+		"cli": {Public: true, Code: true, Device: true, PKCE: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds (-want +got):\n%s", diff)
+	}
+	if cfg.Clients[2].Roles == nil || cfg.Clients[1].Roles != nil {
+		t.Error("roles: [] must differ from roles left out")
+	}
+	if diff := cmp.Diff([]string{"model-api-access", "model-churn", "analysts"}, cfg.ModelRoles()); diff != "" {
+		t.Errorf("roles of models (-want +got):\n%s", diff)
+	}
+	composites := map[string][]string{}
+	for _, r := range cfg.RealmRoles() {
+		composites[r.Name] = r.Composites
+	}
+	if diff := cmp.Diff(map[string][]string{
+		"model-api-access": nil, "model-churn": {"model-api-access"}, "analysts": {"model-api-access"}, "lead": {"analysts"},
+	}, composites); diff != "" {
+		t.Errorf("composites (-want +got):\n%s", diff)
+	}
+	if err := cfg.Policy().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIssuer(t *testing.T) {
+	for _, tt := range []struct {
+		name, publicURL string
+		values, env     map[string]string
+		want            string
+	}{
+		{"publicUrl wins", "https://id.example.com/auth/", map[string]string{"keycloak:url": "http://internal:8080", "keycloak:basePath": "/kc"}, nil, "https://id.example.com/auth/realms/r"},
+		{"provider's url and base path", "", map[string]string{"keycloak:url": "http://kc:8080/", "keycloak:basePath": "/auth/"}, nil, "http://kc:8080/auth/realms/r"},
+		{"environment", "", nil, map[string]string{"KEYCLOAK_URL": "http://kc:8080", "KEYCLOAK_BASE_PATH": "auth"}, "http://kc:8080/auth/realms/r"},
+		{"configuration before environment", "", map[string]string{"keycloak:url": "http://a"}, map[string]string{"KEYCLOAK_URL": "http://b"}, "http://a/realms/r"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := &Config{Realm: "r", PublicURL: tt.publicURL}
+			cfg.keycloakURL = keycloakURL(cfg, Source{
+				Value:  func(key string) (string, bool) { v, ok := tt.values[key]; return v, ok },
+				Getenv: func(key string) string { return tt.env[key] },
+			})
+			if got := cfg.Issuer(); got != tt.want {
+				t.Errorf("issuer %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUsersFile(t *testing.T) {
+	files := map[string]string{
+		"users.csv": "\ufeffusername,email,firstName,lastName,groups,attributes.team,enabled\n" +
+			"ada,ada@example.com,Ada,Lovelace,vision;speech,blue,\n" +
+			"bob,,,,vision,,false\n",
+		"bad.csv":  "username,roles\nAda,ghost\n",
+		"typo.csv": "username,mail\nada,a@b.c\n",
+	}
+	const groups = "groups: [{name: vision}, {name: speech}]\nuserAttributes: [{name: team}]\n"
+	cfg, _, err := parse(t, groups+"usersFile: users.csv\nusers: [{username: eve, password: none}]", false, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off, on := false, true
+	want := []User{
+		{Username: "eve", Password: "none", Enabled: &on},
+		{Username: "ada", Email: "ada@example.com", FirstName: "Ada", LastName: "Lovelace", Password: "none", Enabled: &on, Groups: []string{"vision", "speech"}, Attributes: map[string]string{"team": "blue"}},
+		{Username: "bob", Password: "none", Enabled: &off, Groups: []string{"vision"}},
+	}
+	if diff := cmp.Diff(want, cfg.Users); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+	for _, tt := range []struct{ file, want string }{
+		{"bad.csv", `usersFile bad.csv:2.username: "Ada" has upper case`},
+		{"bad.csv", `usersFile bad.csv:2.roles[0]: role "ghost" is not declared`},
+		{"typo.csv", `usersFile: typo.csv: unknown column "mail"`},
+		{"none.csv", "usersFile: open none.csv: no such file"},
+	} {
+		_, _, err := parse(t, "usersFile: "+tt.file, false, files)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: the error does not say %q: %v", tt.file, tt.want, err)
+		}
+	}
+}
+
+// Pulumi.yaml must declare each key with the type, text and default of its
+// field: the CLI shows it, and refuses a key whose default is missing before the
+// program can say what is wrong.
+func TestProjectFile(t *testing.T) {
+	data, err := os.ReadFile("../Pulumi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type declaration struct {
+		Type, Description string
+		Items             map[string]string
+		Default           any
+		Value             any
+		Secret            bool
+	}
+	var file struct{ Config map[string]declaration }
+	if err := yaml.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]declaration{"keycloak:clientTimeout": {Value: 60}}
+	for _, f := range fields(reflect.TypeFor[Config]()) {
+		d := declaration{Description: f.Tag.Get("doc")}
+		switch f.Type.Kind() {
+		case reflect.String:
+			d.Type, d.Default = "string", f.Tag.Get("default")
+		case reflect.Bool:
+			d.Type, d.Default = "boolean", f.Tag.Get("default") == "true"
+		case reflect.Slice:
+			d.Type, d.Default, d.Items = "array", []any{}, map[string]string{"type": "object"}
+		default:
+			d.Type, d.Default = "object", map[string]any{}
+		}
+		want[jsonName(f)] = d
+	}
+	if diff := cmp.Diff(want, file.Config); diff != "" {
+		t.Errorf("Pulumi.yaml (-want +got):\n%s", diff)
+	}
+}
+
+// Every field must say what it is, and every enum and default must decode.
+func TestTags(t *testing.T) {
+	var walk func(typ reflect.Type, path string)
+	walk = func(typ reflect.Type, path string) {
+		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return
+		}
+		for _, f := range fields(typ) {
+			at := path + "." + jsonName(f)
+			if jsonName(f) == "" || f.Tag.Get("doc") == "" {
+				t.Errorf("%s: no json or doc tag", at)
+			}
+			if (f.Tag.Get("required") != "") != strings.Contains(f.Tag.Get("doc"), "Required.") {
+				t.Errorf("%s: the tag required and the text disagree", at)
+			}
+			if def, enum := f.Tag.Get("default"), f.Tag.Get("enum"); def != "" && enum != "" && !slices.Contains(strings.Split(enum, ","), def) {
+				t.Errorf("%s: default %q is none of %s", at, def, enum)
+			}
+			walk(f.Type, at)
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+}
