@@ -84,7 +84,7 @@ func (m *monitor) list() []string {
 func (m *monitor) count(typ string) int {
 	n := 0
 	for _, r := range m.resources {
-		if strings.HasSuffix(r.Type, ":"+typ) {
+		if strings.HasPrefix(r.Type, "keycloak:") && strings.HasSuffix(r.Type, ":"+typ) {
 			n++
 		}
 	}
@@ -352,3 +352,376 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
+// inputs asserts some inputs of one resource, given as JSON.
+func (m *monitor) inputs(t *testing.T, typ, name, want string) registered {
+	t.Helper()
+	r := m.find(t, typ, name)
+	var expected map[string]any
+	if err := json.Unmarshal([]byte(want), &expected); err != nil {
+		t.Fatal(err)
+	}
+	all := plain(resource.NewProperty(r.Inputs)).(map[string]any)
+	got := map[string]any{}
+	for k := range expected {
+		got[k] = all[k]
+	}
+	if diff := cmp.Diff(expected, got); diff != "" {
+		t.Errorf("%s %s (-want +got):\n%s", typ, name, diff)
+	}
+	return r
+}
+
+// absent asserts that the inputs are left out.
+func (r registered) absent(t *testing.T, keys ...resource.PropertyKey) {
+	t.Helper()
+	for _, k := range keys {
+		if v, ok := r.Inputs[k]; ok {
+			t.Errorf("%s %s: %s is %v, want it left out", r.Type, r.Name, k, v)
+		}
+	}
+}
+
+// dependsOn asserts that r waits for the resource of that type and name.
+func (r registered) dependsOn(t *testing.T, typ, name string) {
+	t.Helper()
+	if !slices.ContainsFunc(r.RPC.GetDependencies(), func(urn string) bool {
+		return strings.HasSuffix(urn, "keycloak:"+typ+"::"+name)
+	}) {
+		t.Errorf("%s %s does not wait for %s %s, only for %q", r.Type, r.Name, typ, name, r.RPC.GetDependencies())
+	}
+}
+
+func mustUp(t *testing.T, text string) *monitor {
+	t.Helper()
+	m, _, err := up(t, with(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestModelsDriveRoles(t *testing.T) {
+	m := mustUp(t, `
+models: [{name: churn, upstream: {url: "http://triton:8000"}}, {name: iris, embedded: iris, roles: [analysts]}]
+roles: [{name: lead, composites: [analysts], attributes: {owner: ml}}]
+groups: [{name: science, roles: [lead], default: true}, {name: eu, parent: science, attributes: {region: eu}}]
+`)
+	m.inputs(t, "index/role:Role", "model-api-access", `{"realmId":"test","description":"May call the model API"}`)
+	m.inputs(t, "index/role:Role", "model-churn", `{"compositeRoles":["model-api-access-id"]}`)
+	m.inputs(t, "index/role:Role", "analysts", `{"compositeRoles":["model-api-access-id"]}`)
+	m.inputs(t, "index/role:Role", "lead", `{"compositeRoles":["analysts-id"],"attributes":{"owner":"ml"}}`)
+	m.inputs(t, "index/groupRoles:GroupRoles", "science", `{"groupId":"science-id","roleIds":["lead-id"],"exhaustive":true}`)
+	m.inputs(t, "index/group:Group", "eu", `{"parentId":"science-id","attributes":{"region":"eu"}}`)
+	m.inputs(t, "index/defaultGroups:DefaultGroups", "test", `{"groupIds":["science-id"]}`).dependsOn(t, "index/realmEvents:RealmEvents", "test")
+}
+
+func TestKindsOfClients(t *testing.T) {
+	m := mustUp(t, `
+models: [{name: churn, upstream: {url: "http://triton:8000"}}]
+roles: [{name: reports}]
+clients:
+  - {clientId: api, kind: api}
+  - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"], backchannelLogoutUrl: "https://w.example.com/logout", accessTokenLifetime: 2m, sessionIdle: 1h}
+  - {clientId: svc, kind: service, roles: [model-churn], serviceAccountRoles: [model-churn]}
+  - {clientId: mute, kind: service, roles: []}
+  - {clientId: cli, kind: cli}
+  - clientId: signed
+    kind: service
+    authentication: jwt
+    jwks: '{"keys":[{"kty":"EC"}]}'
+    accessTokenType: at+jwt
+    dpop: true
+  - {clientId: fetched, kind: service, authentication: jwt, jwksUrl: "https://s.example.com/jwks", lightweight: true}
+`)
+	const scopes = `"basic","roles","profile","email","acr","web-origins"`
+	m.inputs(t, "openid/client:Client", "api", `{"accessType":"CONFIDENTIAL","standardFlowEnabled":false,"serviceAccountsEnabled":true,"directAccessGrantsEnabled":false,"fullScopeAllowed":false,
+		"extraConfig":{"standard.token.exchange.enabled":"true"},"validRedirectUris":[]}`).absent(t, "pkceCodeChallengeMethod", "rootUrl")
+	m.inputs(t, "openid/client:Client", "web", `{"standardFlowEnabled":true,"serviceAccountsEnabled":false,"fullScopeAllowed":false,"pkceCodeChallengeMethod":"S256","validPostLogoutRedirectUris":["+"],
+		"backchannelLogoutUrl":"https://w.example.com/logout","backchannelLogoutSessionRequired":true,"accessTokenLifespan":"120","clientSessionIdleTimeout":"3600","clientSessionMaxLifespan":"",
+		"extraConfig":{"standard.token.exchange.enabled":"false"},"webOrigins":[]}`)
+	m.inputs(t, "openid/client:Client", "cli", `{"accessType":"PUBLIC","standardFlowEnabled":true,"oauth2DeviceAuthorizationGrantEnabled":true,"pkceCodeChallengeMethod":"S256","validRedirectUris":["http://127.0.0.1/callback"]}`).absent(t, "clientSecret")
+	m.inputs(t, "openid/client:Client", "signed", `{"clientAuthenticatorType":"client-jwt","extraConfig":{"standard.token.exchange.enabled":"false","use.jwks.string":"true","jwks.string":"{\"keys\":[{\"kty\":\"EC\"}]}",
+		"access.token.header.type.rfc9068":"true","dpop.bound.access.tokens":"true"}}`).absent(t, "clientSecret")
+	m.inputs(t, "openid/client:Client", "fetched", `{"extraConfig":{"standard.token.exchange.enabled":"false","use.jwks.url":"true","jwks.url":"https://s.example.com/jwks","client.use.lightweight.access.token.enabled":"true"}}`)
+
+	// Roles reach tokens by one shared scope, or by mappings of the client's own.
+	m.inputs(t, "openid/clientScope:ClientScope", "model-roles", `{"includeInTokenScope":false}`)
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "model-roles/model-api-access", `{"clientScopeId":"model-roles-id","roleId":"model-api-access-id"}`)
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "model-roles/model-churn", `{"clientScopeId":"model-roles-id","roleId":"model-churn-id"}`)
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "svc/model-churn", `{"clientId":"svc-id","roleId":"model-churn-id"}`)
+	if n := m.count("GenericRoleMapper"); n != 3 {
+		t.Errorf("%d role mappings, want 3", n)
+	}
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "api", `{"defaultScopes":[`+scopes+`,"service_account","model-api","model-roles"]}`)
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "web", `{"defaultScopes":[`+scopes+`,"model-api","model-roles"]}`)
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "svc", `{"defaultScopes":[`+scopes+`,"service_account","model-api"]}`)
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "mute", `{"defaultScopes":[`+scopes+`,"service_account","model-api"]}`)
+	m.inputs(t, "openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole", "svc/model-churn", `{"role":"model-churn","serviceAccountUserId":"service-account-svc"}`)
+	if n := m.count("ClientOptionalScopes"); n != 0 {
+		t.Errorf("%d clients have optional scopes of their own, want Keycloak's for all", n)
+	}
+	if len(m.calls) > 0 {
+		t.Errorf("the program looks up %v", m.calls)
+	}
+}
+
+func TestScopesOfClients(t *testing.T) {
+	m := mustUp(t, `
+clients:
+  - {clientId: api, kind: api, defaultScopes: [organization]}
+  - {clientId: svc, kind: service, optionalScopes: []}
+`)
+	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "api", `{"optionalScopes":["address","phone","offline_access","microprofile-jwt"]}`)
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "api", `{"defaultScopes":["basic","roles","profile","email","acr","web-origins","service_account","organization","model-api","model-roles"]}`).
+		dependsOn(t, "openid/clientOptionalScopes:ClientOptionalScopes", "api")
+	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "svc", `{"optionalScopes":[]}`)
+}
+
+func TestClientRolesAndMappers(t *testing.T) {
+	m := mustUp(t, `
+userAttributes: [{name: team}]
+clients:
+  - {clientId: api, kind: api, clientRoles: [auditor]}
+  - clientId: svc
+    kind: service
+    serviceAccountClientRoles: {api: [auditor], realm-management: [view-users, view-clients]}
+    mappers:
+      - {name: a, type: audience, value: api}
+      - {name: b, type: audience, value: "https://elsewhere"}
+      - {name: c, type: realmRoles}
+      - {name: d, type: clientRoles, claim: api_roles, value: api}
+      - {name: e, type: groups}
+      - {name: f, type: userAttribute, claim: team, value: team}
+      - {name: g, type: hardcoded, claim: tenant, value: acme}
+`)
+	m.inputs(t, "index/role:Role", "api/auditor", `{"name":"auditor","clientId":"api-id"}`)
+	m.inputs(t, "openid/clientServiceAccountRole:ClientServiceAccountRole", "svc/api/auditor", `{"clientId":"api-id","role":"auditor","serviceAccountUserId":"service-account-svc"}`).
+		dependsOn(t, "index/role:Role", "api/auditor")
+	m.inputs(t, "openid/clientServiceAccountRole:ClientServiceAccountRole", "svc/realm-management/view-users", `{"clientId":"id of realm-management","role":"view-users"}`)
+	if len(m.calls) != 1 {
+		t.Errorf("look-ups %v, want one for the one client that Keycloak makes", m.calls)
+	}
+	m.inputs(t, "openid/audienceProtocolMapper:AudienceProtocolMapper", "svc/a", `{"clientId":"svc-id","includedClientAudience":"api"}`).absent(t, "includedCustomAudience", "clientScopeId")
+	m.inputs(t, "openid/audienceProtocolMapper:AudienceProtocolMapper", "svc/b", `{"includedCustomAudience":"https://elsewhere"}`).absent(t, "includedClientAudience")
+	m.inputs(t, "openid/userRealmRoleProtocolMapper:UserRealmRoleProtocolMapper", "svc/c", `{"claimName":"realm_access.roles","multivalued":true}`)
+	m.inputs(t, "openid/userClientRoleProtocolMapper:UserClientRoleProtocolMapper", "svc/d", `{"claimName":"api_roles","clientIdForRoleMappings":"api","multivalued":true}`)
+	m.inputs(t, "openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper", "svc/e", `{"claimName":"groups","fullPath":true}`)
+	m.inputs(t, "openid/userAttributeProtocolMapper:UserAttributeProtocolMapper", "svc/f", `{"claimName":"team","userAttribute":"team"}`)
+	m.inputs(t, "openid/hardcodedClaimProtocolMapper:HardcodedClaimProtocolMapper", "svc/g", `{"claimName":"tenant","claimValue":"acme"}`)
+}
+
+func TestUsers(t *testing.T) {
+	m := mustUp(t, `
+userAttributes: [{name: team, displayName: Team}, {name: nick, userEditable: true, required: true}]
+roles: [{name: reports}]
+groups: [{name: science}, {name: everyone, default: true}]
+initialPasswords: {ada: correct horse battery}
+users:
+  - {username: ada, email: ada@example.com, firstName: Ada, lastName: L, attributes: {team: vision, nick: a}, groups: [science, everyone], roles: [reports]}
+  - {username: bob, password: none, attributes: {nick: b}, groups: [science], requiredActions: [CONFIGURE_TOTP]}
+  - {username: eve, password: none, attributes: {nick: e}, enabled: false}
+`)
+	ada := m.inputs(t, "index/user:User", "ada", `{"attributes":{"team":"vision","nick":"a"},"initialPassword":{"temporary":true,"value":"secret:correct horse battery"},"enabled":true}`)
+	ada.dependsOn(t, "index/defaultGroups:DefaultGroups", "test")
+	m.find(t, "index/defaultGroups:DefaultGroups", "test").dependsOn(t, "index/realmUserProfile:RealmUserProfile", "test")
+	if got := ada.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"requiredActions"}) {
+		t.Errorf("a temporary password ignores changes of %q: the second up would differ", got)
+	}
+	m.inputs(t, "index/user:User", "bob", `{"requiredActions":["CONFIGURE_TOTP"]}`).absent(t, "initialPassword", "email", "firstName", "lastName")
+	m.inputs(t, "index/user:User", "eve", `{"enabled":false}`)
+	members := m.inputs(t, "index/groupMemberships:GroupMemberships", "science", `{"groupId":"science-id","members":["ada","bob"]}`)
+	members.dependsOn(t, "index/user:User", "ada")
+	members.dependsOn(t, "index/user:User", "bob")
+	if n := m.count("GroupMemberships"); n != 1 {
+		t.Errorf("%d groups have their members set, want none for the default group", n)
+	}
+	m.inputs(t, "index/userRoles:UserRoles", "ada", `{"roleIds":["reports-id"],"exhaustive":false}`)
+
+	profile := m.inputs(t, "index/realmUserProfile:RealmUserProfile", "test", `{"attributes":[
+		{"name":"username","displayName":"${username}","permissions":{"views":["admin","user"],"edits":["admin","user"]}},
+		{"name":"email","displayName":"${email}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
+		{"name":"firstName","displayName":"${firstName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
+		{"name":"lastName","displayName":"${lastName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
+		{"name":"team","displayName":"Team","permissions":{"views":["admin","user"],"edits":["admin"]}},
+		{"name":"nick","displayName":"nick","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]}]}`)
+	if !profile.RPC.GetRetainOnDelete() {
+		t.Error("the user profile is not retained: Keycloak answers 400 to its deletion")
+	}
+}
+
+func TestFederation(t *testing.T) {
+	m := mustUp(t, `
+userAttributes: [{name: team}]
+roles: [{name: analysts}]
+users: [{username: ada, password: none}]
+federationSecrets: {other: other-secret, corp: bind-secret}
+identityProviders:
+  - alias: other
+    issuer: https://o.example.com
+    authorizationUrl: https://o.example.com/auth
+    tokenUrl: https://o.example.com/token
+    jwksUrl: https://o.example.com/keys
+    clientId: us
+    roleMappings: [{claim: groups, value: data, role: analysts}]
+    attributeMappings: {department: team}
+ldap:
+  - name: corp
+    url: ldaps://ldap.example.com
+    bindDn: cn=admin,dc=example
+    usersDn: ou=people,dc=example
+    attributes: {team: departmentNumber}
+    rolesDn: ou=roles,dc=example
+    groupsDn: ou=groups,dc=example
+`)
+	m.inputs(t, "oidc/identityProvider:IdentityProvider", "other", `{"alias":"other","realm":"test","clientSecret":"secret:other-secret","validateSignature":true,"jwksUrl":"https://o.example.com/keys",
+		"syncMode":"FORCE","defaultScopes":"openid profile email","extraConfig":{"pkceEnabled":"true","pkceMethod":"S256"}}`)
+	m.inputs(t, "index/attributeToRoleIdentityMapper:AttributeToRoleIdentityMapper", "other/groups=data gives analysts", `{"identityProviderAlias":"other","claimName":"groups","claimValue":"data","role":"analysts","extraConfig":{"syncMode":"INHERIT"}}`)
+	m.inputs(t, "index/attributeImporterIdentityProviderMapper:AttributeImporterIdentityProviderMapper", "other/department sets team", `{"claimName":"department","userAttribute":"team"}`)
+	m.inputs(t, "ldap/userFederation:UserFederation", "corp", `{"editMode":"READ_ONLY","bindCredential":"secret:bind-secret","userObjectClasses":["inetOrgPerson","organizationalPerson"],"usernameLdapAttribute":"uid","uuidLdapAttribute":"entryUUID","vendor":"OTHER","searchScope":"ONE_LEVEL"}`).
+		dependsOn(t, "index/user:User", "ada")
+	m.inputs(t, "ldap/userAttributeMapper:UserAttributeMapper", "corp/team", `{"ldapUserFederationId":"corp-id","userModelAttribute":"team","ldapAttribute":"departmentNumber","readOnly":true}`)
+	m.inputs(t, "ldap/roleMapper:RoleMapper", "corp/roles", `{"ldapRolesDn":"ou=roles,dc=example","mode":"READ_ONLY","roleObjectClasses":["groupOfNames"],"membershipLdapAttribute":"member"}`)
+	m.inputs(t, "ldap/groupMapper:GroupMapper", "corp/groups", `{"ldapGroupsDn":"ou=groups,dc=example","mode":"READ_ONLY"}`)
+}
+
+func TestHardening(t *testing.T) {
+	t.Run("baseline", func(t *testing.T) {
+		m := mustUp(t, ``)
+		m.inputs(t, "index/realm:Realm", "test", `{"accessTokenLifespan":"5m0s","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s","offlineSessionMaxLifespanEnabled":true,
+			"revokeRefreshToken":true,"refreshTokenMaxReuse":0,"passwordPolicy":"length(12) and notUsername and notEmail","sslRequired":"external"}`)
+		m.inputs(t, "index/realmEvents:RealmEvents", "test", `{"eventsEnabled":true,"eventsExpiration":604800,"adminEventsEnabled":true,"adminEventsDetailsEnabled":true,"eventsListeners":["jboss-logging"]}`).absent(t, "enabledEventTypes")
+	})
+	t.Run("strict", func(t *testing.T) {
+		m := mustUp(t, `hardening: strict`)
+		m.inputs(t, "index/realm:Realm", "test", `{"accessTokenLifespan":"2m0s","sslRequired":"all","passwordPolicy":"length(15) and notUsername and notEmail and passwordHistory(5)"}`)
+	})
+	t.Run("strict in dev, which has no TLS", func(t *testing.T) {
+		m := mustUp(t, "hardening: strict\nenvironment: dev")
+		m.inputs(t, "index/realm:Realm", "test", `{"sslRequired":"external"}`)
+	})
+	t.Run("off, unquoted in YAML", func(t *testing.T) {
+		m := mustUp(t, `hardening: false`)
+		m.find(t, "index/realm:Realm", "test").absent(t, "accessTokenLifespan", "securityDefenses", "passwordPolicy", "revokeRefreshToken", "sslRequired")
+		if m.count("RealmEvents") != 0 {
+			t.Error("events are kept")
+		}
+	})
+	t.Run("explicit settings win", func(t *testing.T) {
+		m := mustUp(t, `
+lifetimes: {accessToken: 90s, offlineMax: 240h, refreshTokenReuse: 2, clientSessionIdle: 20m}
+events: {keepFor: 48h, adminDetails: false}
+`)
+		m.inputs(t, "index/realm:Realm", "test", `{"accessTokenLifespan":"1m30s","offlineSessionMaxLifespan":"240h0m0s","refreshTokenMaxReuse":2,"clientSessionIdleTimeout":"20m0s"}`)
+		m.inputs(t, "index/realmEvents:RealmEvents", "test", `{"eventsExpiration":172800,"adminEventsDetailsEnabled":false}`)
+	})
+}
+
+func TestSigningKeys(t *testing.T) {
+	m := mustUp(t, `
+signingKeys:
+  - {name: es256, algorithm: ES256, priority: 300}
+  - {name: rs256-old, algorithm: RS256, priority: 400, active: false, size: 4096}
+  - {name: ps512, algorithm: PS512, enabled: false, active: false}
+`)
+	m.inputs(t, "index/realm:Realm", "test", `{"defaultSignatureAlgorithm":"ES256"}`)
+	m.inputs(t, "index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated", "test/es256", `{"name":"es256","ellipticCurveKey":"P-256","priority":300,"active":true,"enabled":true}`).
+		dependsOn(t, "index/realmEvents:RealmEvents", "test")
+	m.inputs(t, "index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated", "test/rs256-old", `{"name":"rs256-old","algorithm":"RS256","keySize":4096,"priority":400,"active":false,"enabled":true}`).
+		dependsOn(t, "index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated", "test/es256")
+	m.inputs(t, "index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated", "test/ps512", `{"priority":200,"active":false,"enabled":false}`)
+}
+
+// Keycloak's own key is imported by one up, which must match what the provider
+// reads, and disabled by the next, which must differ in a property.
+func TestRetireGeneratedKey(t *testing.T) {
+	for _, disable := range []bool{false, true} {
+		m := mustUp(t, fmt.Sprintf("signingKeys: [{name: es, algorithm: ES256}]\nretireGeneratedKey: {componentId: 0a-1b, disable: %t}", disable))
+		key := m.inputs(t, "index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated", "test/rsa-generated", `{"name":"rsa-generated","active":false,"enabled":false,"priority":100,"keySize":2048}`)
+		if got := key.RPC.GetImportId(); got != "test/0a-1b" {
+			t.Errorf("import of %q", got)
+		}
+		if _, named := key.Inputs["algorithm"]; named != disable {
+			t.Errorf("disable %v: algorithm named: %v", disable, named)
+		}
+	}
+}
+
+func TestProtection(t *testing.T) {
+	const text = "signingKeys: [{name: es, algorithm: ES256}]\nusers: [{username: ada, password: none}]\nenvironment: %s\nprotect: %s\n"
+	for _, tt := range []struct {
+		environment, protect string
+		want                 []string
+	}{
+		{"prod", "true", []string{"Realm test", "RealmKeystoreEcdsaGenerated test/es", "User ada"}},
+		{"staging", "true", []string{"Realm test", "RealmKeystoreEcdsaGenerated test/es", "User ada"}},
+		{"prod", "false", nil},
+		{"dev", "true", nil},
+	} {
+		t.Run(tt.environment+" "+tt.protect, func(t *testing.T) {
+			m := mustUp(t, fmt.Sprintf(text, tt.environment, tt.protect))
+			var got []string
+			for _, r := range m.resources {
+				if r.RPC.GetProtect() {
+					got = append(got, r.Type[strings.LastIndex(r.Type, ":")+1:]+" "+r.Name)
+				}
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("protected (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The number of resources grows with the objects that there are, not with
+// users × roles or clients × roles.
+func TestScale(t *testing.T) {
+	m, _, err := up(t, large(t, 20, 40, 500, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{
+		"Realm": 1, "RealmEvents": 1,
+		"Role": 21, "Group": 10, "GroupRoles": 10, "GroupMemberships": 10, "User": 500, "UserRoles": 0,
+		"Client": 40, "ClientDefaultScopes": 40, "ClientScope": 2, "AudienceProtocolMapper": 1, "GenericRoleMapper": 21,
+	}
+	for typ, n := range want {
+		if got := m.count(typ); got != n {
+			t.Errorf("%d resources of type %s, want %d", got, typ, n)
+		}
+	}
+	deps := 0
+	for _, r := range m.resources {
+		deps += len(r.RPC.GetDependencies())
+	}
+	if deps > 4*len(m.resources) {
+		t.Errorf("%d dependencies among %d resources", deps, len(m.resources))
+	}
+}
+
+// large is a configuration of that many models, clients, users and groups, whose
+// users get their roles from their group.
+func large(t *testing.T, models, clients, users, groups int) settings {
+	t.Helper()
+	s := with(t, "")
+	var ms, cs, us, gs []any
+	secrets := map[string]string{"api": "s"}
+	for i := range models {
+		ms = append(ms, map[string]any{"name": fmt.Sprintf("m%d", i), "upstream": map[string]any{"url": "http://triton:8000"}})
+	}
+	cs = append(cs, map[string]any{"clientId": "api", "kind": "api"})
+	for i := range clients - 1 {
+		id := fmt.Sprintf("svc%d", i)
+		cs = append(cs, map[string]any{"clientId": id, "kind": "service"})
+		secrets[id] = "s"
+	}
+	for i := range groups {
+		gs = append(gs, map[string]any{"name": fmt.Sprintf("g%d", i), "roles": []string{fmt.Sprintf("model-m%d", i%models)}})
+	}
+	for i := range users {
+		us = append(us, map[string]any{"username": fmt.Sprintf("user%d", i), "password": "none", "groups": []string{fmt.Sprintf("g%d", i%groups)}})
+	}
+	s[project+":models"], s[project+":clients"], s[project+":users"], s[project+":groups"] = ms, cs, us, gs
+	s[project+":clientSecrets"] = secrets
+	return s
+}
