@@ -1,0 +1,356 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var who = Identity{RequestID: "request-1", Issuer: "https://kc/realms/r", Subject: "subject-1", Client: "client-1"}
+
+// proxied returns the URL of a server that forwards everything to model.
+func proxied(t *testing.T, timeout time.Duration, credential string, model http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(model)
+	t.Cleanup(server.Close)
+	return proxiedTo(t, server.URL+"/base", timeout, credential)
+}
+
+func proxiedTo(t *testing.T, url string, timeout time.Duration, credential string) string {
+	t.Helper()
+	transport := Transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	u, err := New(Config{
+		URL: url, Credential: credential, Timeout: timeout, Transport: transport,
+		Fail: func(w http.ResponseWriter, r *http.Request, e *Error) {
+			http.Error(w, e.Code+" "+r.URL.Path, e.Status)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, who) }))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+func do(t *testing.T, r *http.Request) (*http.Response, string) {
+	t.Helper()
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, string(body)
+}
+
+// Nothing that the outside says about identity, credentials or routing gets
+// in, in whatever spelling; what the API vouches for does.
+func TestHeadersIn(t *testing.T) {
+	var got *http.Request
+	var body string
+	url := proxied(t, time.Minute, "upstream-secret", func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got, body = r, string(b)
+	})
+	r, err := http.NewRequest("POST", url+"/v2/models/m/infer?subject=admin", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"Authorization", "Proxy-Authorization", "Cookie", "DPoP", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
+		"X-Forwarded-Proto", "X-Forwarded-User", "X-Forwarded-Email", "X_Forwarded_User", "X-Real-Ip", "X-Remote-User", "Remote-User",
+		"X-Auth-Request-User", "X-Principal-Subject", "X_Principal_Subject", "X-Principal-Roles", "X-Request-Id", "X-Original-Url",
+		"X-Rewrite-Url", "X-Http-Method-Override", "Via", "Te", "Upgrade", "Keep-Alive", "Origin", "Referer", "User-Agent", "Range", "Expect-Ct",
+	} {
+		r.Header[name] = []string{"smuggled"}
+	}
+	r.Header["x-principal-subject"] = []string{"smuggled"}
+	// RFC 9110, section 7.6.1: fields that Connection names go no further. It
+	// must not strip what the API adds.
+	r.Header["Connection"] = []string{"X-Principal-Subject, Authorization, X-Request-Id"}
+	r.Header["Content-Type"] = []string{"application/json"}
+	r.Header["Accept-Encoding"] = []string{"gzip"} // else net/http adds none beside Range
+	r.Header["Traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+	response, _ := do(t, r)
+	if response.StatusCode != http.StatusOK {
+		t.Fatal(response.Status)
+	}
+
+	want := map[string]string{
+		"Authorization": "Bearer upstream-secret", "X-Request-Id": "request-1", "X-Principal-Issuer": "https://kc/realms/r",
+		"X-Principal-Subject": "subject-1", "X-Principal-Client": "client-1", "Content-Type": "application/json",
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Content-Length": "2", "Accept-Encoding": "gzip",
+	}
+	for name, values := range got.Header {
+		if len(values) != 1 || values[0] != want[name] {
+			t.Errorf("%s: %q, want %q", name, values, want[name])
+		}
+	}
+	for name := range want {
+		if got.Header.Get(name) == "" {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	if got.RequestURI != "/base/v2/models/m/infer" || body != "{}" || got.Host == strings.TrimPrefix(url, "http://") {
+		t.Errorf("got %s %q on %s", got.RequestURI, body, got.Host)
+	}
+}
+
+// A caller's trailers could carry what its headers may not.
+func TestTrailersIn(t *testing.T) {
+	var got http.Header
+	url := proxied(t, time.Minute, "", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got = r.Trailer
+	})
+	r, err := http.NewRequest("POST", url+"/v2/models/m/infer", io.NopCloser(strings.NewReader("{}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = -1
+	r.Trailer = http.Header{"X-Principal-Subject": {"smuggled"}}
+	do(t, r)
+	if len(got) > 0 {
+		t.Errorf("trailers arrived: %v", got)
+	}
+}
+
+// Cookies, CORS and challenges of the upstream are not the API's; trailers and
+// informational answers are ways around that.
+func TestHeadersOut(t *testing.T) {
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Set-Cookie", "early=1")
+		h.Set("Link", "</x>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		for _, name := range []string{"Set-Cookie", "Access-Control-Allow-Origin", "WWW-Authenticate", "Server", "X-Powered-By", "Location", "X-Request-Id", "Clear-Site-Data", "Content-Security-Policy"} {
+			h.Set(name, "upstream")
+		}
+		h.Set("Content-Type", "application/json")
+		h.Set("Retry-After", "7")
+		w.WriteHeader(http.StatusTooManyRequests)
+		io.WriteString(w, `{"error":"busy"}`)
+		h.Set(http.TrailerPrefix+"Set-Cookie", "late=1")
+	})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /v2/models/m HTTP/1.1\r\nHost: api\r\nTe: trailers\r\nConnection: close\r\n\r\n")
+	raw, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := string(raw)
+	if !strings.HasPrefix(answer, "HTTP/1.1 429 ") || !strings.Contains(answer, "Retry-After: 7\r\n") || !strings.Contains(answer, `{"error":"busy"}`) {
+		t.Errorf("got %s", answer)
+	}
+	for _, bad := range []string{"early", "late", "Link", "upstream", "Set-Cookie", "103"} {
+		if strings.Contains(answer, bad) {
+			t.Errorf("%q got out: %s", bad, answer)
+		}
+	}
+}
+
+// Answers that are not for the caller.
+func TestAnswersRefused(t *testing.T) {
+	for _, status := range []int{101, 301, 302, 304, 307, 401, 403, 407} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			url := proxied(t, time.Minute, "", func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", "http://169.254.169.254/")
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				if status == 101 {
+					w.Header().Set("Connection", "Upgrade")
+					w.Header().Set("Upgrade", "x")
+				}
+				w.WriteHeader(status)
+			})
+			r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", "x")
+			response, body := do(t, r)
+			if response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m" {
+				t.Errorf("%s: %s", response.Status, body)
+			}
+			if response.Header.Get("Location") != "" || response.Header.Get("WWW-Authenticate") != "" {
+				t.Errorf("headers %v", response.Header)
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	r, err := http.NewRequest("GET", proxiedTo(t, "http://"+address, time.Minute, "")+"/v2/models/m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := do(t, r)
+	if response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_unreachable /v2/models/m" {
+		t.Errorf("%s: %s", response.Status, body)
+	}
+}
+
+// An upstream that doesn't answer in time is 504, and its request is ended.
+func TestSlow(t *testing.T) {
+	ended := make(chan struct{})
+	url := proxied(t, 50*time.Millisecond, "", func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(ended)
+	})
+	r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := do(t, r)
+	if response.StatusCode != http.StatusGatewayTimeout || strings.TrimSpace(body) != "upstream_timeout /v2/models/m" {
+		t.Errorf("%s: %s", response.Status, body)
+	}
+	<-ended
+}
+
+// A caller that goes away ends the upstream's work.
+func TestCallerGone(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan struct{})
+	url := proxied(t, time.Minute, "", func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+		close(ended)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "GET", url+"/v2/models/m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := http.DefaultTransport.RoundTrip(r); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	<-ended
+}
+
+// What the upstream has sent reaches the caller before it sends more.
+func TestStreaming(t *testing.T) {
+	more := make(chan struct{})
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: 1\n\n")
+		http.NewResponseController(w).Flush()
+		<-more
+		io.WriteString(w, "data: 2\n\n")
+	})
+	response, err := http.Get(url + "/v2/models/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	var got []string
+	for lines.Scan() {
+		if line := lines.Text(); line != "" {
+			got = append(got, line)
+			if len(got) == 1 {
+				close(more) // only once the first has arrived
+			}
+		}
+	}
+	if !slices.Equal(got, []string{"data: 1", "data: 2"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Compression is between caller and upstream: the API neither asks for it nor
+// undoes it.
+func TestCompressionPasses(t *testing.T) {
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		io.WriteString(w, "not really gzip")
+	})
+	for _, encoding := range []string{"gzip", "identity"} {
+		r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		response, body := do(t, r)
+		if got := response.Header.Get("Content-Encoding"); (got == "gzip") != (encoding == "gzip") || body != "not really gzip" {
+			t.Errorf("%s: Content-Encoding %q, body %q", encoding, got, body)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, c := range map[string]Config{
+		"no URL":                           {},
+		"another scheme":                   {URL: "ftp://host"},
+		"line break in the credential":     {URL: "http://host", Credential: "a\r\nX-Principal-Subject: admin"},
+		"credential outside ASCII":         {URL: "http://host", Credential: "pässword"},
+		"credential of more than one word": {URL: "http://host", Credential: "Bearer abc"},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else if c.Credential != "" && strings.Contains(err.Error(), c.Credential) {
+			t.Errorf("%s: the credential stands in the error", name)
+		}
+	}
+}
+
+func TestCredential(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		env         map[string]string
+		want, wrong string
+	}{
+		"environment":           {map[string]string{"UP": "from-env"}, "from-env", ""},
+		"environment over file": {map[string]string{"UP": "from-env", "UP_FILE": path}, "from-env", ""},
+		"file":                  {map[string]string{"UP_FILE": path}, "from-file", ""},
+		"neither":               {nil, "", "set UP to"},
+		"no such file":          {map[string]string{"UP_FILE": path + ".none"}, "", "UP_FILE"},
+		"empty file":            {map[string]string{"UP_FILE": empty}, "", "is empty"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := Credential("UP", func(name string) string { return test.env[name] })
+			if got != test.want || (err != nil) != (test.wrong != "") || err != nil && !strings.Contains(err.Error(), test.wrong) {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
+}
