@@ -23,6 +23,7 @@ var checks = [...]struct {
 	{"issuer", (*attempt).issuer},
 	{"key", (*attempt).key},
 	{"signature", (*attempt).signature},
+	{"introspection", (*attempt).introspection},
 	{"audience", (*attempt).audience},
 	{"times", (*attempt).times},
 	{"type", (*attempt).types},
@@ -37,12 +38,14 @@ type attempt struct {
 	scheme Scheme
 	token  string
 	now    int64 // Unix seconds
+	ask    bool  // the issuer is to be asked, whatever the token says
 
 	compact
 	claims     claims
 	algo       *algorithm
 	candidates []*signingKey // current keys of the issuer
 	found      verified      // what the checks made out
+	asked      bool          // part of it is the issuer's answer
 }
 
 // single: one token, not a list. A cached token has passed this.
@@ -177,9 +180,8 @@ func (a *attempt) times() *Error {
 	return nil
 }
 
-// types: an access token by header and claim, whose kind goes with the scheme
-// it came by, with a subject. The remaining claims are read here.
-func (a *attempt) types() *Error {
+// kind: an access token by header and claim.
+func (a *attempt) kind() *Error {
 	mediaType := a.header.mediaType
 	if !slices.ContainsFunc(a.v.config.HeaderTypes, func(t string) bool { return strings.EqualFold(t, mediaType) }) {
 		return refuse(TokenTypeWrong, fmt.Errorf("header typ %.40q, want one of %q", mediaType, a.v.config.HeaderTypes))
@@ -190,6 +192,19 @@ func (a *attempt) types() *Error {
 	}
 	if typ != string(Bearer) && typ != string(DPoP) {
 		return refuse(TokenTypeWrong, fmt.Errorf("typ %.40q, want Bearer or DPoP", typ))
+	}
+	return nil
+}
+
+// types: an access token, whose kind goes with the scheme it came by, with a
+// subject. The remaining claims are read here.
+func (a *attempt) types() *Error {
+	if refusal := a.kind(); refusal != nil {
+		return refusal
+	}
+	typ, err := text(a.claims.typ)
+	if err != nil {
+		return refuse(ClaimsMalformed, fmt.Errorf("typ %w", err))
 	}
 	if a.found.thumbprint, err = confirmation(a.claims.confirmation); err != nil {
 		return refuse(SenderConstraint, err)
@@ -209,7 +224,7 @@ func (a *attempt) types() *Error {
 	}
 	// RFC 9068, section 2.2: what a token with this header must have beyond
 	// what all must have.
-	if strings.EqualFold(strings.TrimPrefix(strings.ToLower(mediaType), "application/"), "at+jwt") && (p.TokenID == "" || p.ClientID == "") {
+	if strings.EqualFold(strings.TrimPrefix(strings.ToLower(a.header.mediaType), "application/"), "at+jwt") && (p.TokenID == "" || p.ClientID == "") {
 		return refuse(ClaimsMalformed, errors.New("at+jwt without jti or client_id"))
 	}
 	return nil

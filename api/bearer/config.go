@@ -107,6 +107,21 @@ type Config struct {
 	// token's own expiry bounds it too. Default 5 minutes.
 	CacheTTL time.Duration
 
+	// MaxRevocations bounds the deny list of each issuer. When it is full, the
+	// oldest half gives way to one entry that refuses all tokens issued up to
+	// its youngest: those who hold one have to refresh it. Default 200,000.
+	MaxRevocations int
+
+	// NotBeforeInterval is how often an issuer with a ClientID is asked for
+	// its not-before: the bound after which it holds here when the push was
+	// lost. Negative turns asking off. Default 30 s.
+	NotBeforeInterval time.Duration
+
+	// IntrospectionTTL is how long an introspection answer counts: the bound
+	// after which a revoked token is refused where the issuer is asked.
+	// Default 5 s.
+	IntrospectionTTL time.Duration
+
 	// WriteError writes the body of a refusal, after Middleware has set the
 	// challenge. Default: WriteProblem.
 	WriteError func(http.ResponseWriter, *http.Request, *Error)
@@ -135,6 +150,11 @@ type Issuer struct {
 	// InternalURL instead; one that Keycloak already gave with the internal
 	// host (hostname-backchannel-dynamic) is taken as it is. Default: URL.
 	InternalURL string
+
+	// ClientID and ClientSecret are this resource server's own credentials at
+	// the issuer, to ask for its not-before and about tokens. They are sent
+	// by client_secret_basic. Default: none, and neither is asked.
+	ClientID, ClientSecret string
 }
 
 // ClaimPaths are paths into the token's claims as Keycloak's mappers write
@@ -174,6 +194,9 @@ func (c Config) withDefaults() Config {
 	c.UnknownKeyCooldown = cmp.Or(c.UnknownKeyCooldown, 10*time.Second)
 	c.CacheEntries = cmp.Or(c.CacheEntries, 100_000)
 	c.CacheTTL = cmp.Or(c.CacheTTL, 5*time.Minute)
+	c.MaxRevocations = cmp.Or(c.MaxRevocations, 200_000)
+	c.NotBeforeInterval = cmp.Or(c.NotBeforeInterval, 30*time.Second)
+	c.IntrospectionTTL = cmp.Or(c.IntrospectionTTL, 5*time.Second)
 	if c.WriteError == nil {
 		c.WriteError = WriteProblem
 	}
@@ -206,6 +229,9 @@ func (c Config) Validate() error {
 		}
 		if err := baseURL(issuer.InternalURL); err != nil {
 			wrong("Issuers[%d].InternalURL: %w", i, err)
+		}
+		if (issuer.ClientID == "") != (issuer.ClientSecret == "") {
+			wrong("Issuers[%d]: give ClientID and ClientSecret, or neither", i)
 		}
 		if seen[issuer.URL] {
 			wrong("Issuers[%d].URL %q stands there twice", i, issuer.URL)
@@ -242,6 +268,13 @@ func (c Config) Validate() error {
 	within("KeyOutageBound", c.KeyOutageBound, c.KeyMaxAge, 7*24*time.Hour)
 	within("UnknownKeyCooldown", c.UnknownKeyCooldown, 100*time.Millisecond, 10*time.Second)
 	within("CacheTTL", c.CacheTTL, time.Second, time.Hour)
+	within("IntrospectionTTL", c.IntrospectionTTL, 100*time.Millisecond, time.Minute)
+	if c.NotBeforeInterval > 0 {
+		within("NotBeforeInterval", c.NotBeforeInterval, 100*time.Millisecond, time.Hour)
+	}
+	if c.MaxRevocations < 2*denyShards {
+		wrong("MaxRevocations is %d: give at least %d", c.MaxRevocations, 2*denyShards)
+	}
 	if c.MaxTokenBytes < 1<<10 || c.MaxTokenBytes > 256<<10 {
 		wrong("MaxTokenBytes is %d: give 1024 to 262144", c.MaxTokenBytes)
 	}

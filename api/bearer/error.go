@@ -33,6 +33,9 @@ const (
 	KeyMismatch      Code = "key_mismatch"
 	SignatureInvalid Code = "signature_invalid"
 
+	IntrospectionUnavailable Code = "introspection_unavailable"
+	TokenInactive            Code = "token_inactive"
+
 	AudienceWrong     Code = "audience_wrong"
 	TokenExpired      Code = "token_expired"
 	TokenNotYetValid  Code = "token_not_yet_valid"
@@ -105,6 +108,10 @@ func (code Code) meaning() refusal {
 		return refusal{401, invalidToken, "The access token names a key that is not for its algorithm."}
 	case SignatureInvalid:
 		return refusal{401, invalidToken, "The signature of the access token is wrong."}
+	case IntrospectionUnavailable:
+		return refusal{503, "", "The issuer can't be asked about the access token at the moment. Try again later."}
+	case TokenInactive:
+		return refusal{401, invalidToken, "The issuer says that the access token is no longer active. Sign in again."}
 	case AudienceWrong:
 		return refusal{401, invalidToken, "The access token is not meant for this API: its audience is another. Request the client scope that adds this API."}
 	case TokenExpired:

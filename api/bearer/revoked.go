@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,7 @@ func (v *Verifier) Revoke(r Revocation) error {
 	if set > 1 {
 		return errors.New("bearer: revocation with more than one of Session, Subject and Client")
 	}
-	issuer.denied.add(key, r.UpTo.Unix(), v.config.Now().Add(-v.config.MaxLifetime-v.config.Skew).Unix())
+	issuer.denied.add(key, r.UpTo.Unix(), v.forget())
 	return nil
 }
 
@@ -71,6 +72,8 @@ type denyList struct {
 	mu     sync.Mutex  // one writer at a time
 	seed   maphash.Seed
 	shards [denyShards]atomic.Pointer[map[denied]int64]
+	limit  int          // of entries in each shard
+	floor  atomic.Int64 // the last second whose tokens are refused, whoever's they are
 }
 
 // denyShards bounds what one write copies.
@@ -80,10 +83,16 @@ func (l *denyList) shard(key denied) *atomic.Pointer[map[denied]int64] {
 	return &l.shards[maphash.String(l.seed, key.id)%denyShards]
 }
 
-// add denies key up to a second and drops what no living token can match.
+// add denies key up to a second and drops what no living token can match. A
+// full shard gives up its older half for a floor that denies at least as much.
 func (l *denyList) add(key denied, upTo, forget int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.used.Store(true)
+	if key.kind == wholeIssuer {
+		l.floor.Store(max(l.floor.Load(), upTo))
+		return
+	}
 	shard := l.shard(key)
 	next := map[denied]int64{}
 	if current := shard.Load(); current != nil {
@@ -93,8 +102,12 @@ func (l *denyList) add(key denied, upTo, forget int64) {
 	if at, ok := next[key]; !ok || at < upTo {
 		next[key] = upTo
 	}
+	if len(next) > l.limit {
+		median := slices.Sorted(maps.Values(next))[len(next)/2]
+		l.floor.Store(max(l.floor.Load(), median))
+		maps.DeleteFunc(next, func(_ denied, upTo int64) bool { return upTo <= median })
+	}
 	shard.Store(&next)
-	l.used.Store(true)
 }
 
 // covers returns why a token is refused, or nil.
@@ -102,12 +115,18 @@ func (l *denyList) covers(p *Principal, issuedAt int64) error {
 	if !l.used.Load() {
 		return nil
 	}
-	for _, key := range [...]denied{{wholeIssuer, ""}, {bySession, p.SessionID}, {bySubject, p.Subject}, {byClient, p.ClientID}} {
-		if key.id == "" && key.kind != wholeIssuer {
+	refused := func(kind deniedKind, upTo int64) error {
+		return fmt.Errorf("%s: refuses tokens issued up to %s", kind, unix(upTo).UTC().Format(time.RFC3339))
+	}
+	if floor := l.floor.Load(); issuedAt <= floor {
+		return refused(wholeIssuer, floor)
+	}
+	for _, key := range [...]denied{{bySession, p.SessionID}, {bySubject, p.Subject}, {byClient, p.ClientID}} {
+		if key.id == "" {
 			continue
 		}
 		if upTo, ok := l.upTo(key); ok && issuedAt <= upTo {
-			return fmt.Errorf("%s: refuses tokens issued up to %s", key.kind, time.Unix(upTo, 0).UTC().Format(time.RFC3339))
+			return refused(key.kind, upTo)
 		}
 	}
 	return nil
@@ -122,4 +141,6 @@ func (l *denyList) upTo(key denied) (int64, bool) {
 	return 0, false
 }
 
-func newDenyList() *denyList { return &denyList{seed: maphash.MakeSeed()} }
+func newDenyList(limit int) *denyList {
+	return &denyList{seed: maphash.MakeSeed(), limit: limit / denyShards}
+}

@@ -27,6 +27,7 @@ type issuer struct {
 	Issuer
 	keys   *keySet
 	denied *denyList
+	asker  asker
 }
 
 // New makes a Verifier and begins to fetch the keys of every issuer, without
@@ -48,9 +49,12 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		v.allowed[name] = algorithms[name]
 	}
 	for _, i := range c.Issuers {
-		known := &issuer{Issuer: i, keys: newKeySet(i, &c), denied: newDenyList()}
+		known := &issuer{Issuer: i, keys: newKeySet(i, &c), denied: newDenyList(c.MaxRevocations)}
 		v.issuers = append(v.issuers, known)
 		go known.keys.maintain(ctx)
+		if i.ClientID != "" && c.NotBeforeInterval > 0 {
+			go v.followNotBefore(ctx, known)
+		}
 	}
 	go v.sweep(ctx)
 	return v, nil
@@ -76,7 +80,7 @@ func (v *Verifier) Check(r *http.Request) (*Principal, error) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	found, hash, refusal := v.verify(r.Context(), scheme, token)
+	found, hash, refusal := v.verify(r.Context(), scheme, token, false)
 	if refusal == nil && scheme == DPoP {
 		refusal = v.prove(r, found, hash)
 	}
@@ -91,7 +95,7 @@ func (v *Verifier) Check(r *http.Request) (*Principal, error) {
 // error is an *Error. Sender-constrained tokens are refused: their proof is
 // made for a request.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
-	found, _, refusal := v.verify(ctx, Bearer, token)
+	found, _, refusal := v.verify(ctx, Bearer, token, false)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -99,18 +103,20 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 }
 
 // verify returns a verified token from the cache, or verifies it. What can
-// change while a token lives is checked either way.
-func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string) (*verified, *[32]byte, *Error) {
+// change while a token lives is checked either way. What the issuer was asked
+// about, because of ask or since the token is a lightweight one, has a cache
+// of its own.
+func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask bool) (*verified, *[32]byte, *Error) {
 	if len(token) > v.config.MaxTokenBytes {
 		return nil, nil, refuse(TokenTooLarge, nil)
 	}
 	hash := sha256.Sum256(view(token))
 	now := v.config.Now()
-	if e := v.cache.get(&hash); e != nil && e.usable(now.Unix(), v.skew()) && e.matches(scheme) &&
+	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now.Unix(), v.skew()) && e.matches(scheme) &&
 		e.issuer.denied.covers(&e.principal, e.issuedAt) == nil {
 		return e, &e.hash, nil
 	}
-	a := &attempt{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix()}
+	a := &attempt{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
 	a.found.hash = hash
 	for i := range checks {
 		if refusal := checks[i].run(a); refusal != nil {
@@ -119,7 +125,9 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string) (*ve
 	}
 	e := a.found
 	e.until = min(e.expiry+v.skew(), a.now+int64(v.config.CacheTTL/time.Second))
-	v.cache.put(&e)
+	if !a.asked {
+		v.cache.put(&e)
+	}
 	return &e, &e.hash, nil
 }
 

@@ -1,0 +1,200 @@
+package bearer
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Verdict is the outcome of one check.
+type Verdict string
+
+// The verdicts. A check after the first refusal is still made where it needs
+// nothing from those before; what it says then rests on unverified claims.
+const (
+	Passed  Verdict = "ok"
+	Refused Verdict = "refused"
+	Skipped Verdict = "skipped"
+)
+
+// Step is one check of a token, for a person to read. It holds no signature.
+type Step struct {
+	Check    string
+	Verdict  Verdict
+	Expected string
+	Found    string // of the token; empty if it can't be told
+	Code     Code   // of a refusal
+	Cause    string // of a refusal, in full
+	Fix      string // of a refusal: the setting to change
+}
+
+// Explain makes the checks of a token that Check makes, by the same table, and
+// tells of each. The principal is nil unless all passed. A proof of possession
+// belongs to a request and is not among them.
+func (v *Verifier) Explain(ctx context.Context, token string) ([]Step, *Principal) {
+	a := &attempt{v: v, ctx: ctx, scheme: Bearer, token: token, now: v.config.Now().Unix()}
+	a.found.hash = sha256.Sum256(view(token))
+	size := Step{Check: "size", Verdict: Passed, Expected: fmt.Sprintf("at most %d bytes", v.config.MaxTokenBytes), Found: fmt.Sprintf("%d bytes", len(token))}
+	if len(token) > v.config.MaxTokenBytes {
+		size.refuse(refuse(TokenTooLarge, nil), a)
+		return []Step{size}, nil
+	}
+	steps := []Step{size}
+	failed := map[string]bool{}
+	for _, check := range checks {
+		step := Step{Check: check.name, Verdict: Skipped}
+		if len(failed) == 0 ||
+			check.name == "issuer" && a.payload != nil ||
+			slices.Contains(onClaims, check.name) && a.claims.payload != nil {
+			step.Verdict = Passed
+			if check.name == "type" && string(a.claims.typ) == `"DPoP"` {
+				a.scheme = DPoP // what it would have to come with
+			}
+			if refusal := check.run(a); refusal != nil {
+				step.refuse(refusal, a)
+				failed[check.name] = true
+			}
+		}
+		step.Expected, step.Found = a.describe(check.name)
+		if step.Verdict == Skipped {
+			step.Found = ""
+		}
+		steps = append(steps, step)
+	}
+	if len(failed) > 0 {
+		return steps, nil
+	}
+	return steps, &a.found.principal
+}
+
+// onClaims are the checks that need no more than readable claims.
+var onClaims = []string{"audience", "times", "type", "authorized party"}
+
+func (s *Step) refuse(e *Error, a *attempt) {
+	s.Verdict, s.Code, s.Fix = Refused, e.Code, a.fix(e.Code)
+	if e.cause != nil {
+		s.Cause = strings.TrimPrefix(e.cause.Error(), "bearer: ")
+	}
+}
+
+// describe says what a check expects and what it finds in the token.
+func (a *attempt) describe(check string) (expected, found string) {
+	config := &a.v.config
+	switch check {
+	case "one credential":
+		return "one token without spaces and commas", ""
+	case "shape":
+		return "header.payload.signature, each base64url of a JSON object", ""
+	case "algorithm":
+		return "alg one of " + strings.Join(config.Algorithms, " ") + ", no crit", "alg " + a.header.algorithm
+	case "issuer":
+		var urls []string
+		for _, i := range a.v.issuers {
+			urls = append(urls, i.URL)
+		}
+		return "iss " + strings.Join(urls, " or "), "iss " + show(a.claims.issuer)
+	case "key":
+		return "a published signing key with the token's kid, for its alg", "kid " + a.header.keyID
+	case "signature":
+		return "made with that key", ""
+	case "introspection":
+		expected = "not asked: the token has an aud, or this API has no client secret"
+		if a.asked {
+			return "active, by the issuer's answer", "active, aud " + show(a.claims.audience)
+		}
+		return expected, ""
+	case "audience":
+		return fmt.Sprintf("aud %q, alone or in an array", config.Audience), "aud " + show(a.claims.audience)
+	case "times":
+		return fmt.Sprintf("iat and nbf not after now, exp not before now (%s), skew %v, lifetime at most %v", unix(a.now).UTC().Format(time.RFC3339), config.Skew, config.MaxLifetime),
+			"iat " + showTime(a.claims.issuedAt) + ", nbf " + showTime(a.claims.notBefore) + ", exp " + showTime(a.claims.expiry)
+	case "type":
+		return fmt.Sprintf("header typ one of %q, typ Bearer without cnf or DPoP with cnf.jkt, a sub", config.HeaderTypes),
+			fmt.Sprintf("header typ %q, typ %s, cnf %s, sub %s", a.header.mediaType, show(a.claims.typ), show(a.claims.confirmation), show(a.claims.subject))
+	case "authorized party":
+		expected = "any azp"
+		if len(config.AuthorizedParties) > 0 {
+			expected = "azp one of " + strings.Join(config.AuthorizedParties, " ")
+		}
+		return expected, "azp " + show(a.claims.party)
+	case "revocation":
+		return "no ended session and no not-before that this process knows of covers the token", "sid " + show(a.claims.session) + ", iat " + showTime(a.claims.issuedAt)
+	}
+	return "", ""
+}
+
+// show renders the value of a claim, cut to what a line holds.
+func show(raw jsontext.Value) string {
+	if raw == nil {
+		return "(none)"
+	}
+	if len(raw) > 200 {
+		return strings.ToValidUTF8(string(raw[:200]), "") + "…"
+	}
+	return string(raw)
+}
+
+func showTime(raw jsontext.Value) string {
+	at, ok, err := seconds(raw)
+	if !ok || err != nil {
+		return show(raw)
+	}
+	return unix(at).UTC().Format(time.RFC3339)
+}
+
+// fix names the line of configuration or the setting of Keycloak that makes a
+// refusal go away, or what the caller has to do.
+func (a *attempt) fix(code Code) string {
+	party := "the client"
+	if p, err := text(a.claims.party); err == nil && p != "" {
+		party = fmt.Sprintf("client %q", p)
+	}
+	switch code {
+	case MalformedCredential, TokenMalformed, HeaderMalformed, ClaimsMalformed:
+		return "Give access_token of the token answer, whole and unchanged. Keycloak has no opaque access tokens."
+	case TokenTooLarge:
+		return "Keycloak: take mappers of " + party + " out, or use lightweight access tokens (Clients → Advanced → Always use lightweight access token)."
+	case TokenEncrypted:
+		return "Keycloak: access tokens are signed, not encrypted: this is an ID token (Clients → Keys). Send access_token."
+	case CriticalHeader:
+		return "No Keycloak makes such a token: find out who did."
+	case AlgorithmRefused:
+		return "Keycloak: Clients → Advanced → Access token signature algorithm (access.token.signed.response.alg), or Config.Algorithms of the API. HS256 and HS512 are refresh tokens."
+	case IssuerUnknown:
+		return "The iss must be the stack's output issuer to the letter: stack configuration publicUrl and realm, Keycloak --hostname. -issuer-internal-url is for an address that only the API uses."
+	case KeysUnavailable:
+		return "Make the issuer reachable from the API (-issuer-internal-url), or give explain the keys by -jwks."
+	case KeyUnknown:
+		return "Get a new token. If that has the same kid: Keycloak, Realm settings → Keys: the key must be enabled. With -jwks, fetch the file again."
+	case KeyMismatch, SignatureInvalid:
+		return "Get a new token. If keys came by -jwks, fetch the file of this very realm again."
+	case IntrospectionUnavailable:
+		return "Stack outputs client_id and client_secret must be those of the resource server, and the issuer must answer."
+	case TokenInactive:
+		return "Sign in again. Where all tokens are inactive: an Audience mapper with Add to token introspection on must name this API (introspection.token.claim)."
+	case AudienceWrong:
+		return fmt.Sprintf("Stack configuration: list %s under clients. Keycloak: a client scope with a mapper of type Audience, Included Client Audience %q and Add to access token on, among the default scopes of %s.", party, a.v.config.Audience, party)
+	case TokenExpired:
+		return "Get a new token. If it is a new one: set the clocks, or -clock-skew. Its lifetime: stack configuration lifetimes.accessToken."
+	case TokenNotYetValid, IssuedInFuture:
+		return "Set the clocks of Keycloak and the API by NTP, or -clock-skew."
+	case LifetimeTooLong:
+		return "Stack configuration lifetimes.accessToken; Keycloak: Realm settings → Tokens → Access Token Lifespan, or the client's own (access.token.lifespan)."
+	case TokenTypeWrong:
+		return "Send access_token, not id_token or refresh_token. The header typ comes from Clients → Advanced → Use \"at+jwt\" as access token header type (access.token.header.type.rfc9068)."
+	case SubjectMissing:
+		return "Keycloak: put the client scope basic among the default scopes of " + party + "."
+	case SenderConstraint:
+		return "Keycloak: Clients → Capability config → Require DPoP bound tokens (dpop.bound.access.tokens) must go with how " + party + " sends the token."
+	case PartyUnauthorized:
+		return "Config.AuthorizedParties of the API must list " + party + "."
+	case TokenRevoked:
+		return "Sign in again. The realm's not-before: Keycloak, Sessions → Action → Revocation."
+	}
+	return ""
+}
