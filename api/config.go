@@ -35,6 +35,15 @@ type Config struct {
 	// ClockSkew is the tolerance for exp, nbf and iat.
 	ClockSkew time.Duration `flag:"clock-skew" default:"30s" doc:"How far the clocks of the issuer and this API may differ, 30s to 5m."`
 
+	// NotBeforeInterval needs the outputs client_id and client_secret.
+	NotBeforeInterval time.Duration `flag:"not-before-interval" default:"30s" doc:"How often the issuer is asked for its not-before, the bound for a revocation whose push was lost."`
+
+	// IntrospectionTTL is for models with introspect and lightweight tokens.
+	IntrospectionTTL time.Duration `flag:"introspection-ttl" default:"5s" doc:"How long an answer of the issuer about a token counts, where it is asked."`
+
+	// CORSOrigins are compared exactly; credentials are never allowed.
+	CORSOrigins string `flag:"cors-origins" doc:"Origins whose pages may call this API, such as https://app.example.com, separated by commas. Default: none."`
+
 	// MaxBody bounds what one request can make the API hold in memory.
 	MaxBody int64 `flag:"max-body" default:"1048576" doc:"Largest body of an inference request, in bytes."`
 
@@ -109,6 +118,17 @@ func (c Config) validate() (errs []error) {
 	if c.ClockSkew < 30*time.Second || c.ClockSkew > 5*time.Minute {
 		wrong("-clock-skew: %v is not within 30s and 5m", c.ClockSkew)
 	}
+	for _, origin := range c.corsOrigins() {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+			wrong("-cors-origins: %q is not an origin such as https://app.example.com", origin)
+		}
+	}
+	if c.NotBeforeInterval <= 0 {
+		wrong("-not-before-interval: %v is not a time to wait: use one such as 30s", c.NotBeforeInterval)
+	}
+	if c.IntrospectionTTL <= 0 {
+		wrong("-introspection-ttl: %v is not a time: use one such as 5s", c.IntrospectionTTL)
+	}
 	if c.MaxBody < 1024 {
 		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
 	}
@@ -121,10 +141,16 @@ func (c Config) validate() (errs []error) {
 	return errs
 }
 
+// corsOrigins returns the origins of CORSOrigins.
+func (c Config) corsOrigins() []string {
+	return strings.FieldsFunc(c.CORSOrigins, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 // usage explains the program to people.
 func usage(w io.Writer) {
 	fmt.Fprint(w, `Usage: go run ./api [flags]
-       go run ./api SUBCOMMAND -h
+       go run ./api explain -h    why a token is refused
+       go run ./api contract -h   try attacks on a running deployment
 
 Serves the models of the stack's access policy to callers whose access token
 allows it. Each flag can also be set by the environment variable beside it.

@@ -37,6 +37,15 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 
 		access := s.access.Load()
 		allowed, decision := access.policy.Decide(principal.RealmRoles, record.model)
+		if allowed != nil && allowed.Introspect {
+			if principal, err = s.verifier.Introspect(r); err != nil {
+				s.refuseCredential(w, r, err)
+				return
+			}
+			// The roles are those of this moment.
+			record.principal = principal
+			allowed, decision = access.policy.Decide(principal.RealmRoles, record.model)
+		}
 		switch {
 		case decision == policy.NoBaseRole:
 			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})

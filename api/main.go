@@ -33,6 +33,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return serve(ctx, args, getenv, stdout, stderr)
 	}
 	switch name := args[0]; name {
+	case "explain":
+		return explain(ctx, args[1:], stdin, stdout)
 	default:
 		return &usageError{fmt.Errorf("api: there is no subcommand %q: see go run ./api -h", name)}
 	}

@@ -11,6 +11,12 @@ func (s *server) routes() http.Handler {
 	mux.Handle("/readyz", public(s.ready))
 	mux.Handle("/v2/health/live", public(s.live))
 	mux.Handle("/v2/health/ready", public(s.ready))
+	mux.Handle(metadataPath, public(s.resourceMetadata))
+
+	// For the issuer, which signs what it says: docs/revocation.md.
+	mux.Handle("/backchannel-logout", s.verifier.BackchannelLogout(s.clientIDs, s.sessionEnded))
+	mux.Handle("/admin/k_logout", s.verifier.KeycloakLogout(s.issuer, s.clientID))
+	mux.Handle("/admin/k_push_not_before", s.verifier.KeycloakNotBefore(s.issuer, s.clientID))
 
 	// For callers with an access token and the base role; with {model} in the
 	// path, for those who may call that model.
@@ -21,5 +27,5 @@ func (s *server) routes() http.Handler {
 	mux.Handle("/v2/models/{model}/infer", s.guard(http.MethodPost, "infer", s.infer))
 	mux.Handle("/", s.guard("", "", nothingHere))
 
-	return s.audited(canonical(mux))
+	return s.audited(canonical(s.cors(mux)))
 }

@@ -24,11 +24,18 @@ import (
 
 // server is what the handlers need.
 type server struct {
-	verifier *bearer.Verifier
-	access   atomic.Pointer[access] // replaced as a whole on SIGHUP
-	maxBody  int64
-	log      *slog.Logger
-	now      func() time.Time
+	verifier  *bearer.Verifier
+	publicURL string
+	issuer    string
+	clientID  string   // of this API at the issuer
+	origins   []string // whose pages may call this API
+	// sessionEnded hears of each logout at the issuer; nil if nobody needs to.
+	sessionEnded func(context.Context, bearer.Logout) error
+
+	access  atomic.Pointer[access] // replaced as a whole on SIGHUP
+	maxBody int64
+	log     *slog.Logger
+	now     func() time.Time
 }
 
 // access is a policy with its models ready to be called.
@@ -59,9 +66,6 @@ func newAccess(p *policy.Policy, timeout time.Duration, transport http.RoundTrip
 }
 
 func newServed(m policy.Model, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*served, error) {
-	if m.Introspect {
-		return nil, errors.New("introspect is not supported: take it out of the policy")
-	}
 	if m.Embedded != "" {
 		embedded, err := embeddedModel(m.Embedded, m.Name)
 		return &served{embedded: embedded}, err
@@ -128,16 +132,25 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
 	verifier, err := bearer.New(background, bearer.Config{
-		Issuers:   []bearer.Issuer{{URL: stack.Issuer, InternalURL: config.IssuerInternalURL}},
-		Audience:  stack.Audience,
-		Skew:      config.ClockSkew,
-		PublicURL: publicURL,
-		Logger:    log,
+		Issuers: []bearer.Issuer{{
+			URL: stack.Issuer, InternalURL: config.IssuerInternalURL,
+			ClientID: stack.ClientID, ClientSecret: stack.ClientSecret,
+		}},
+		Audience:          stack.Audience,
+		Skew:              config.ClockSkew,
+		PublicURL:         publicURL,
+		ResourceMetadata:  metadataURL(publicURL),
+		NotBeforeInterval: config.NotBeforeInterval,
+		IntrospectionTTL:  config.IntrospectionTTL,
+		Logger:            log,
 	})
 	if err != nil {
 		return &usageError{err}
 	}
-	s := &server{verifier: verifier, maxBody: config.MaxBody, log: log, now: time.Now}
+	s := &server{
+		verifier: verifier, publicURL: publicURL, issuer: stack.Issuer, clientID: stack.ClientID, origins: config.corsOrigins(),
+		maxBody: config.MaxBody, log: log, now: time.Now,
+	}
 	s.access.Store(access)
 
 	hup := make(chan os.Signal, 1)

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/policy"
+)
+
+const explainUsage = `Usage: go run ./api explain [flags] < TOKEN
+
+Makes each check of an access token that the API makes, and says what it
+expected, what it found, and which setting would change that. The token comes
+from standard input or a file, never from the command line. Its signature is
+not printed. Exit status: 0 accepted, 1 refused, 2 wrong usage.
+
+`
+
+// explain is the subcommand of that name.
+func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	tokenFile := flags.String("token-file", "-", "File with the token; - is standard input.")
+	jwksFile := flags.String("jwks", "", "File with the issuer's keys (its jwks_uri), to explain without a server.")
+	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs.")
+	model := flags.String("model", "", "Model to ask for: its roles are checked too.")
+	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
+	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks may differ.")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, explainUsage)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return nil
+	case err != nil:
+		return &usageError{fmt.Errorf("api: explain: %w", err)}
+	case flags.NArg() > 0:
+		// It may well be the token, so it is not repeated.
+		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
+	}
+	stack, err := loadStack(*stackFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	config := bearer.Config{
+		Issuers:  []bearer.Issuer{{URL: stack.Issuer, InternalURL: *internal, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret}},
+		Audience: stack.Audience,
+		Skew:     *skew,
+		// It is made for one token: nothing is followed.
+		NotBeforeInterval: -1,
+		Logger:            slog.New(slog.DiscardHandler),
+	}
+	if *jwksFile != "" {
+		keys, err := os.ReadFile(*jwksFile)
+		if err != nil {
+			return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
+		}
+		config.HTTPClient = &http.Client{Transport: keyFile{stack.Issuer, keys}}
+		config.Issuers[0].InternalURL = ""
+		config.Issuers[0].ClientID, config.Issuers[0].ClientSecret = "", ""
+	}
+	token, err := readToken(*tokenFile, stdin)
+	if err != nil {
+		return &usageError{err}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	verifier, err := bearer.New(ctx, config)
+	if err != nil {
+		return &usageError{err}
+	}
+	steps, principal := verifier.Explain(ctx, token)
+	steps = append(steps, explainPolicy(stack.Policy, principal, *model)...)
+	return printSteps(stdout, steps)
+}
+
+// maxTokenFile is more than any token that the API reads.
+const maxTokenFile = 1 << 20
+
+func readToken(name string, stdin io.Reader) (string, error) {
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("api: explain: -token-file: %w", err)
+		}
+		defer file.Close()
+		stdin = file
+	}
+	content, err := io.ReadAll(io.LimitReader(stdin, maxTokenFile))
+	if err != nil {
+		return "", fmt.Errorf("api: explain: token: %w", err)
+	}
+	token := strings.TrimSpace(string(content))
+	if token == "" {
+		return "", errors.New("api: explain: no token on standard input: pipe one in, such as from modelctl token")
+	}
+	return token, nil
+}
+
+// explainPolicy tells of the checks after the token's own: the base role and,
+// if one is named, the model.
+func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) []bearer.Step {
+	base := bearer.Step{Check: "base role", Verdict: bearer.Skipped, Expected: "realm role " + p.BaseRole}
+	named := bearer.Step{Check: "model", Verdict: bearer.Skipped, Expected: fmt.Sprintf("model %q in the policy", model)}
+	for _, m := range p.Models {
+		if m.Name == model {
+			named.Expected = "one of the realm roles " + strings.Join(m.Roles, " ")
+		}
+	}
+	if principal != nil {
+		_, decision := p.Decide(principal.RealmRoles, model)
+		base.Found = "realm roles " + strings.Join(principal.RealmRoles, " ")
+		base.Verdict = bearer.Passed
+		if decision == policy.NoBaseRole {
+			base.Verdict, base.Code = bearer.Refused, "role_missing"
+			base.Fix = "Stack configuration: give the user a role of a model, which contains " + p.BaseRole + ". Keycloak: Users → Role mapping. Then get a new token; it must come through the client scope roles."
+		} else {
+			named.Found, named.Verdict = base.Found, bearer.Passed
+			if decision == policy.UnknownModel {
+				named.Verdict, named.Code = bearer.Refused, "model_unknown"
+				named.Fix = "Stack configuration: models, and roles of the user or its groups; then pulumi up, reload the API, get a new token."
+			}
+		}
+	}
+	if model == "" {
+		return []bearer.Step{base}
+	}
+	return []bearer.Step{base, named}
+}
+
+// printSteps writes one block for each check. The error names the first
+// refusal.
+func printSteps(w io.Writer, steps []bearer.Step) error {
+	var first *bearer.Step
+	for i, step := range steps {
+		fmt.Fprintf(w, "%2d  %-17s %s\n", i+1, step.Check, step.Verdict)
+		line := func(name, value string) {
+			if value != "" {
+				// What a token says must not steer the terminal.
+				fmt.Fprintf(w, "    %-9s %s\n", name, strings.Map(printable, value))
+			}
+		}
+		line("expected", step.Expected)
+		line("found", step.Found)
+		if step.Verdict != bearer.Refused {
+			continue
+		}
+		line("code", string(step.Code))
+		line("because", step.Cause)
+		line("to fix", step.Fix)
+		if first == nil {
+			first = &steps[i]
+		}
+	}
+	if first != nil {
+		return fmt.Errorf("api: explain: the token is refused: %s", first.Code)
+	}
+	fmt.Fprintln(w, "The token is accepted.")
+	return nil
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		return '\uFFFD'
+	}
+	return r
+}
+
+// keyFile answers for an issuer with keys from a file, without a network.
+type keyFile struct {
+	issuer string
+	keys   []byte
+}
+
+// RoundTrip implements http.RoundTripper.
+func (f keyFile) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := f.keys
+	if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
+		var err error
+		if body, err = json.Marshal(map[string]string{"issuer": f.issuer, "jwks_uri": f.issuer + "/keys"}); err != nil {
+			return nil, err
+		}
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Status: "200 OK", Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+	}, nil
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// metadataPath is where RFC 9728, section 3, puts the metadata.
+const metadataPath = "/.well-known/oauth-protected-resource"
+
+// metadataURL returns the address of the metadata of the resource at
+// publicURL: the well-known path goes before the resource's own
+// (RFC 9728, section 3.1), where a proxy that strips that must send it on.
+func metadataURL(publicURL string) string {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return ""
+	}
+	u.Path = metadataPath + strings.TrimSuffix(u.Path, "/")
+	return u.String()
+}
+
+// resourceMetadata tells a client that has no token whom to ask for one
+// (RFC 9728, section 3.2).
+func (s *server) resourceMetadata(w http.ResponseWriter, _ *http.Request) {
+	answer(w, map[string]any{
+		"resource":                 s.publicURL,
+		"authorization_servers":    []string{s.issuer},
+		"bearer_methods_supported": []string{"header"},
+		"resource_name":            "keycloak-model-api",
+	})
+}
+
+// clientIDs returns the clients that the policy knows.
+func (s *server) clientIDs() []string {
+	clients := s.access.Load().policy.Clients
+	ids := make([]string, 0, len(clients))
+	for _, c := range clients {
+		ids = append(ids, c.ClientID)
+	}
+	return ids
+}
+
+// cors answers browsers for pages of the configured origins. Cookies are not
+// allowed to come along, and a preflight, which never has a token, is answered
+// without one. With no origin configured it does nothing.
+func (s *server) cors(next http.Handler) http.Handler {
+	if len(s.origins) == 0 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		origin := r.Header.Get("Origin")
+		if !slices.Contains(s.origins, origin) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		h.Set("Access-Control-Allow-Origin", origin)
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP")
+			h.Set("Access-Control-Max-Age", "600")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, X-Request-Id")
+		next.ServeHTTP(w, r)
+	})
+}
