@@ -19,10 +19,6 @@ import (
 // such a realm is ever replaced.
 const Marker = "keycloak-model-api.local"
 
-// workers is how many requests are under way at once. Keycloak makes clients
-// fastest by single requests of about so many workers.
-const workers = 8
-
 // Apply makes the realm in a running Keycloak as the provider would. A realm of
 // that name is replaced if Apply made it, and else left alone with an error.
 //
@@ -32,7 +28,12 @@ const workers = 8
 // only, and Keycloak makes the built-in objects; then come client scopes and
 // clients, one request each; then what refers to them.
 func (r *Realm) Apply(ctx context.Context, admin *keycloak.Admin) error {
-	a := &applier{Realm: r, admin: admin, path: "/realms/" + url.PathEscape(r.Name)}
+	// Keycloak makes clients fastest by single requests, about eight at once.
+	return r.apply(ctx, admin, 8)
+}
+
+func (r *Realm) apply(ctx context.Context, admin *keycloak.Admin, workers int) error {
+	a := &applier{Realm: r, admin: admin, path: "/realms/" + url.PathEscape(r.Name), workers: workers, found: map[string]string{}}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -60,8 +61,9 @@ func (r *Realm) Apply(ctx context.Context, admin *keycloak.Admin) error {
 
 type applier struct {
 	*Realm
-	admin *keycloak.Admin
-	path  string // of the realm
+	admin   *keycloak.Admin
+	path    string // of the realm
+	workers int    // requests under way at once
 
 	mu    sync.Mutex
 	found map[string]string // ids that Keycloak chose, by path
@@ -97,15 +99,12 @@ func (a *applier) id(ctx context.Context, path string) (string, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.found == nil {
-		a.found = map[string]string{}
-	}
 	a.found[path] = one.ID
 	return one.ID, nil
 }
 
 // each calls f for every element, several at once.
-func each[T any](ctx context.Context, list []T, f func(context.Context, T) error) error {
+func each[T any](ctx context.Context, workers int, list []T, f func(context.Context, T) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for _, e := range list {
@@ -257,7 +256,7 @@ func (a *applier) addRoles(ctx context.Context, path string, roles []*role) erro
 }
 
 func (a *applier) clientScopes(ctx context.Context) error {
-	return each(ctx, a.scopes, func(ctx context.Context, s *scope) error {
+	return each(ctx, a.workers, a.scopes, func(ctx context.Context, s *scope) error {
 		if err := a.post(ctx, "/client-scopes", s.rep); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -287,7 +286,7 @@ func (a *applier) clients(ctx context.Context) error {
 		}
 		return "", fmt.Errorf("the realm has no client scope service_account")
 	})
-	return each(ctx, a.Realm.clients, func(ctx context.Context, c *client) error {
+	return each(ctx, a.workers, a.Realm.clients, func(ctx context.Context, c *client) error {
 		rep := a.clientRepresentation(c)
 		if err := a.post(ctx, "/clients", rep); err != nil {
 			return fmt.Errorf("%s: %w", c.clientID, err)
@@ -370,7 +369,7 @@ func (a *applier) mappings(ctx context.Context) error {
 			tasks = append(tasks, func(ctx context.Context) error { return a.composites(ctx, role, composites) })
 		}
 	}
-	return each(ctx, tasks, func(ctx context.Context, task func(context.Context) error) error { return task(ctx) })
+	return each(ctx, a.workers, tasks, func(ctx context.Context, task func(context.Context) error) error { return task(ctx) })
 }
 
 func (a *applier) composites(ctx context.Context, r *role, composites []*role) error {

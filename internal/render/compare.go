@@ -13,7 +13,7 @@ import (
 // Difference is one field in which an export of a realm is not what the model
 // says. A side that lacks the field is nil.
 type Difference struct {
-	Path string // such as clients[my-api-client].attributes.pkce.code.challenge.method
+	Path string // such as clients.my-api-client.attributes.pkce.code.challenge.method
 	Want any    // in the model
 	Got  any    // in the export
 }
@@ -55,6 +55,24 @@ func Compare(r *Realm, export []byte) ([]Difference, error) {
 	compare("", normal("", want), normal("", got), &found)
 	slices.SortFunc(found, func(x, y Difference) int { return cmp.Compare(x.Path, y.Path) })
 	return found, nil
+}
+
+// OfImport says why a realm that was imported from ImportFile differs from one
+// that the provider made, empty if it should not: Keycloak's import sets what
+// its Admin REST API leaves alone, and no representation can prevent it.
+func (d Difference) OfImport() string {
+	switch {
+	case strings.HasSuffix(d.Path, ".config.userinfo.token.claim"):
+		return "an import writes out the mapper's default"
+	case d.Want == nil && strings.HasPrefix(d.Path, "clients.") &&
+		(strings.HasSuffix(d.Path, ".attributes.post.logout.redirect.uris") || jsonText(d.Got) == `{"post.logout.redirect.uris":"+"}`):
+		return "an import allows the redirect URIs after logout too"
+	case d.Want == nil && strings.HasPrefix(d.Path, "attributes."):
+		return "an import repeats realm settings among the attributes"
+	case d.Want == nil && strings.HasPrefix(d.Path, "clients.") && strings.HasSuffix(d.Path, ".secret"):
+		return "an import gives a secret to every client that is not public"
+	}
+	return ""
 }
 
 // decoded is a value as encoding/json would decode it.

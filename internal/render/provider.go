@@ -1,11 +1,11 @@
 package render
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -42,39 +42,22 @@ func builtinRoleID(realm, client, role string) string {
 	return stableID(realm, "roles", client, role)
 }
 
-// ids are the ids of the resources that have no UUID, from their inputs.
-var ids = map[string]func(get func(string) string) string{
-	"keycloak:index/realm:Realm":                       func(get func(string) string) string { return get("realm") },
-	"keycloak:index/realmEvents:RealmEvents":           func(get func(string) string) string { return get("realmId") },
-	"keycloak:index/realmUserProfile:RealmUserProfile": func(get func(string) string) string { return get("realmId") },
-	"keycloak:index/requiredAction:RequiredAction":     func(get func(string) string) string { return get("realmId") + "/" + get("alias") },
-	"keycloak:index/defaultGroups:DefaultGroups":       func(get func(string) string) string { return get("realmId") + "/default-groups" },
-	"keycloak:index/groupRoles:GroupRoles":             func(get func(string) string) string { return get("realmId") + "/" + get("groupId") },
-	"keycloak:index/groupMemberships:GroupMemberships": func(get func(string) string) string {
-		return get("realmId") + "/group-memberships/" + get("groupId")
-	},
-	"keycloak:index/userRoles:UserRoles":   func(get func(string) string) string { return get("realmId") + "/" + get("userId") },
-	"keycloak:index/userGroups:UserGroups": func(get func(string) string) string { return get("realmId") + "/" + get("userId") },
-	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes": func(get func(string) string) string {
-		return get("realmId") + "/" + get("clientId")
-	},
-	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes": func(get func(string) string) string {
-		return get("realmId") + "/" + get("clientId")
-	},
-	"keycloak:index/genericRoleMapper:GenericRoleMapper": func(get func(string) string) string {
-		if scope := get("clientScopeId"); scope != "" {
-			return get("realmId") + "/client-scope/" + scope + "/scope-mappings//" + get("roleId")
-		}
-		return get("realmId") + "/client/" + get("clientId") + "/scope-mappings//" + get("roleId")
-	},
-	"keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole": func(get func(string) string) string {
-		return get("serviceAccountUserId") + "/" + stableID(get("clientId"), get("role"))
-	},
-	"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole": func(get func(string) string) string {
-		return get("serviceAccountUserId") + "/" + stableID(get("realmId"), get("role"))
-	},
-	"keycloak:oidc/identityProvider:IdentityProvider":             func(get func(string) string) string { return get("alias") },
-	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider": func(func(string) string) string { return "google" },
+// ids are the ids of the resources that have no UUID, with their inputs to fill
+// in.
+var ids = map[string]string{
+	"keycloak:index/realm:Realm":                                  "$realm",
+	"keycloak:index/realmEvents:RealmEvents":                      "$realmId",
+	"keycloak:index/realmUserProfile:RealmUserProfile":            "$realmId",
+	"keycloak:index/requiredAction:RequiredAction":                "$realmId/$alias",
+	"keycloak:index/defaultGroups:DefaultGroups":                  "$realmId/default-groups",
+	"keycloak:index/groupRoles:GroupRoles":                        "$realmId/$groupId",
+	"keycloak:index/groupMemberships:GroupMemberships":            "$realmId/group-memberships/$groupId",
+	"keycloak:index/userRoles:UserRoles":                          "$realmId/$userId",
+	"keycloak:index/userGroups:UserGroups":                        "$realmId/$userId",
+	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes":     "$realmId/$clientId",
+	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes":   "$realmId/$clientId",
+	"keycloak:oidc/identityProvider:IdentityProvider":             "$alias",
+	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider": "google",
 }
 
 // create sets a resource's id and what the program reads beside its inputs. It
@@ -82,7 +65,7 @@ var ids = map[string]func(get func(string) string) string{
 func (k *provider) create(r *monitor.Resource) error {
 	in := newInputs(r, func(string) {})
 	if id, ok := ids[r.Type]; ok {
-		r.ID = id(in.str)
+		r.ID = os.Expand(id, in.str)
 	}
 	set := func(key, value string) {
 		r.Outputs[resource.PropertyKey(key)] = resource.NewStringProperty(value)
@@ -115,6 +98,15 @@ func (k *provider) create(r *monitor.Resource) error {
 			r.Inputs = r.Inputs.Copy()
 			r.Inputs["clientSecret"], r.Outputs["clientSecret"] = secret, secret
 		}
+	case "keycloak:index/genericRoleMapper:GenericRoleMapper":
+		owner := "client/" + in.str("clientId")
+		if scope := in.str("clientScopeId"); scope != "" {
+			owner = "client-scope/" + scope
+		}
+		r.ID = in.str("realmId") + "/" + owner + "/scope-mappings//" + in.str("roleId")
+	case "keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole",
+		"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole":
+		r.ID = in.str("serviceAccountUserId") + "/" + stableID(in.str("realmId"), in.str("clientId"), in.str("role"))
 	case "keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":
 		set("alias", "google")
 		set("internalId", stableID(in.str("realm"), "google"))
@@ -164,8 +156,8 @@ func (k *provider) invoke(token string, args resource.PropertyMap, registered []
 		return nil, false
 	}
 	is := func(m resource.PropertyMap, key, value string) bool {
-		v, ok := m[resource.PropertyKey(key)]
-		return cmp.Or(value == "" && (!ok || v.IsNull()), ok && v.IsString() && v.StringValue() == value)
+		v := m[resource.PropertyKey(key)]
+		return v.IsString() && v.StringValue() == value || value == "" && !v.IsString()
 	}
 	base, err := baseFor(realm)
 	if err != nil {

@@ -25,6 +25,7 @@ func sample(t *testing.T, name string) []*monitor.Resource {
 	}
 	var registered []struct {
 		Name, Type, ID string
+		Import         string
 		Inputs         *structpb.Struct
 		Outputs        map[string]any
 	}
@@ -39,7 +40,7 @@ func sample(t *testing.T, name string) []*monitor.Resource {
 		}
 		resources = append(resources, &monitor.Resource{
 			URN: "urn:pulumi:test::sample::" + r.Type + "::" + r.Name, Type: r.Type, Name: r.Name, ID: r.ID,
-			Custom: true, Inputs: inputs, Outputs: resource.NewPropertyMapFromMap(r.Outputs),
+			Custom: true, ImportID: r.Import, Inputs: inputs, Outputs: resource.NewPropertyMapFromMap(r.Outputs),
 		})
 	}
 	return resources
