@@ -1,0 +1,417 @@
+// Package login signs people in with their browser: the authorization code
+// flow of OpenID Connect with PKCE, and a session on the server that is the
+// second way, beside a bearer token, to show a credential. It writes no page:
+// what goes wrong is returned as an *Error.
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"keycloak-model-api/api/bearer"
+)
+
+// The names of the session cookie. A browser takes a `__Host-` cookie only
+// with Secure and for exactly this host, so that no other host can set it. On
+// plain http on loopback there is no such protection, as the name says.
+const (
+	hostSession     = "__Host-session"
+	loopbackSession = "insecure-loopback-session"
+)
+
+// Config says who signs people in, and for whom. All fields are required
+// unless their comment says otherwise.
+type Config struct {
+	// Issuer is the exact issuer URL, one of the Verifier's.
+	Issuer string
+
+	// InternalURL is the issuer as this API reaches it. Default: Issuer.
+	InternalURL string
+
+	// ClientID and ClientSecret are of a confidential client whose redirect
+	// URIs hold PublicURL + "/callback". That URI is also where the issuer
+	// leads back after a logout, so that the client needs no other.
+	ClientID, ClientSecret string
+
+	// PublicURL is this site as browsers see it: https, or http on loopback,
+	// without a path.
+	PublicURL string
+
+	// Verifier accepts or refuses the access tokens.
+	Verifier *bearer.Verifier
+
+	// Store keeps the sessions: one of scs's. They include tokens.
+	Store Store
+
+	// Idle ends a session after this time without a request. Lifetime ends it
+	// whatever happens.
+	Idle, Lifetime time.Duration
+
+	// HTTPClient reaches the issuer. Default: http.DefaultTransport.
+	HTTPClient *http.Client
+
+	// Logger gets what goes wrong in the background, never a token or cookie.
+	Logger *slog.Logger
+}
+
+// Store is what scs demands of a store that can be searched.
+type Store interface {
+	scs.Store
+	scs.IterableStore
+}
+
+// Login is the relying party. It is safe for concurrent use.
+type Login struct {
+	issuer      string
+	publicURL   *url.URL
+	secure      bool // cookies need https
+	discovery   discovery
+	idTokens    *oidc.IDTokenVerifier
+	verifier    *bearer.Verifier
+	sessions    *scs.SessionManager
+	locks       locks
+	sealer      sealer
+	crossOrigin *http.CrossOriginProtection
+	client      *http.Client
+	logger      *slog.Logger
+}
+
+// New makes a Login. It asks the issuer nothing yet. The error lists all that
+// is wrong with c.
+func New(c Config) (*Login, error) {
+	public, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	if c.InternalURL == "" {
+		c.InternalURL = c.Issuer
+	}
+	client := &http.Client{Timeout: askTimeout}
+	if c.HTTPClient != nil {
+		client.Transport = c.HTTPClient.Transport
+	}
+	l := &Login{
+		issuer: c.Issuer, publicURL: public, secure: public.Scheme == "https",
+		verifier: c.Verifier, client: client, logger: c.Logger,
+		locks: locks{held: map[string]*sessionLock{}},
+		discovery: discovery{
+			issuer: c.Issuer, internalURL: c.InternalURL, http: client,
+			client: oauth2.Config{
+				ClientID: c.ClientID, ClientSecret: c.ClientSecret,
+				RedirectURL: public.JoinPath("/callback").String(), Scopes: []string{oidc.ScopeOpenID},
+			},
+		},
+		idTokens: oidc.NewVerifier(c.Issuer, c.Verifier.KeySet(c.Issuer), &oidc.Config{
+			ClientID: c.ClientID,
+			SupportedSigningAlgs: []string{
+				oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512,
+				oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
+			},
+		}),
+		// Not scs.New, which starts a store of its own.
+		sessions:    &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: c.Store, Codec: scs.GobCodec{}},
+		crossOrigin: http.NewCrossOriginProtection(),
+	}
+	if err := l.crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	if l.sealer, err = newSealer(); err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	return l, nil
+}
+
+func (c *Config) validate() (public *url.URL, err error) {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("login: "+format, args...)) }
+	if c.ClientID == "" || c.ClientSecret == "" {
+		wrong("the client has no id or no secret: give the stack's outputs oidc_client_id and oidc_client_secret")
+	}
+	public, err = url.Parse(c.PublicURL)
+	switch {
+	case err != nil || public.Host == "" || public.Path != "" && public.Path != "/" || public.RawQuery != "" || public.User != nil:
+		wrong("public URL %q is not one without a path, such as https://api.example.com", c.PublicURL)
+	case public.Scheme != "https" && (public.Scheme != "http" || !loopback(public.Hostname())):
+		wrong("public URL %q: session cookies need https, or http on loopback such as http://127.0.0.1:8000", c.PublicURL)
+	}
+	if c.Verifier == nil || c.Verifier.KeySet(c.Issuer) == nil {
+		wrong("the verifier doesn't know issuer %q", c.Issuer)
+	}
+	if c.Idle <= 0 || c.Lifetime < c.Idle {
+		wrong("idle time %v and lifetime %v: give positive times, the lifetime not the shorter", c.Idle, c.Lifetime)
+	}
+	return public, errors.Join(errs...)
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// CookieName is the name of the session cookie.
+func (l *Login) CookieName() string {
+	if l.secure {
+		return hostSession
+	}
+	return loopbackSession
+}
+
+// loginCookieName is the name of the cookie that binds a sign-in to the
+// browser that began it. It holds a random id, too.
+func (l *Login) loginCookieName() string {
+	if l.secure {
+		return "__Host-login"
+	}
+	return "insecure-loopback-login"
+}
+
+// setCookie sets a cookie for at most maxAge, for the time that the browser is
+// open with 0, or deletes it with a negative one.
+func (l *Login) setCookie(w http.ResponseWriter, name, value string, maxAge time.Duration) {
+	cookie := &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: int(maxAge / time.Second),
+		HttpOnly: true, Secure: l.secure, SameSite: http.SameSiteLaxMode,
+	}
+	if maxAge < 0 {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+// Forget deletes the session cookie in the browser.
+func (l *Login) Forget(w http.ResponseWriter) { l.setCookie(w, l.CookieName(), "", -1) }
+
+// Begin answers GET /login: it sends the browser to the issuer. The parameter
+// return_to is the path of ours to come back to. The error is an *Error.
+func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
+	// The issuer leads back to the public URL, where a cookie of another name
+	// for this host would be missing.
+	if r.Host != l.publicURL.Host {
+		there := l.publicURL.JoinPath("/login")
+		there.RawQuery = url.Values{"return_to": {returnPath(r.URL.Query().Get("return_to"))}}.Encode()
+		http.Redirect(w, r, there.String(), http.StatusSeeOther)
+		return nil
+	}
+	p, err := l.discovery.get(r.Context())
+	if err != nil {
+		return err
+	}
+	browser := rand.Text()
+	if cookies := r.CookiesNamed(l.loginCookieName()); len(cookies) == 1 && len(cookies[0].Value) == len(browser) {
+		browser = cookies[0].Value // of a sign-in in another tab
+	}
+	begun := pending{
+		Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(),
+		ReturnTo: returnPath(r.URL.Query().Get("return_to")), Begun: time.Now(),
+	}
+	state, err := l.sealer.seal(begun, browser)
+	if err != nil {
+		return fail(StoreFailed, err)
+	}
+	l.setCookie(w, l.loginCookieName(), browser, pendingFor)
+	http.Redirect(w, r, p.oauth.AuthCodeURL(state, oidc.Nonce(begun.Nonce), oauth2.S256ChallengeOption(begun.Verifier)), http.StatusSeeOther)
+	return nil
+}
+
+// Callback answers GET /callback, where the issuer leads back to. The error is
+// an *Error.
+func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	if !query.Has("state") && !query.Has("code") && !query.Has("error") {
+		http.Redirect(w, r, "/", http.StatusSeeOther) // the end of a logout
+		return nil
+	}
+	for _, name := range []string{"state", "code", "iss", "error"} {
+		if len(query[name]) > 1 {
+			return fail(CallbackMalformed, errors.New("more than one "+name))
+		}
+	}
+
+	begun, err := l.pendingOf(r)
+	if err != nil {
+		// In another tab the person may have signed in meanwhile. Nothing of
+		// this request is used.
+		if _, err := l.Session(r); err == nil {
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return nil
+		}
+		return fail(StateMismatch, err)
+	}
+	p, err := l.discovery.get(r.Context())
+	if err != nil {
+		return err
+	}
+	// RFC 9207, section 2.4, for answers of both kinds.
+	if iss := query.Get("iss"); iss != l.issuer && (p.sendsIss || query.Has("iss")) {
+		return fail(IssuerMismatch, fmt.Errorf("iss is %q", clip(iss)))
+	}
+	switch name := query.Get("error"); {
+	case name == "access_denied":
+		return fail(AccessDenied, nil)
+	case name != "":
+		return fail(SignInFailed, fmt.Errorf("error is %q", clip(name)))
+	case query.Get("code") == "":
+		return fail(CallbackMalformed, errors.New("no code"))
+	}
+
+	g, err := l.redeem(r.Context(), p, query.Get("code"), begun)
+	if err != nil {
+		return err
+	}
+	// The sign-in is used up: no other answer for it counts.
+	l.setCookie(w, l.loginCookieName(), "", -1)
+	if err := l.start(w, r, g); err != nil {
+		return err
+	}
+	http.Redirect(w, r, begun.ReturnTo, http.StatusSeeOther)
+	return nil
+}
+
+// pendingOf returns the sign-in that this browser began.
+func (l *Login) pendingOf(r *http.Request) (p pending, err error) {
+	cookies := r.CookiesNamed(l.loginCookieName())
+	if len(cookies) != 1 {
+		return p, fmt.Errorf("%d login cookies", len(cookies))
+	}
+	return l.sealer.open(r.URL.Query().Get("state"), cookies[0].Value, time.Now())
+}
+
+// redeem exchanges the code for tokens and checks that they are the answer to
+// this sign-in (OpenID Connect Core, section 3.1.3.7).
+func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pending) (*grant, error) {
+	token, err := p.oauth.Exchange(l.withClient(ctx), code, oauth2.VerifierOption(begun.Verifier))
+	if err != nil {
+		return nil, tokenEndpointError(err, CodeRefused)
+	}
+	raw, _ := token.Extra("id_token").(string)
+	id, err := l.idTokens.Verify(ctx, raw)
+	if err != nil {
+		var unavailable *bearer.Error
+		if errors.As(err, &unavailable) && unavailable.Status == http.StatusServiceUnavailable {
+			return nil, fail(IssuerUnavailable, err)
+		}
+		return nil, fail(IDTokenRefused, err)
+	}
+	var claims struct {
+		AuthorizedParty string `json:"azp"`
+		SessionID       string `json:"sid"`
+		Name            string `json:"name"`
+	}
+	if err := id.Claims(&claims); err != nil {
+		return nil, fail(IDTokenRefused, err)
+	}
+	switch {
+	case id.Nonce != begun.Nonce:
+		return nil, fail(IDTokenRefused, errors.New("the nonce is not of this sign-in"))
+	case claims.AuthorizedParty != "" && claims.AuthorizedParty != p.oauth.ClientID, claims.AuthorizedParty == "" && len(id.Audience) > 1:
+		return nil, fail(IDTokenRefused, fmt.Errorf("azp is %q", clip(claims.AuthorizedParty)))
+	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
+		return nil, fail(IDTokenRefused, errors.New("at_hash is not of the access token"))
+	}
+	principal, err := l.verifier.Verify(ctx, token.AccessToken)
+	if err != nil {
+		return nil, fail(TokenRefused, err)
+	}
+	if principal.Subject != id.Subject || principal.Issuer != l.issuer {
+		return nil, fail(TokenRefused, errors.New("the access token and the ID token are not of the same subject"))
+	}
+	name := claims.Name
+	if name == "" {
+		name = principal.Username
+	}
+	return &grant{
+		AccessToken: token.AccessToken, RefreshToken: token.RefreshToken, IDToken: raw, Expiry: token.Expiry,
+		Subject: id.Subject, SessionID: claims.SessionID, Name: name, Begun: time.Now(),
+	}, nil
+}
+
+// start makes a session with an id that nobody can have known before, and ends
+// the one that the browser had.
+func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
+	for _, before := range r.CookiesNamed(l.CookieName()) {
+		if _, err := l.drop(r.Context(), before.Value); err != nil {
+			var failed *Error
+			if !errors.As(err, &failed) || failed.Code != SessionEnded {
+				return err
+			}
+		}
+	}
+	ctx, err := l.sessions.Load(r.Context(), "")
+	if err != nil {
+		return fail(StoreFailed, err)
+	}
+	if err := l.sessions.RenewToken(ctx); err != nil {
+		return fail(StoreFailed, err)
+	}
+	if err := l.store(ctx, g); err != nil {
+		return err
+	}
+	l.setCookie(w, l.CookieName(), l.sessions.Token(ctx), 0)
+	return nil
+}
+
+// Farewell is the request that ends the session at the issuer too, to be sent
+// by the browser as a form POST (OpenID Connect RP-Initiated Logout 1.0,
+// section 2).
+type Farewell struct {
+	URL                   string // end_session_endpoint
+	IDTokenHint           string
+	ClientID              string
+	PostLogoutRedirectURI string
+}
+
+// Logout answers POST /logout: it ends the session and returns what the
+// browser sends to the issuer, or nil where there is nothing to end. The
+// caller writes the answer. The error is an *Error.
+func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error) {
+	if err := l.crossOrigin.Check(r); err != nil {
+		return nil, fail(CrossOrigin, err)
+	}
+	var ended *grant
+	for _, cookie := range r.CookiesNamed(l.CookieName()) {
+		g, err := l.drop(r.Context(), cookie.Value)
+		var failed *Error
+		if errors.As(err, &failed) && failed.Code != SessionEnded {
+			return nil, err
+		}
+		if g != nil {
+			ended = g
+		}
+	}
+	l.Forget(w)
+	p := l.discovery.found.Load()
+	if ended == nil || p == nil || p.endSession == "" {
+		return nil, nil
+	}
+	return &Farewell{URL: p.endSession, IDTokenHint: ended.IDToken, ClientID: p.oauth.ClientID, PostLogoutRedirectURI: p.oauth.RedirectURL}, nil
+}
+
+// IssuerOrigin is the scheme and host of the issuer, where forms may lead.
+func (l *Login) IssuerOrigin() string {
+	u, err := url.Parse(l.issuer)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// PublicURL is this site as browsers see it, without a slash at the end.
+func (l *Login) PublicURL() string { return l.publicURL.Scheme + "://" + l.publicURL.Host }
+
+// withClient makes x/oauth2 use our HTTP client.
+func (l *Login) withClient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, oauth2.HTTPClient, l.client)
+}
+
+// clip shortens text from outside for the log.
+func clip(s string) string { return s[:min(len(s), 60)] }

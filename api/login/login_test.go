@@ -1,0 +1,934 @@
+package login
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login/logintest"
+	"keycloak-model-api/internal/oidctest"
+)
+
+const (
+	publicURL = "https://models.example.com"
+	issuerURL = "https://id.example.com/realms/example-realm"
+)
+
+// site is the relying party behind a handler, and the issuer it trusts. It
+// runs in a bubble of synctest, so that time passes only when a test sleeps.
+type site struct {
+	t        *testing.T
+	login    *Login
+	verifier *bearer.Verifier
+	issuer   *logintest.Issuer
+	handler  http.Handler
+	log      *bytes.Buffer
+}
+
+func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Config)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := &site{t: t, issuer: logintest.New(issuerURL), log: &bytes.Buffer{}}
+		logger := slog.New(slog.NewJSONHandler(s.log, nil))
+		var err error
+		s.verifier, err = bearer.New(ctx, bearer.Config{
+			Issuers: []bearer.Issuer{{URL: issuerURL}}, Audience: s.issuer.Audience, HTTPClient: s.issuer.Client(), Logger: logger,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the keys are there
+		c := Config{
+			Issuer: issuerURL, ClientID: logintest.ClientID, ClientSecret: logintest.ClientSecret, PublicURL: publicURL,
+			Verifier: s.verifier, Store: memstore.NewWithCleanupInterval(0), Idle: 30 * time.Minute, Lifetime: 10 * time.Hour,
+			HTTPClient: s.issuer.Client(), Logger: logger,
+		}
+		for _, option := range options {
+			option(&c)
+		}
+		if s.login, err = New(c); err != nil {
+			t.Fatal(err)
+		}
+		s.handler = s.routes()
+		test(t, s)
+		for _, secret := range s.issuer.Secrets() {
+			if secret != "" && strings.Contains(s.log.String(), secret) {
+				t.Errorf("the log holds a secret: %s", s.log)
+			}
+		}
+	})
+}
+
+// routes answers as the pages do, in the fewest words.
+func (s *site) routes() http.Handler {
+	answer := func(w http.ResponseWriter, err error) {
+		if err == nil {
+			return
+		}
+		var failed *Error
+		if !errors.As(err, &failed) {
+			s.t.Errorf("not an *Error: %v", err)
+			return
+		}
+		slog.New(slog.NewJSONHandler(s.log, nil)).Info("failed", "err", err)
+		w.WriteHeader(failed.Status)
+		_, _ = io.WriteString(w, string(failed.Code))
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) { answer(w, s.login.Begin(w, r)) })
+	mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) { answer(w, s.login.Callback(w, r)) })
+	mux.HandleFunc("/logout", func(w http.ResponseWriter, r *http.Request) {
+		farewell, err := s.login.Logout(w, r)
+		answer(w, err)
+		if err == nil {
+			_ = json.NewEncoder(w).Encode(farewell)
+		}
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		session, err := s.login.Session(r)
+		answer(w, err)
+		if err == nil {
+			_, _ = io.WriteString(w, "signed in as "+session.Name)
+		}
+	})
+	return mux
+}
+
+// browser keeps cookies and follows no redirect.
+type browser struct {
+	s       *site
+	cookies map[string]*http.Cookie
+}
+
+func (s *site) browser() *browser { return &browser{s, map[string]*http.Cookie{}} }
+
+func (b *browser) do(r *http.Request) (*http.Response, string) {
+	for _, c := range b.cookies {
+		r.AddCookie(c)
+	}
+	w := httptest.NewRecorder()
+	b.s.handler.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		} else {
+			b.cookies[c.Name] = c
+		}
+	}
+	return w.Result(), w.Body.String()
+}
+
+func (b *browser) get(target string) (*http.Response, string) {
+	return b.do(httptest.NewRequest(http.MethodGet, publicURL+strings.TrimPrefix(target, publicURL), nil))
+}
+
+// begin goes to /login and returns the authorization URL.
+func (b *browser) begin(returnTo string) string {
+	b.s.t.Helper()
+	response, body := b.get("/login?" + url.Values{"return_to": {returnTo}}.Encode())
+	if response.StatusCode != http.StatusSeeOther {
+		b.s.t.Fatalf("login: %d %s", response.StatusCode, body)
+	}
+	return response.Header.Get("Location")
+}
+
+// authorize has the issuer agree and returns the callback URL.
+func (b *browser) authorize(authorizationURL string) string {
+	b.s.t.Helper()
+	w := httptest.NewRecorder()
+	b.s.issuer.ServeHTTP(w, httptest.NewRequest(http.MethodGet, authorizationURL, nil))
+	if w.Code != http.StatusFound {
+		b.s.t.Fatalf("authorize: %d %s", w.Code, w.Body)
+	}
+	return w.Header().Get("Location")
+}
+
+// signIn goes the whole way and returns the last answer.
+func (b *browser) signIn() *http.Response {
+	b.s.t.Helper()
+	response, body := b.get(b.authorize(b.begin("/models/iris")))
+	if response.StatusCode != http.StatusSeeOther {
+		b.s.t.Fatalf("callback: %d %s; log: %s", response.StatusCode, body, b.s.log)
+	}
+	return response
+}
+
+// want checks what the site says to this browser.
+func (b *browser) want(status int, body string) {
+	b.s.t.Helper()
+	response, got := b.get("/")
+	if response.StatusCode != status || !strings.HasPrefix(got, body) {
+		b.s.t.Errorf("got %d %q, want %d %q", response.StatusCode, got, status, body)
+	}
+}
+
+func (b *browser) wantSignedIn() { b.s.t.Helper(); b.want(http.StatusOK, "signed in as Model User") }
+
+// wantFailure checks an answer that is an *Error.
+func wantFailure(t *testing.T, response *http.Response, body string, status int, code Code) {
+	t.Helper()
+	if response.StatusCode != status || body != string(code) {
+		t.Errorf("got %d %q, want %d %q", response.StatusCode, body, status, code)
+	}
+}
+
+func TestSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.want(http.StatusUnauthorized, string(NoSession))
+		response := b.signIn()
+		if got := response.Header.Get("Location"); got != "/models/iris" {
+			t.Errorf("leads to %q", got)
+		}
+		b.wantSignedIn()
+
+		session := b.cookies["__Host-session"]
+		if session == nil || !session.Secure || !session.HttpOnly || session.SameSite != http.SameSiteLaxMode || session.Path != "/" || session.Domain != "" {
+			t.Errorf("session cookie %v", session)
+		}
+		if session.MaxAge != 0 || !session.Expires.IsZero() {
+			t.Error("the session cookie outlives the browser")
+		}
+		if len(session.Value) != 43 {
+			t.Errorf("session id of %d characters, want 32 random bytes", len(session.Value))
+		}
+		if len(b.cookies) != 1 {
+			t.Errorf("cookies left: %v", b.cookies)
+		}
+	})
+}
+
+// What goes through the browser's address bar holds no secret: the challenge,
+// not the verifier, and a state that only we can read.
+func TestAuthorizationRequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		u, err := url.Parse(b.begin("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := u.Query()
+		for name, want := range map[string]string{
+			"response_type": "code", "client_id": logintest.ClientID, "redirect_uri": publicURL + "/callback",
+			"code_challenge_method": "S256", "scope": "openid",
+		} {
+			if q.Get(name) != want {
+				t.Errorf("%s is %q, want %q", name, q.Get(name), want)
+			}
+		}
+		callback := b.authorize(u.String())
+		response, _ := b.get(callback)
+		if response.StatusCode != http.StatusSeeOther {
+			t.Fatal(response.Status)
+		}
+		for _, secret := range s.issuer.Secrets() {
+			if strings.Contains(u.String(), secret) || strings.Contains(response.Header.Get("Location"), secret) ||
+				strings.Contains(callback, secret) && !strings.HasPrefix(secret, "code-") {
+				t.Errorf("a URL holds a secret: %s", secret)
+			}
+		}
+	})
+}
+
+func TestReturnPath(t *testing.T) {
+	for s, want := range map[string]string{
+		"/":                            "/",
+		"/models/iris":                 "/models/iris",
+		"/models/a.b-c_d~1":            "/models/a.b-c_d~1",
+		"":                             "/",
+		"models/iris":                  "/",
+		"//evil.example":               "/",
+		"///evil.example":              "/",
+		`/\evil.example`:               "/",
+		`\\evil.example`:               "/",
+		`/\/evil.example`:              "/",
+		"https:evil.example":           "/",
+		"https://evil.example":         "/",
+		"https:/evil.example":          "/",
+		"//evil.example/%2f..":         "/",
+		"/%2fevil.example":             "/",
+		"/%5cevil.example":             "/",
+		"%2f%2fevil.example":           "/",
+		"/%09/evil.example":            "/",
+		"/\t/evil.example":             "/",
+		"/\n/evil.example":             "/",
+		"\x00//evil.example":           "/",
+		" //evil.example":              "/",
+		"/models/iris\r\nX: y":         "/",
+		"/models/iris\n":               "/",
+		"/../..//evil.example":         "/",
+		"/models/../login":             "/",
+		"/./evil.example":              "/",
+		"/@evil.example":               "/",
+		"/models/iris?next=//e":        "/",
+		"/models/iris#//e":             "/",
+		"javascript:alert(1)":          "/",
+		"/javascript:alert(1)":         "/",
+		"/models/\u2215evil":           "/",
+		"/\uff0fevil.example":          "/",
+		"/login":                       "/", // else the next sign-in begins at once
+		"/callback":                    "/",
+		"/logout":                      "/",
+		"/" + strings.Repeat("a", 300): "/",
+	} {
+		if got := returnPath(s); got != want {
+			t.Errorf("%q leads to %q, want %q", s, got, want)
+		}
+	}
+}
+
+func FuzzReturnPath(f *testing.F) {
+	for _, s := range []string{"/", "/models/iris", "//evil", `/\evil`, "https:evil", "/%2f"} {
+		f.Add(s)
+	}
+	base, err := url.Parse(publicURL)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := base.Parse(returnPath(s))
+		if err != nil || got.Host != base.Host || got.Scheme != base.Scheme || got.User != nil {
+			t.Errorf("%q leads to %v, %v", s, got, err)
+		}
+	})
+}
+
+// Each of these callbacks is an attack. None signs the victim in.
+func TestCallbackRefused(t *testing.T) {
+	edit := func(callback string, change func(url.Values)) string {
+		u, err := url.Parse(callback)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := u.Query()
+		change(q)
+		u.RawQuery = q.Encode()
+		return u.String()
+	}
+	tests := []struct {
+		name   string
+		attack func(*site, *browser) string // the callback that the victim's browser is led to
+		status int
+		code   Code
+	}{
+		{"RFC 6749 10.12: login by another's callback (CSRF)", func(s *site, _ *browser) string {
+			attacker := s.browser()
+			return attacker.authorize(attacker.begin("/"))
+		}, 400, StateMismatch},
+		{"RFC 6749 10.12: the same, while the victim signs in", func(s *site, victim *browser) string {
+			victim.begin("/")
+			attacker := s.browser()
+			return attacker.authorize(attacker.begin("/"))
+		}, 400, StateMismatch},
+		{"RFC 9700 4.5: another's code with the victim's state", func(s *site, victim *browser) string {
+			attacker := s.browser()
+			code := s.issuer.Code(attacker.begin("/"))
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
+		}, 400, CodeRefused},
+		{"RFC 9700 4.5: the same where the issuer ignores PKCE: the nonce", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.IgnoresPKCE = true })
+			attacker := s.browser()
+			code := s.issuer.Code(attacker.begin("/"))
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
+		}, 502, IDTokenRefused},
+		{"RFC 9207 2.4: mix-up, the answer of another issuer", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("iss", "https://evil.example") })
+		}, 400, IssuerMismatch},
+		{"RFC 9207 2.4: mix-up, iss left out", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("iss") })
+		}, 400, IssuerMismatch},
+		{"RFC 9207 2.4: iss is compared byte by byte", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("iss", issuerURL+"/") })
+		}, 400, IssuerMismatch},
+		{"RFC 9207 2.4: an error without iss", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("code"); q.Del("iss"); q.Set("error", "access_denied") })
+		}, 400, IssuerMismatch},
+		{"state left out", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("state") })
+		}, 400, StateMismatch},
+		{"state changed", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("state", "A"+q.Get("state")[1:]) })
+		}, 400, StateMismatch},
+		{"two states", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Add("state", "x") })
+		}, 400, CallbackMalformed},
+		{"two codes", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Add("code", "x") })
+		}, 400, CallbackMalformed},
+		{"no code", func(s *site, victim *browser) string {
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("code") })
+		}, 400, CallbackMalformed},
+		{"two login cookies (cookie tossing)", func(s *site, victim *browser) string {
+			callback := victim.authorize(victim.begin("/"))
+			victim.cookies["tossed"] = &http.Cookie{Name: "__Host-login", Value: "AAAAAAAAAAAAAAAAAAAAAAAAAA"}
+			return callback
+		}, 400, StateMismatch},
+		{"a sign-in begun too long ago", func(s *site, victim *browser) string {
+			authorization := victim.begin("/")
+			time.Sleep(pendingFor + time.Second)
+			return victim.authorize(authorization)
+		}, 400, StateMismatch},
+		{"the person says no", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} })
+			return victim.authorize(victim.begin("/"))
+		}, 403, AccessDenied},
+		{"the login page timed out", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) {
+				set.Response = url.Values{"code": nil, "error": {"temporarily_unavailable"}, "error_description": {"authentication_expired"}}
+			})
+			return victim.authorize(victim.begin("/"))
+		}, 502, SignInFailed},
+		{"OIDC Core 3.1.3.7: ID token without the nonce", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"nonce": nil} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"OIDC Core 3.1.3.7: ID token of another issuer", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"iss": "https://evil.example"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"OIDC Core 3.1.3.7: ID token for another client", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"aud": "another-client"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"OIDC Core 3.1.3.7: azp is another client", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"azp": "another-client"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"OIDC Core 3.1.3.7: ID token expired", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"exp": time.Now().Add(-time.Hour).Unix()} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"OIDC Core 3.1.3.8: access token swapped", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, IDTokenRefused},
+		{"access token of another subject", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.Access = oidctest.Claims{"sub": "another"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, TokenRefused},
+		{"access token not for this API", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *logintest.Settings) { set.Access = oidctest.Claims{"aud": "account"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, TokenRefused},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				victim := s.browser()
+				response, body := victim.get(test.attack(s, victim))
+				wantFailure(t, response, body, test.status, test.code)
+				if victim.cookies["__Host-session"] != nil {
+					t.Error("a session began")
+				}
+			})
+		})
+	}
+}
+
+// RFC 6749, section 10.5: a callback works once.
+func TestCallbackReplayed(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		callback := b.authorize(b.begin("/"))
+		loginCookie := *b.cookies["__Host-login"]
+		if response, _ := b.get(callback); response.StatusCode != http.StatusSeeOther {
+			t.Fatal(response.Status)
+		}
+		// From the history of the same browser, signed in: nothing happens.
+		before := b.cookies["__Host-session"].Value
+		response, _ := b.get(callback)
+		if response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != "/" || b.cookies["__Host-session"].Value != before {
+			t.Errorf("signed in: %d %v", response.StatusCode, response.Header)
+		}
+		// Signed out.
+		delete(b.cookies, "__Host-session")
+		response, body := b.get(callback)
+		wantFailure(t, response, body, 400, StateMismatch)
+		// By somebody who also kept the login cookie: the code is used up.
+		b.cookies["__Host-login"] = &loginCookie
+		response, body = b.get(callback)
+		wantFailure(t, response, body, 400, CodeRefused)
+	})
+}
+
+// Two tabs sign in at once: both are led to the playground.
+func TestTwoTabsSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		first, second := b.begin("/models/iris"), b.begin("/models/other")
+		for _, tab := range []string{second, first} {
+			response, body := b.get(b.authorize(tab))
+			if response.StatusCode != http.StatusSeeOther {
+				t.Errorf("%d %s", response.StatusCode, body)
+			}
+		}
+		b.wantSignedIn()
+	})
+}
+
+// RFC 9700, section 2.1.1: an issuer that doesn't say that it checks the
+// challenge is not used.
+func TestPKCEDowngrade(t *testing.T) {
+	for name, methods := range map[string]any{"plain only": []string{"plain"}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				s.issuer.Set(func(set *logintest.Settings) {
+					set.Metadata = oidctest.Claims{"code_challenge_methods_supported": methods}
+				})
+				response, body := s.browser().get("/login")
+				wantFailure(t, response, body, 502, IssuerUnfit)
+			})
+		})
+	}
+}
+
+func TestMetadataOfAnotherIssuer(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		s.issuer.Set(func(set *logintest.Settings) { set.Metadata = oidctest.Claims{"issuer": "https://evil.example"} })
+		response, body := s.browser().get("/login")
+		wantFailure(t, response, body, 502, IssuerUnfit)
+	})
+}
+
+// The metadata and tokens come from the internal URL, the browser is sent to
+// the public one.
+func TestInternalURL(t *testing.T) {
+	const internal = "http://keycloak:8080/realms/example-realm"
+	var hosts []string
+	inBubble(t, func(t *testing.T, s *site) {
+		s.login.client.Transport = &hostRecorder{next: s.issuer.Client().Transport, hosts: &hosts}
+		b := s.browser()
+		if to := b.begin("/"); !strings.HasPrefix(to, issuerURL+"/") {
+			t.Errorf("the browser is sent to %s", to)
+		}
+		b.signIn()
+		b.wantSignedIn()
+		for _, host := range hosts {
+			if host != "keycloak:8080" {
+				t.Errorf("asked %s", host)
+			}
+		}
+		if len(hosts) != 2 {
+			t.Errorf("asked %d times, want metadata and token", len(hosts))
+		}
+	}, func(c *Config) { c.InternalURL = internal })
+}
+
+type hostRecorder struct {
+	next  http.RoundTripper
+	hosts *[]string
+}
+
+func (h *hostRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
+	*h.hosts = append(*h.hosts, r.URL.Host)
+	return h.next.RoundTrip(r)
+}
+
+// Session fixation: an id that was known before the sign-in is worth nothing
+// after it, whether the browser made it up or had it from us.
+func TestSessionFixation(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		victim := s.browser()
+		const planted = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+		victim.cookies["__Host-session"] = &http.Cookie{Name: "__Host-session", Value: planted}
+		victim.signIn()
+		first := *victim.cookies["__Host-session"]
+		if first.Value == planted {
+			t.Error("the planted id is in use")
+		}
+		victim.signIn()
+		if victim.cookies["__Host-session"].Value == first.Value {
+			t.Error("the id stayed the same over a sign-in")
+		}
+		for _, id := range []string{planted, first.Value} {
+			attacker := s.browser()
+			attacker.cookies["__Host-session"] = &http.Cookie{Name: "__Host-session", Value: id}
+			attacker.want(http.StatusUnauthorized, string(SessionEnded))
+		}
+		victim.wantSignedIn()
+	})
+}
+
+// Cookie tossing: which of two session cookies is ours can't be told.
+func TestTwoSessionCookies(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		b.cookies["tossed"] = &http.Cookie{Name: "__Host-session", Value: "other"}
+		b.want(http.StatusBadRequest, string(SeveralSessions))
+	})
+}
+
+// A request of another site's page carries the cookie only with methods that
+// change nothing.
+func TestCrossSite(t *testing.T) {
+	tests := []struct {
+		name, method, fetchSite, origin string
+		refused                         bool
+	}{
+		{"form of another site", "POST", "cross-site", "https://evil.example", true},
+		{"form of a sibling host", "POST", "same-site", "https://evil.models.example.com", true},
+		{"old browser, another origin", "POST", "", "https://evil.example", true},
+		{"sandboxed frame", "POST", "", "null", true},
+		{"same host, other scheme", "POST", "cross-site", "http://models.example.com", true},
+		{"DELETE of another site", "DELETE", "cross-site", "https://evil.example", true},
+		{"our own form", "POST", "same-origin", publicURL, false},
+		{"our own form, old browser", "POST", "", publicURL, false},
+		{"link on another site", "GET", "cross-site", "", false},
+		{"typed address", "GET", "none", "", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				for _, path := range []string{"/", "/logout"} {
+					if path == "/logout" && test.method == "GET" {
+						continue // the routes refuse it
+					}
+					b := s.browser()
+					b.signIn()
+					r := httptest.NewRequest(test.method, publicURL+path, nil)
+					if test.fetchSite != "" {
+						r.Header.Set("Sec-Fetch-Site", test.fetchSite)
+					}
+					if test.origin != "" {
+						r.Header.Set("Origin", test.origin)
+					}
+					response, body := b.do(r)
+					if test.refused {
+						wantFailure(t, response, body, 403, CrossOrigin)
+						b.wantSignedIn()
+					} else if response.StatusCode != http.StatusOK {
+						t.Errorf("%s: %d %s", path, response.StatusCode, body)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Tabs that come back at once, with a token about to expire: one refresh, and
+// nobody is signed out, though each refresh token works once.
+func TestRefreshTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		for round := 1; round <= 3; round++ {
+			time.Sleep(4*time.Minute + 40*time.Second) // of 5 minutes
+			var tabs sync.WaitGroup
+			for range 20 {
+				tabs.Go(func() {
+					tab := s.browser()
+					tab.cookies["__Host-session"] = b.cookies["__Host-session"]
+					tab.wantSignedIn()
+				})
+			}
+			tabs.Wait()
+			if got := s.issuer.Count("refresh_token"); got != round {
+				t.Errorf("round %d: %d refreshes", round, got)
+			}
+		}
+	})
+}
+
+// A token is not refreshed before it has to be.
+func TestNoNeedlessRefresh(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		time.Sleep(4 * time.Minute)
+		b.wantSignedIn()
+		if got := s.issuer.Count("refresh_token"); got != 0 {
+			t.Errorf("%d refreshes", got)
+		}
+	})
+}
+
+func TestRefreshRefused(t *testing.T) {
+	tests := []struct {
+		name string
+		set  func(*logintest.Settings)
+	}{
+		{"the session at the issuer has ended", func(set *logintest.Settings) { set.Ended = true }},
+		{"OIDC Core 12.2: the new ID token is of another subject", func(set *logintest.Settings) { set.ID = oidctest.Claims{"sub": "another"} }},
+		{"the new access token is of another subject", func(set *logintest.Settings) { set.Access = oidctest.Claims{"sub": "another"} }},
+		{"the new access token is not for this API", func(set *logintest.Settings) { set.Access = oidctest.Claims{"aud": "account"} }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				b := s.browser()
+				b.signIn()
+				time.Sleep(5 * time.Minute)
+				s.issuer.Set(test.set)
+				b.want(http.StatusUnauthorized, string(SessionEnded))
+				// It is gone, and doesn't come back with the issuer.
+				s.issuer.Set(func(set *logintest.Settings) { *set = logintest.Settings{} })
+				b.want(http.StatusUnauthorized, string(SessionEnded))
+			})
+		})
+	}
+}
+
+// An issuer that is down ends no session: the token that is there works until
+// it expires, then 503, and after the outage the session goes on.
+func TestIssuerDown(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		s.issuer.Set(func(set *logintest.Settings) { set.Status = 502 })
+		time.Sleep(4*time.Minute + 50*time.Second)
+		for range 5 {
+			b.wantSignedIn()
+		}
+		if got := s.issuer.Count("refresh_token"); got != 1 {
+			t.Errorf("asked %d times within %v", got, refreshRetry)
+		}
+		time.Sleep(time.Minute)
+		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
+		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
+		s.issuer.Set(func(set *logintest.Settings) { set.Status = 0 })
+		time.Sleep(refreshRetry)
+		b.wantSignedIn()
+	})
+}
+
+func TestIssuerDownAtSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		s.issuer.SetOutage(true)
+		response, body := b.get("/login")
+		wantFailure(t, response, body, 503, IssuerUnavailable)
+		s.issuer.SetOutage(false)
+		callback := b.authorize(b.begin("/"))
+		s.issuer.Set(func(set *logintest.Settings) { set.Status = 500 })
+		response, body = b.get(callback)
+		wantFailure(t, response, body, 503, IssuerUnavailable)
+		s.issuer.Set(func(set *logintest.Settings) { set.Status = 0 })
+		if response, body = b.get(callback); response.StatusCode != http.StatusSeeOther {
+			t.Errorf("the same callback after the outage: %d %s", response.StatusCode, body)
+		}
+	})
+}
+
+func TestLifetimes(t *testing.T) {
+	t.Run("idle", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *site) {
+			b := s.browser()
+			b.signIn()
+			for range 4 {
+				time.Sleep(29 * time.Minute)
+				b.wantSignedIn()
+			}
+			time.Sleep(31 * time.Minute)
+			b.want(http.StatusUnauthorized, string(SessionEnded))
+		})
+	})
+	t.Run("absolute", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *site) {
+			b := s.browser()
+			b.signIn()
+			began := time.Now()
+			for time.Since(began) < 9*time.Hour+40*time.Minute {
+				time.Sleep(20 * time.Minute)
+				b.wantSignedIn()
+			}
+			time.Sleep(21 * time.Minute)
+			b.want(http.StatusUnauthorized, string(SessionEnded))
+		})
+	})
+}
+
+func TestLogout(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		kept := *b.cookies["__Host-session"]
+		response, body := b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil))
+		var farewell *Farewell
+		if err := json.Unmarshal([]byte(body), &farewell); err != nil || farewell == nil {
+			t.Fatalf("%d %s: %v", response.StatusCode, body, err)
+		}
+		if farewell.URL != issuerURL+"/protocol/openid-connect/logout" || farewell.ClientID != logintest.ClientID ||
+			farewell.PostLogoutRedirectURI != publicURL+"/callback" || strings.Count(farewell.IDTokenHint, ".") != 2 {
+			t.Errorf("%+v", farewell)
+		}
+		if len(b.cookies) != 0 {
+			t.Errorf("cookies left: %v", b.cookies)
+		}
+		b.cookies["__Host-session"] = &kept
+		b.want(http.StatusUnauthorized, string(SessionEnded))
+
+		// The way back from the issuer, and once more when signed out.
+		if response, _ := b.get("/callback"); response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != "/" {
+			t.Errorf("back from the issuer: %d %v", response.StatusCode, response.Header)
+		}
+		if response, body := b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil)); response.StatusCode != 200 || strings.TrimSpace(body) != "null" {
+			t.Errorf("second logout: %d %s", response.StatusCode, body)
+		}
+	})
+}
+
+// A logout during a refresh wins: the session isn't stored again.
+func TestLogoutWhileRefreshing(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		time.Sleep(5 * time.Minute)
+		release := make(chan struct{})
+		s.login.client.Transport = blocked{s.issuer.Client().Transport, release}
+		var both sync.WaitGroup
+		both.Go(func() { b.wantSignedIn() })
+		synctest.Wait() // the refresh is under way
+		both.Go(func() {
+			if n, err := s.login.EndSession(t.Context(), "yN3bqkT0a8rD5sWm2xQvJ7Lc", "", time.Now()); n != 1 || err != nil {
+				t.Errorf("ended %d, %v", n, err)
+			}
+		})
+		synctest.Wait()
+		close(release)
+		both.Wait()
+		b.want(http.StatusUnauthorized, string(SessionEnded))
+	})
+}
+
+type blocked struct {
+	next    http.RoundTripper
+	release chan struct{}
+}
+
+func (t blocked) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-t.release
+	return t.next.RoundTrip(r)
+}
+
+// A request that its sender gives up doesn't lose the new refresh token.
+func TestRefreshOutlivesRequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		time.Sleep(5 * time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		b.do(httptest.NewRequest(http.MethodGet, publicURL+"/", nil).WithContext(ctx))
+		b.wantSignedIn()
+		b.wantSignedIn()
+	})
+}
+
+// OpenID Connect Back-Channel Logout 1.0, section 2.6.
+func TestEndSession(t *testing.T) {
+	const sid, sub = "yN3bqkT0a8rD5sWm2xQvJ7Lc", "6b0c2a7e-3f0d-4d5b-9c1a-8f2e4d6a7b90"
+	tests := []struct {
+		name, sid, sub string
+		before         time.Duration // of the sign-in
+		ended          int
+	}{
+		{"by session", sid, "", -1, 2},
+		{"by subject", "", sub, -1, 2},
+		{"by both", sid, sub, -1, 2},
+		{"another session", "other", "", -1, 0},
+		{"another session of this subject", "other", sub, -1, 0},
+		{"another subject", "", "other", -1, 0},
+		{"neither", "", "", -1, 0},
+		{"told of a session before this one", sid, "", 1, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				one, two := s.browser(), s.browser()
+				one.signIn()
+				two.signIn()
+				ended, err := s.login.EndSession(t.Context(), test.sid, test.sub, time.Now().Add(-test.before*time.Second))
+				if err != nil || ended != test.ended {
+					t.Errorf("ended %d, %v, want %d", ended, err, test.ended)
+				}
+				for _, b := range []*browser{one, two} {
+					if test.ended > 0 {
+						b.want(http.StatusUnauthorized, string(SessionEnded))
+					} else {
+						b.wantSignedIn()
+					}
+				}
+			})
+		})
+	}
+}
+
+// A session lives by its access token: what revokes that ends it.
+func TestRevocationEndsSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		if err := s.verifier.Revoke(bearer.Revocation{Issuer: issuerURL, Session: "yN3bqkT0a8rD5sWm2xQvJ7Lc", UpTo: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		b.want(http.StatusUnauthorized, string(SessionEnded))
+	})
+}
+
+// /login at another name of this host leads to the public one first: the
+// login cookie would be missing when the issuer leads back.
+func TestOtherHost(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "https://other.example/login?return_to=%2Fmodels%2Firis", nil))
+		if got := response.Header.Get("Location"); got != publicURL+"/login?return_to=%2Fmodels%2Firis" {
+			t.Errorf("leads to %q", got)
+		}
+	})
+}
+
+func TestLoopbackCookies(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		w := httptest.NewRecorder()
+		if err := s.login.Begin(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8000/login", nil)); err != nil {
+			t.Fatal(err)
+		}
+		cookies := w.Result().Cookies()
+		if s.login.CookieName() != "insecure-loopback-session" || len(cookies) != 1 || cookies[0].Name != "insecure-loopback-login" || cookies[0].Secure || !cookies[0].HttpOnly {
+			t.Errorf("%s, %v", s.login.CookieName(), cookies)
+		}
+	}, func(c *Config) { c.PublicURL = "http://127.0.0.1:8000" })
+}
+
+func TestConfigRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		good := Config{
+			Issuer: issuerURL, ClientID: "a", ClientSecret: "b", PublicURL: publicURL, Verifier: s.verifier,
+			Store: memstore.NewWithCleanupInterval(0), Idle: time.Minute, Lifetime: time.Hour,
+		}
+		if _, err := New(good); err != nil {
+			t.Fatal(err)
+		}
+		for name, test := range map[string]struct {
+			change func(*Config)
+			want   string
+		}{
+			"plain http off loopback": {func(c *Config) { c.PublicURL = "http://models.example.com" }, "need https"},
+			"public URL with a path":  {func(c *Config) { c.PublicURL = "https://example.com/models" }, "without a path"},
+			"no secret":               {func(c *Config) { c.ClientSecret = "" }, "oidc_client_secret"},
+			"unknown issuer":          {func(c *Config) { c.Issuer = "https://evil.example" }, "doesn't know issuer"},
+			"idle beyond lifetime":    {func(c *Config) { c.Idle = 2 * time.Hour }, "not the shorter"},
+		} {
+			c := good
+			test.change(&c)
+			if _, err := New(c); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,268 @@
+package login
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"keycloak-model-api/api/bearer"
+)
+
+// Session is a signed-in browser.
+type Session struct {
+	Principal *bearer.Principal
+	Name      string        // for people to read: full name, else username
+	Ends      time.Time     // when it ends whatever happens
+	Idle      time.Duration // it ends sooner after this time without a request
+}
+
+// grant is what a session holds on the server.
+type grant struct {
+	AccessToken  string    `json:"access_token"`
+	RefreshToken string    `json:"refresh_token"`
+	IDToken      string    `json:"id_token"` // the hint at logout
+	Expiry       time.Time `json:"expiry"`   // of the access token
+
+	Subject   string    `json:"sub"`
+	SessionID string    `json:"sid"` // at the issuer
+	Name      string    `json:"name"`
+	Begun     time.Time `json:"begun"`
+	RetryAt   time.Time `json:"retry_at"` // no refresh before, after one that the issuer did not answer
+}
+
+// grantKey is the one value of a session in the store.
+const grantKey = "grant"
+
+const (
+	// refreshAhead is how long before its expiry an access token is replaced.
+	refreshAhead = 30 * time.Second
+	// refreshRetry is how long an issuer that did not answer is left alone.
+	refreshRetry = 5 * time.Second
+)
+
+// Session returns the session that r's cookie names, with a token that this
+// API accepts now: it is refreshed before it expires, and verified each time,
+// so that a revocation ends the session. The error is an *Error; NoSession
+// means that r has no session cookie. It reads no body.
+func (l *Login) Session(r *http.Request) (*Session, error) {
+	cookies := r.CookiesNamed(l.CookieName())
+	if len(cookies) == 0 {
+		return nil, fail(NoSession, nil)
+	}
+	if len(cookies) > 1 {
+		return nil, fail(SeveralSessions, nil)
+	}
+	if err := l.crossOrigin.Check(r); err != nil {
+		return nil, fail(CrossOrigin, err)
+	}
+
+	// A refresh token works once, and a session that ended must not be stored
+	// again: one request at a time for each session, which is short unless it
+	// refreshes.
+	id := cookies[0].Value
+	unlock, err := l.locks.lock(r.Context(), id)
+	if err != nil {
+		return nil, fail(StoreFailed, err)
+	}
+	defer unlock()
+
+	ctx, g, err := l.load(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if g.Expiry.Sub(now) < refreshAhead && !now.Before(g.RetryAt) {
+		if err := l.refresh(ctx, g); err != nil {
+			var failed *Error
+			if !errors.As(err, &failed) || failed.Code != IssuerUnavailable {
+				return nil, l.end(ctx, err)
+			}
+			l.logger.WarnContext(ctx, "access token not refreshed", "err", err)
+			g.RetryAt = now.Add(refreshRetry)
+		}
+	}
+	principal, err := l.verifier.Verify(ctx, g.AccessToken)
+	switch refused := (*bearer.Error)(nil); {
+	case errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable:
+		return nil, fail(IssuerUnavailable, err)
+	case errors.As(err, &refused) && refused.Code == bearer.TokenExpired && !g.RetryAt.IsZero():
+		// The issuer may be back soon, and the session with it.
+		if err := l.store(ctx, g); err != nil {
+			return nil, err
+		}
+		return nil, fail(IssuerUnavailable, err)
+	case err != nil:
+		return nil, l.end(ctx, err)
+	case principal.Subject != g.Subject:
+		return nil, l.end(ctx, errors.New("the access token is of another subject"))
+	}
+	if err := l.store(ctx, g); err != nil {
+		return nil, err
+	}
+	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout}, nil
+}
+
+// load returns the grant of a session, and a context for the store.
+func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, error) {
+	ctx, err := l.sessions.Load(ctx, id)
+	if err != nil {
+		return nil, nil, fail(StoreFailed, err)
+	}
+	g := &grant{}
+	data := l.sessions.GetBytes(ctx, grantKey)
+	if data == nil {
+		return nil, nil, fail(SessionEnded, nil)
+	}
+	if err := json.Unmarshal(data, g); err != nil {
+		return nil, nil, fail(StoreFailed, err)
+	}
+	return ctx, g, nil
+}
+
+// store keeps g and begins the idle time again.
+func (l *Login) store(ctx context.Context, g *grant) error {
+	data, err := json.Marshal(g)
+	if err != nil {
+		return fail(StoreFailed, err)
+	}
+	l.sessions.Put(ctx, grantKey, data)
+	if _, _, err := l.sessions.Commit(ctx); err != nil {
+		return fail(StoreFailed, err)
+	}
+	return nil
+}
+
+// end deletes the session of ctx and says why.
+func (l *Login) end(ctx context.Context, cause error) error {
+	if err := l.sessions.Destroy(ctx); err != nil {
+		return fail(StoreFailed, err)
+	}
+	return fail(SessionEnded, cause)
+}
+
+// refresh replaces the tokens of g.
+func (l *Login) refresh(ctx context.Context, g *grant) error {
+	p, err := l.discovery.get(ctx)
+	if err != nil {
+		return err
+	}
+	// Not cancelled with the request: what the issuer gives in exchange for a
+	// refresh token that works once must not be lost.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	token, err := p.oauth.TokenSource(l.withClient(ctx), &oauth2.Token{RefreshToken: g.RefreshToken}).Token()
+	if err != nil {
+		return tokenEndpointError(err, SessionEnded)
+	}
+	if raw, ok := token.Extra("id_token").(string); ok {
+		// OpenID Connect Core, section 12.2.
+		id, err := l.idTokens.Verify(ctx, raw)
+		if err != nil || id.Subject != g.Subject {
+			return fail(IDTokenRefused, errors.New("the refreshed ID token is not of this session"))
+		}
+		g.IDToken = raw
+	}
+	g.AccessToken, g.RefreshToken, g.Expiry, g.RetryAt = token.AccessToken, token.RefreshToken, token.Expiry, time.Time{}
+	return nil
+}
+
+// tokenEndpointError tells an issuer that refused, which has the given code,
+// from one that did not answer. It leaves out what the issuer wrote, apart
+// from the error's name.
+func tokenEndpointError(err error, refused Code) *Error {
+	var answer *oauth2.RetrieveError
+	if errors.As(err, &answer) && answer.Response.StatusCode >= 400 && answer.Response.StatusCode < 500 && answer.Response.StatusCode != http.StatusTooManyRequests {
+		return fail(refused, errors.New("token endpoint: "+answer.Response.Status+" "+clip(answer.ErrorCode)))
+	} else if answer != nil {
+		return fail(IssuerUnavailable, errors.New("token endpoint: "+answer.Response.Status))
+	}
+	return fail(IssuerUnavailable, err)
+}
+
+// EndSession ends at once what the issuer says has ended (OpenID Connect
+// Back-Channel Logout 1.0, section 2.6): the session sid, or without one all
+// sessions of the subject. Sessions that began after issuedBefore stay. It
+// returns how many ended.
+func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore time.Time) (ended int, err error) {
+	matches := func(g *grant) bool {
+		return (sid != "" || sub != "") && (sid == "" || g.SessionID == sid) && (sub == "" || g.Subject == sub) && !g.Begun.After(issuedBefore)
+	}
+	var ids []string
+	err = l.sessions.Iterate(ctx, func(ctx context.Context) error {
+		var g grant
+		if err := json.Unmarshal(l.sessions.GetBytes(ctx, grantKey), &g); err == nil && matches(&g) {
+			ids = append(ids, l.sessions.Token(ctx))
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fail(StoreFailed, err)
+	}
+	for _, id := range ids {
+		if _, err := l.drop(ctx, id); err == nil {
+			ended++
+		}
+	}
+	return ended, nil
+}
+
+// drop deletes a session and returns what it held.
+func (l *Login) drop(ctx context.Context, id string) (*grant, error) {
+	unlock, err := l.locks.lock(ctx, id)
+	if err != nil {
+		return nil, fail(StoreFailed, err)
+	}
+	defer unlock()
+	ctx, g, err := l.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.sessions.Destroy(ctx); err != nil {
+		return nil, fail(StoreFailed, err)
+	}
+	return g, nil
+}
+
+// locks holds one lock for each session that is in use.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]*sessionLock
+}
+
+type sessionLock struct {
+	free  chan struct{} // holds one value while nobody has the lock
+	users int           // who have it or wait for it
+}
+
+// lock waits for the lock of id until ctx ends.
+func (l *locks) lock(ctx context.Context, id string) (unlock func(), err error) {
+	l.mu.Lock()
+	s := l.held[id]
+	if s == nil {
+		s = &sessionLock{free: make(chan struct{}, 1)}
+		s.free <- struct{}{}
+		l.held[id] = s
+	}
+	s.users++
+	l.mu.Unlock()
+
+	leave := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if s.users--; s.users == 0 {
+			delete(l.held, id)
+		}
+	}
+	select {
+	case <-s.free:
+		return func() { s.free <- struct{}{}; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
