@@ -65,12 +65,11 @@ type Header map[string]any
 // json.RawMessage for what doesn't. The algorithm is the header's `alg`.
 func Sign(key *Key, header, claims any) string {
 	signed := encode(header) + "." + encode(claims)
-	var h struct {
+	h := struct {
 		Algorithm string `json:"alg"`
-	}
-	if err := json.Unmarshal(marshal(header), &h); err != nil {
-		panic(err)
-	}
+	}{key.Algorithm}
+	// A header that is wrong on purpose is signed with the key's algorithm.
+	_ = json.Unmarshal(marshal(header), &h)
 	return signed + "." + base64.RawURLEncoding.EncodeToString(key.Signature(h.Algorithm, signed))
 }
 
