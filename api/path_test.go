@@ -98,10 +98,6 @@ func FuzzCheckPath(f *testing.F) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	base, err := url.Parse("http://upstream.example/base")
-	if err != nil {
-		f.Fatal(err)
-	}
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || checkPath(u) != nil {
@@ -113,8 +109,8 @@ func FuzzCheckPath(f *testing.F) {
 		if path.Clean(u.Path) != u.Path {
 			t.Fatalf("%q: path.Clean changes it", target)
 		}
-		if joined := base.JoinPath(u.Path).String(); u.Path != "/" && joined != "http://upstream.example/base"+u.Path {
-			t.Fatalf("%q: the upstream would get %s", target, joined)
+		if out := (&url.URL{Scheme: "http", Host: "upstream.example", Path: u.Path}).String(); out != "http://upstream.example"+u.Path {
+			t.Fatalf("%q: the upstream would get %s", target, out)
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Host: "api"})

@@ -120,7 +120,9 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, who Identity)
 }
 
 func (u *Upstream) rewrite(p *httputil.ProxyRequest) {
-	p.Out.URL = u.base.JoinPath(p.In.URL.Path) // without the query: the protocol has none
+	p.Out.URL = &url.URL{ // without the query: the protocol has none
+		Scheme: u.base.Scheme, Host: u.base.Host, Path: strings.TrimSuffix(u.base.Path, "/") + p.In.URL.Path,
+	}
 	p.Out.Host = ""
 
 	h := http.Header{}

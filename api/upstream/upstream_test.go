@@ -112,6 +112,24 @@ func TestHeadersIn(t *testing.T) {
 	}
 }
 
+// The path goes out behind that of the URL in the policy, whatever its end.
+func TestPathOut(t *testing.T) {
+	got := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.RequestURI }))
+	defer server.Close()
+	for base, want := range map[string]string{"": "/v2/models/m", "/": "/v2/models/m", "/a/b": "/a/b/v2/models/m", "/a/b/": "/a/b/v2/models/m"} {
+		r, err := http.NewRequest("GET", proxiedTo(t, server.URL+base, time.Minute, "")+"/v2/models/m", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, body := do(t, r); response.StatusCode != http.StatusOK {
+			t.Errorf("%q: %s: %s", base, response.Status, body)
+		} else if uri := <-got; uri != want {
+			t.Errorf("%q: the upstream got %s, want %s", base, uri, want)
+		}
+	}
+}
+
 // A caller's trailers could carry what its headers may not.
 func TestTrailersIn(t *testing.T) {
 	var got http.Header

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/policy"
+)
+
+// writeStack writes outputs as `pulumi stack output --json` prints them.
+func writeStack(t *testing.T, path string, p *policy.Policy) {
+	t.Helper()
+	content, err := json.Marshal(map[string]any{
+		"realm_name": "example-realm", "realm": "Example Realm", "issuer": p.Issuer, "audience": p.Audience,
+		"jwks_uri": p.Issuer + "/protocol/openid-connect/certs", "client_id": p.Audience, "client_secret": "s3cret",
+		"oidc_client_id": "my-api-client", "oidc_client_secret": "s3cret", "policy": p,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Moved into place, as a reader may look at any time.
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// program is run in this process.
+type program struct {
+	url   string
+	stack string
+	log   *syncBuffer
+	ended chan error
+}
+
+func start(t *testing.T, issuer *oidctest.Issuer, p *policy.Policy, flags ...string) *program {
+	t.Helper()
+	g := &program{stack: filepath.Join(t.TempDir(), "stack.json"), log: &syncBuffer{}, ended: make(chan error, 1)}
+	writeStack(t, g.stack, p)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	args := append([]string{"-listen", "127.0.0.1:0", "-stack", g.stack}, flags...)
+	go func() {
+		g.ended <- run(ctx, args, func(string) string { return "" }, strings.NewReader(""), g.log, g.log)
+	}()
+	waitFor(t, "the API to listen", func() bool {
+		for line := range strings.Lines(g.log.String()) {
+			var record struct{ Msg, URL string }
+			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
+				g.url = record.URL
+			}
+		}
+		return g.url != ""
+	})
+	waitFor(t, "the API to be ready", func() bool {
+		response, err := http.Get(g.url + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return g
+}
+
+// slowUpstream says on begun when a request has come, and answers after
+// release is closed.
+func slowUpstream(t *testing.T) (model policy.Model, begun, release chan struct{}) {
+	t.Helper()
+	begun, release = make(chan struct{}, 1), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Until the body is read, net/http does not notice that a caller is gone.
+		_, _ = io.Copy(io.Discard, r.Body)
+		begun <- struct{}{}
+		select {
+		case <-release:
+			answer(w, map[string]string{"model_name": "slow"})
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(server.Close)
+	return policy.Model{Name: "slow", Roles: []string{"model-api-access"}, Upstream: &policy.Upstream{URL: server.URL}}, begun, release
+}
+
+// inferSlow sends a request to the model slow. Its status, or why there is
+// none, arrives on the channel.
+func (g *program) inferSlow(t *testing.T, issuer *oidctest.Issuer) chan string {
+	t.Helper()
+	r, err := http.NewRequest("POST", g.url+"/v2/models/slow/infer", strings.NewReader(irisRow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+	r.Header.Set("Content-Type", "application/json")
+	answered := make(chan string, 1)
+	go func() {
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		answered <- response.Status + " " + string(body)
+	}()
+	return answered
+}
+
+func awaitUpstream(t *testing.T, begun chan struct{}, answered chan string) {
+	t.Helper()
+	select {
+	case <-begun:
+	case got := <-answered:
+		t.Fatalf("answered before the upstream was asked: %s", got)
+	}
+}
+
+// SIGTERM: the request under way is answered, no new one is taken, and the
+// program ends without an error.
+func TestGracefulShutdown(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	slow, begun, release := slowUpstream(t)
+	g := start(t, issuer, testPolicy(issuer, slow))
+
+	answered := g.inferSlow(t, issuer)
+	awaitUpstream(t, begun, answered)
+	sendSignal(t, syscall.SIGTERM)
+	waitFor(t, "the listener to close", func() bool {
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(g.url + "/healthz")
+		if err == nil {
+			response.Body.Close()
+		}
+		return err != nil
+	})
+	select {
+	case err := <-g.ended:
+		t.Fatalf("ended before the request under way did: %v", err)
+	default:
+	}
+	close(release)
+	if got := <-answered; got != "200 OK "+`{"model_name":"slow"}`+"\n" {
+		t.Errorf("the request under way got %s, want 200", got)
+	}
+	if err := <-g.ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// A request that never ends doesn't keep the program from ending.
+func TestShutdownIsBounded(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	slow, begun, _ := slowUpstream(t)
+	g := start(t, issuer, testPolicy(issuer, slow), "-shutdown-timeout", "50ms")
+	answered := g.inferSlow(t, issuer)
+	awaitUpstream(t, begun, answered)
+	sendSignal(t, syscall.SIGTERM)
+	if err := <-g.ended; err == nil || exitCode(err) != 1 {
+		t.Errorf("ended with %v, want an error and exit status 1", err)
+	}
+}
+
+// SIGHUP takes over a changed policy, keeps the one in force when the file is
+// wrong, and asks the issuer for nothing.
+func TestReload(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	p := testPolicy(issuer)
+	g := start(t, issuer, p)
+	models := func() string {
+		r, _ := http.NewRequest("GET", g.url+"/v2/models", nil)
+		r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+		_, body := send(t, r)
+		return strings.TrimSpace(body)
+	}
+	if got := models(); got != `{"models":[{"name":"iris"}]}` {
+		t.Fatalf("before: %s", got)
+	}
+	_, fetches := issuer.Requests()
+
+	p.Models[1].Roles = []string{"offline_access"}
+	writeStack(t, g.stack, p)
+	sendSignal(t, syscall.SIGHUP)
+	waitFor(t, "the reload", func() bool { return strings.Contains(g.log.String(), `"policy reloaded"`) })
+	if got := models(); got != `{"models":[{"name":"iris"},{"name":"forbidden"}]}` {
+		t.Errorf("after: %s", got)
+	}
+
+	for _, wrong := range []string{"audience", "embedded"} {
+		bad := *testPolicy(issuer)
+		if wrong == "audience" {
+			bad.Audience = "another"
+		} else {
+			bad.Models[0].Embedded = "rose"
+		}
+		before := strings.Count(g.log.String(), `"policy not reloaded`)
+		writeStack(t, g.stack, &bad)
+		sendSignal(t, syscall.SIGHUP)
+		waitFor(t, "the refusal to reload", func() bool { return strings.Count(g.log.String(), `"policy not reloaded`) > before })
+		if got := models(); got != `{"models":[{"name":"iris"},{"name":"forbidden"}]}` {
+			t.Errorf("after a wrong %s: %s", wrong, got)
+		}
+	}
+	if _, after := issuer.Requests(); after != fetches {
+		t.Errorf("the keys were fetched %d times by reloads", after-fetches)
+	}
+}
+
+func sendSignal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every mistake is listed at once, and the exit status is 2.
+func TestWrongConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := `"issuer":"http://kc/realms/r","audience":"api",`
+	model := func(m string) string {
+		return `{` + good + `"policy":{"version":1,"issuer":"http://kc/realms/r","audience":"api","baseRole":"b","models":[` + m + `],"clients":[]}}`
+	}
+	ok := file("ok.json", model(""))
+
+	tests := []struct {
+		name string
+		args []string
+		env  map[string]string
+		want []string
+	}{
+		{"several flags", []string{"-listen", "8000", "-public-url", "api.example.com", "-clock-skew", "1s", "-max-body", "1", "-upstream-timeout", "0s", "-shutdown-timeout", "-1s", "-stack", filepath.Join(dir, "none.json")}, nil,
+			[]string{"-listen:", "-public-url:", "-clock-skew:", "-max-body:", "-upstream-timeout:", "-shutdown-timeout:", "there is no file"}},
+		{"variables and a flag", []string{"-max-body", "much", "-stack", ok}, map[string]string{"API_CLOCK_SKEW": "soon", "API_ISSUER_INTERNAL_URL": "http://u:p@kc"},
+			[]string{`-max-body: "much"`, `API_CLOCK_SKEW: "soon"`, "-issuer-internal-url:"}},
+		{"unknown flag", []string{"-bogus", "-stack", ok}, nil, []string{"-bogus"}},
+		{"argument after the flags", []string{"-stack", ok, "more"}, nil, []string{`"more"`}},
+		{"unknown subcommand", []string{"predict"}, nil, []string{`subcommand "predict"`}},
+		{"port out of range", []string{"-listen", ":70000", "-stack", ok}, nil, []string{"0 to 65535"}},
+
+		{"stack not JSON", []string{"-stack", file("a.json", "issuer: x")}, nil, []string{"does not hold stack outputs"}},
+		{"stack without policy", []string{"-stack", file("b.json", `{`+good+`"x":1}`)}, nil, []string{"has no output policy"}},
+		{"stack of another issuer", []string{"-stack", file("c.json", strings.Replace(model(""), `"issuer":"http://kc/realms/r","audience":"api",`, `"issuer":"http://kc/realms/s","audience":"other",`, 1))}, nil, []string{"issuer is", "audience is"}},
+		{"policy of another version", []string{"-stack", file("d.json", strings.Replace(model(""), `"version":1`, `"version":2`, 1))}, nil, []string{"version is 2"}},
+		{"policy that says more", []string{"-stack", file("e.json", strings.Replace(model(""), `"version":1`, `"version":1,"limits":{}`, 1))}, nil, []string{"limits"}},
+		{"models that can't be served", []string{"-stack", file("f.json", model(
+			`{"name":"a","roles":["r"],"embedded":"rose"},{"name":"b","roles":["r"],"upstream":{"url":"http://up","credential":"UP_TOKEN"}}`))}, nil,
+			[]string{`no embedded model "rose"`, "set UP_TOKEN"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := run(t.Context(), test.args, func(name string) string { return test.env[name] }, strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})
+			if err == nil || exitCode(err) != 2 {
+				t.Fatalf("got %v, want an error and exit status 2", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("nothing about %q in:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	taken := httptest.NewServer(http.NotFoundHandler())
+	defer taken.Close()
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	writeStack(t, stack, testPolicy(&oidctest.Issuer{URL: "http://kc/realms/r", Audience: "api"}))
+	err := run(t.Context(), []string{"-stack", stack, "-listen", taken.Listener.Addr().String()}, func(string) string { return "" }, nil, &bytes.Buffer{}, &bytes.Buffer{})
+	if !errors.Is(err, syscall.EADDRINUSE) || exitCode(err) != 1 {
+		t.Errorf("got %v, want address in use and exit status 1", err)
+	}
+}
+
+// A flag wins over its variable, a variable over the default.
+func TestPrecedence(t *testing.T) {
+	env := map[string]string{"API_LISTEN": "127.0.0.1:1", "API_MAX_BODY": "2048"}
+	c, err := parseConfig([]string{"-listen", "127.0.0.1:2"}, func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:2" || c.MaxBody != 2048 || c.Stack != ".dev/stack.json" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// -h names every flag with its variable.
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-h"}, func(string) string { return "" }, nil, &out, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	config := reflect.TypeFor[Config]()
+	for i := range config.NumField() {
+		tag := config.Field(i).Tag
+		name := tag.Get("flag")
+		if name == "" || tag.Get("doc") == "" {
+			t.Errorf("%s has no flag or no doc", config.Field(i).Name)
+		}
+		if !regexp.MustCompile(`(?m)^  -` + name + ` +API_` + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + `\b`).MatchString(out.String()) {
+			t.Errorf("-h says nothing of -%s", name)
+		}
+	}
+	for _, line := range strings.Split(out.String(), "\n") {
+		if len(line) > 80 {
+			t.Errorf("line of %d characters: %s", len(line), line)
+		}
+	}
+}
