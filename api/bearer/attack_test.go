@@ -260,7 +260,9 @@ var attacks = []struct {
 	{"exp is null", "RFC 7519, section 2: a number", func(b *bench) string { return b.raw(`"nbf":null,`) }, bearer.ClaimsMalformed},
 	{"exp is negative", "RFC 7519, section 4.1.4", func(b *bench) string { return b.signed(nil, oidctest.Claims{"exp": -1}) }, bearer.ClaimsMalformed},
 	{"exp is huge", "RFC 8725, section 3.11", func(b *bench) string { return b.signed(nil, oidctest.Claims{"exp": json.Number("1e300")}) }, bearer.ClaimsMalformed},
-	{"exp overflows 64 bits", "RFC 8725, section 3.11", func(b *bench) string { return b.signed(nil, oidctest.Claims{"exp": json.Number("18446744073709551616")}) }, bearer.ClaimsMalformed},
+	{"exp overflows 64 bits", "RFC 8725, section 3.11", func(b *bench) string {
+		return b.signed(nil, oidctest.Claims{"exp": json.Number("18446744073709551616")})
+	}, bearer.ClaimsMalformed},
 	{"exp overflows a float", "RFC 8725, section 3.11", func(b *bench) string { return b.signed(nil, oidctest.Claims{"exp": json.Number("1e999")}) }, bearer.ClaimsMalformed},
 	{"exp in a thousand years", "RFC 8725, section 3.11; Config.MaxLifetime", func(b *bench) string { return b.signed(nil, oidctest.Claims{"exp": b.now + 1000*365*86400}) }, bearer.LifetimeTooLong},
 	{"far future nbf", "RFC 7519, section 4.1.5", func(b *bench) string { return b.signed(nil, oidctest.Claims{"nbf": b.now + 100}) }, bearer.TokenNotYetValid},
@@ -457,8 +459,11 @@ func form(contentType string) func(*http.Request) {
 // unread is a body that nobody may read.
 type unread struct{ t *testing.T }
 
-func (u unread) Read([]byte) (int, error) { u.t.Error("the body was read"); return 0, http.ErrBodyReadAfterClose }
-func (u unread) Close() error             { return nil }
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, http.ErrBodyReadAfterClose
+}
+func (u unread) Close() error { return nil }
 
 // TestAnswers holds the whole refusal to RFC 6750, section 3.
 func TestAnswers(t *testing.T) {

@@ -36,6 +36,7 @@ type Issuer struct {
 	mu        sync.Mutex
 	keys      []*Key // published; the first of an algorithm signs
 	override  http.Handler
+	keySet    any // published instead of keys
 	discovery int
 	jwks      int
 	tokens    int
@@ -179,7 +180,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/.well-known/openid-configuration":
 		writeJSON(w, http.StatusOK, i.metadata())
 	case path == "/protocol/openid-connect/certs":
-		writeJSON(w, http.StatusOK, i.JWKS())
+		writeJSON(w, http.StatusOK, i.keySetAnswer())
 	case path == "/protocol/openid-connect/token" && r.Method == http.MethodPost:
 		i.token(w, r)
 	default:
@@ -200,6 +201,23 @@ func (i *Issuer) metadata() map[string]any {
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256", "PS256", "ES256", "EdDSA"},
 	}
+}
+
+// SetKeySet publishes any JSON value as key set, or the keys again after nil.
+func (i *Issuer) SetKeySet(value any) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keySet = value
+}
+
+func (i *Issuer) keySetAnswer() any {
+	i.mu.Lock()
+	other := i.keySet
+	i.mu.Unlock()
+	if other != nil {
+		return other
+	}
+	return i.JWKS()
 }
 
 // JWKS returns the published key set. Like Keycloak's it also has a key for
