@@ -40,8 +40,8 @@ type Config struct {
 	InternalURL string
 
 	// ClientID and ClientSecret are of a confidential client whose redirect
-	// URIs hold PublicURL + "/callback". That URI is also where the issuer
-	// leads back after a logout, so that the client needs no other.
+	// URIs hold PublicURL + "/callback", and whose post-logout redirect URIs
+	// hold PublicURL + "/".
 	ClientID, ClientSecret string
 
 	// PublicURL is this site as browsers see it: https, or http on loopback,
@@ -227,10 +227,6 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 // an *Error.
 func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	if !query.Has("state") && !query.Has("code") && !query.Has("error") {
-		http.Redirect(w, r, "/", http.StatusSeeOther) // the end of a logout
-		return nil
-	}
 	for _, name := range []string{"state", "code", "iss", "error"} {
 		if len(query[name]) > 1 {
 			return fail(CallbackMalformed, errors.New("more than one "+name))
@@ -331,7 +327,7 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 	}
 	return &grant{
 		AccessToken: token.AccessToken, RefreshToken: token.RefreshToken, IDToken: raw, Expiry: token.Expiry,
-		Subject: id.Subject, SessionID: claims.SessionID, Name: name, Begun: time.Now(),
+		Subject: id.Subject, SessionID: claims.SessionID, Name: name, Begun: principal.IssuedAt,
 	}, nil
 }
 
@@ -393,7 +389,7 @@ func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error
 	if ended == nil || p == nil || p.endSession == "" {
 		return nil, nil
 	}
-	return &Farewell{URL: p.endSession, IDTokenHint: ended.IDToken, ClientID: p.oauth.ClientID, PostLogoutRedirectURI: p.oauth.RedirectURL}, nil
+	return &Farewell{URL: p.endSession, IDTokenHint: ended.IDToken, ClientID: p.oauth.ClientID, PostLogoutRedirectURI: l.PublicURL() + "/"}, nil
 }
 
 // IssuerOrigin is the scheme and host of the issuer, where forms may lead.

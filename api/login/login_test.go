@@ -764,7 +764,7 @@ func TestLogout(t *testing.T) {
 			t.Fatalf("%d %s: %v", response.StatusCode, body, err)
 		}
 		if farewell.URL != issuerURL+"/protocol/openid-connect/logout" || farewell.ClientID != logintest.ClientID ||
-			farewell.PostLogoutRedirectURI != publicURL+"/callback" || strings.Count(farewell.IDTokenHint, ".") != 2 {
+			farewell.PostLogoutRedirectURI != publicURL+"/" || strings.Count(farewell.IDTokenHint, ".") != 2 {
 			t.Errorf("%+v", farewell)
 		}
 		if len(b.cookies) != 0 {
@@ -773,10 +773,7 @@ func TestLogout(t *testing.T) {
 		b.cookies["__Host-session"] = &kept
 		b.want(http.StatusUnauthorized, string(SessionEnded))
 
-		// The way back from the issuer, and once more when signed out.
-		if response, _ := b.get("/callback"); response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != "/" {
-			t.Errorf("back from the issuer: %d %v", response.StatusCode, response.Header)
-		}
+		// Once more, signed out.
 		if response, body := b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil)); response.StatusCode != 200 || strings.TrimSpace(body) != "null" {
 			t.Errorf("second logout: %d %s", response.StatusCode, body)
 		}
@@ -888,6 +885,41 @@ func TestOtherHost(t *testing.T) {
 		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "https://other.example/login?return_to=%2Fmodels%2Firis", nil))
 		if got := response.Header.Get("Location"); got != publicURL+"/login?return_to=%2Fmodels%2Firis" {
 			t.Errorf("leads to %q", got)
+		}
+	})
+}
+
+// The session's access token takes the place of the cookie, and of nothing
+// else.
+func TestAuthorize(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		request := func(headers ...string) *http.Request {
+			r := httptest.NewRequest(http.MethodGet, publicURL+"/v2/models", nil)
+			for i := 0; i < len(headers); i += 2 {
+				r.Header.Add(headers[i], headers[i+1])
+			}
+			return r
+		}
+		session := "__Host-session=" + b.cookies["__Host-session"].Value
+		r, err := s.login.Authorize(request("Cookie", session))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.verifier.Check(r); err != nil || r.Header.Get("Cookie") != "" {
+			t.Errorf("%v, %v", err, r.Header)
+		}
+		for _, r := range []*http.Request{
+			request(), request("Cookie", "__Host-session=unknown"), request("Cookie", session, "Authorization", "Bearer x"), request("Cookie", session, "Authorization", ""),
+		} {
+			if got, err := s.login.Authorize(r); got != r || err != nil {
+				t.Errorf("%v: changed, %v", r.Header, err)
+			}
+		}
+		var failed *Error
+		if _, err := s.login.Authorize(request("Cookie", session+"; "+session)); !errors.As(err, &failed) || failed.Code != SeveralSessions {
+			t.Errorf("two cookies: %v", err)
 		}
 	})
 }

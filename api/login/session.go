@@ -19,6 +19,8 @@ type Session struct {
 	Name      string        // for people to read: full name, else username
 	Ends      time.Time     // when it ends whatever happens
 	Idle      time.Duration // it ends sooner after this time without a request
+
+	accessToken string
 }
 
 // grant is what a session holds on the server.
@@ -31,7 +33,7 @@ type grant struct {
 	Subject   string    `json:"sub"`
 	SessionID string    `json:"sid"` // at the issuer
 	Name      string    `json:"name"`
-	Begun     time.Time `json:"begun"`
+	Begun     time.Time `json:"begun"`    // by the issuer's clock
 	RetryAt   time.Time `json:"retry_at"` // no refresh before, after one that the issuer did not answer
 }
 
@@ -104,7 +106,27 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	if err := l.store(ctx, g); err != nil {
 		return nil, err
 	}
-	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout}, nil
+	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, accessToken: g.AccessToken}, nil
+}
+
+// Authorize returns r with the access token of its session as its credential,
+// for whatever checks bearer tokens. A request with an Authorization header, or
+// without a session that goes on, comes back as it is. The error is an *Error.
+func (l *Login) Authorize(r *http.Request) (*http.Request, error) {
+	if len(r.Header["Authorization"]) > 0 {
+		return r, nil
+	}
+	session, err := l.Session(r)
+	var failed *Error
+	if errors.As(err, &failed) && (failed.Code == NoSession || failed.Code == SessionEnded) {
+		return r, nil
+	} else if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Cookie")
+	r.Header.Set("Authorization", string(bearer.Bearer)+" "+session.accessToken)
+	return r, nil
 }
 
 // load returns the grant of a session, and a context for the store.

@@ -57,11 +57,17 @@ type Settings struct {
 	Response url.Values      // changes to authorization responses; nil values remove
 }
 
+// key signs for all issuers here, since making one takes long.
+var key = sync.OnceValue(func() *oidctest.Key { return oidctest.NewKey("rs256-key", "RS256") })
+
 // New makes an issuer at a URL, which it does not listen on.
 func New(issuerURL string) *Issuer {
-	return &Issuer{
-		Issuer: oidctest.New(issuerURL), codes: map[string]url.Values{}, refresh: map[string]bool{}, counts: map[string]int{},
+	i := &Issuer{
+		Issuer: &oidctest.Issuer{URL: issuerURL, Audience: "model-serving-api", Now: time.Now},
+		codes:  map[string]url.Values{}, refresh: map[string]bool{}, counts: map[string]int{},
 	}
+	i.Publish(key())
+	return i
 }
 
 // Start makes an issuer that listens on loopback until stop is called.
