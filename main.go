@@ -88,15 +88,18 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		return nil, err
 	}
 
-	if _, err := realm.NewFederation(ctx, cfg.Realm, &realm.FederationArgs{
-		Realm:             theRealm.ID,
-		IdentityProviders: cfg.IdentityProviders,
-		LDAP:              cfg.LDAP,
-		Secrets:           cfg.FederationSecrets.Inputs(),
-		Roles:             theRoles.Roles,
-		Users:             theUsers.Made,
-	}); err != nil {
-		return nil, err
+	if len(cfg.IdentityProviders)+len(cfg.LDAP) > 0 {
+		_, err := realm.NewFederation(ctx, cfg.Realm, &realm.FederationArgs{
+			Realm:             theRealm.ID,
+			IdentityProviders: cfg.IdentityProviders,
+			LDAP:              cfg.LDAP,
+			Secrets:           cfg.FederationSecrets.Inputs(),
+			Roles:             theRoles.Roles,
+			Users:             theUsers.Made,
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 
 	return outputs(cfg, theClients)

@@ -435,7 +435,7 @@ clients:
 `)
 	const scopes = `"basic","roles","profile","email","acr","web-origins"`
 	m.inputs(t, "openid/client:Client", "api", `{"accessType":"CONFIDENTIAL","standardFlowEnabled":false,"serviceAccountsEnabled":true,"directAccessGrantsEnabled":false,"fullScopeAllowed":false,
-		"extraConfig":{"standard.token.exchange.enabled":"true"},"validRedirectUris":[]}`).absent(t, "pkceCodeChallengeMethod", "rootUrl")
+		"extraConfig":{"standard.token.exchange.enabled":"true"},"validRedirectUris":[]}`).absent(t, "pkceCodeChallengeMethod")
 	m.inputs(t, "openid/client:Client", "web", `{"standardFlowEnabled":true,"serviceAccountsEnabled":false,"fullScopeAllowed":false,"pkceCodeChallengeMethod":"S256","validPostLogoutRedirectUris":["+"],
 		"backchannelLogoutUrl":"https://w.example.com/logout","backchannelLogoutSessionRequired":true,"accessTokenLifespan":"120","clientSessionIdleTimeout":"3600","clientSessionMaxLifespan":"",
 		"extraConfig":{"standard.token.exchange.enabled":"false"},"webOrigins":[]}`)

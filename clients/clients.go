@@ -102,9 +102,6 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 
 		ExtraConfig: extraConfig(d),
 	}
-	if d.RootURL != "" {
-		a.RootUrl = pulumi.String(d.RootURL)
-	}
 	if *d.PKCE {
 		a.PkceCodeChallengeMethod = pulumi.String("S256")
 	}

@@ -5,6 +5,8 @@
 // the JSON Schema for editors.
 package config
 
+//go:generate go run ./gen
+
 import (
 	"fmt"
 
@@ -122,14 +124,13 @@ type Group struct {
 }
 
 // Client is one OIDC client. Its kind sets everything that the fields below
-// leave out; docs/clients.md has the table.
+// leave out; docs/configuration.md has the table.
 type Client struct {
 	ClientID    string `json:"clientId" required:"true" doc:"Client id. Required."`
 	Kind        string `json:"kind" required:"true" enum:"api,web,service,cli" doc:"api: the resource server; web: authorization code with PKCE; service: client credentials; cli: public, device grant and loopback redirect. Required."`
 	Name        string `json:"name" doc:"Name that people see. Default: the client id."`
 	Description string `json:"description" doc:"What it is for."`
 
-	RootURL                string   `json:"rootUrl" doc:"Prepended to relative URLs."`
 	BaseURL                string   `json:"baseUrl" doc:"Home page of the client."`
 	AdminURL               string   `json:"adminUrl" doc:"Where Keycloak sends admin callbacks (k_logout, k_push_not_before)."`
 	RedirectURIs           []string `json:"redirectUris" doc:"Exact redirect URIs. Default for cli: http://127.0.0.1/callback, which holds for every port."`

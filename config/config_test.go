@@ -136,6 +136,8 @@ func TestRefusals(t *testing.T) {
 		{"group with an undeclared role", `groups: [{name: g, roles: [ghost]}]`, []string{"groups[0].roles[0]: role \"ghost\""}},
 		{"group with an undeclared parent", `groups: [{name: g, parent: ghost}]`, []string{"groups[0].parent: group \"ghost\""}},
 		{"parents in a circle", `groups: [{name: a, parent: b}, {name: b, parent: a}]`, []string{"groups: parents go round in a circle: a → b → a"}},
+		{"group with a slash", `groups: [{name: a/b}]`, []string{"groups[0].name: \"a/b\": leave slashes"}},
+		{"role with a space", `roles: [{name: a b}]`, []string{"roles[0].name: \"a b\": leave spaces"}},
 		{"group twice", `groups: [{name: g}, {name: g}]`, []string{"groups[1].name: \"g\" is declared twice"}},
 
 		{"no API client", `clients: [{clientId: web, kind: web, redirectUris: ["https://w/cb"]}]`, []string{"clients: there are 0 of kind api"}},

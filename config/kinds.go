@@ -12,7 +12,7 @@ type kind struct {
 	redirectURIs   []string
 }
 
-// kinds is the table of docs/clients.md.
+// kinds is the table under "Kinds of clients" of docs/configuration.md.
 var kinds = map[string]kind{
 	"api":     {serviceAccount: true, tokenExchange: true},
 	"web":     {standardFlow: true},

@@ -70,6 +70,7 @@ func (c *checker) all() {
 var (
 	realmName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$`) // Keycloak keeps the id, which is the name, in 36 characters
 	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/]{1,255}$`)
+	groupName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/]([^\x00-\x1f\x7f/]{0,253}[^\s\x00-\x1f\x7f/])?$`)
 	// badUsername is what Keycloak's user profile refuses in a username.
 	badUsername   = regexp.MustCompile(`[<>&"'\s$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
@@ -241,7 +242,9 @@ func (c *checker) realmGroups() {
 	edges := map[string][]string{}
 	for i, g := range c.cfg.Groups {
 		path := fmt.Sprintf("groups[%d]", i)
-		c.name(path+".name", g.Name)
+		if g.Name != "" && !groupName.MatchString(g.Name) {
+			c.errorf(path+".name", "%q: leave slashes, control characters and spaces at the ends out, 255 characters at most", g.Name)
+		}
 		if c.groups[g.Name] {
 			c.errorf(path+".name", "%q is declared twice: names are unique among all groups", g.Name)
 		}

@@ -87,25 +87,23 @@ func (c *checker) client(cl *Client, path string) {
 		c.errorf(path+".webOrigins", "no browser needs it: set standardFlow, or leave it out")
 	}
 	for i, u := range cl.RedirectURIs {
-		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u, cl.RootURL != "")
+		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u)
 	}
 	c.twice(path+".redirectUris", cl.RedirectURIs)
 	for i, u := range cl.PostLogoutRedirectURIs {
 		if u != "+" && u != "-" {
-			c.redirectURI(fmt.Sprintf("%s.postLogoutRedirectUris[%d]", path, i), u, cl.RootURL != "")
+			c.redirectURI(fmt.Sprintf("%s.postLogoutRedirectUris[%d]", path, i), u)
 		}
 	}
 	for i, o := range cl.WebOrigins {
 		c.webOrigin(fmt.Sprintf("%s.webOrigins[%d]", path, i), o)
 	}
 	c.twice(path+".webOrigins", cl.WebOrigins)
-	if cl.RootURL != "" {
-		c.httpURL(path+".rootUrl", cl.RootURL)
+	if cl.BaseURL != "" {
+		c.httpURL(path+".baseUrl", cl.BaseURL)
 	}
-	for _, u := range []struct{ key, url string }{{"baseUrl", cl.BaseURL}, {"adminUrl", cl.AdminURL}} {
-		if u.url != "" && !(strings.HasPrefix(u.url, "/") && cl.RootURL != "") {
-			c.httpURL(path+"."+u.key, u.url)
-		}
+	if cl.AdminURL != "" {
+		c.httpURL(path+".adminUrl", cl.AdminURL)
 	}
 	if cl.BackchannelLogoutURL != "" && c.httpURL(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL) {
 		c.plainHTTP(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL)
@@ -152,11 +150,8 @@ func (c *checker) client(cl *Client, path string) {
 
 // redirectURI follows RFC 9700, 4.1.3: exact, absolute, without fragment. A
 // wildcard at the end is for development alone.
-func (c *checker) redirectURI(path, text string, relative bool) {
+func (c *checker) redirectURI(path, text string) {
 	const hint = "write an absolute URI such as https://app.example.com/callback"
-	if relative && strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//") {
-		text = "https://root" + text
-	}
 	u, err := url.Parse(strings.TrimSuffix(text, "*"))
 	switch {
 	case err != nil || !u.IsAbs():

@@ -31,7 +31,7 @@ type Federation struct {
 	pulumi.ResourceState
 }
 
-// NewFederation connects the realm with them.
+// NewFederation connects the realm with the providers and directories.
 func NewFederation(ctx *pulumi.Context, name string, args *FederationArgs, opts ...pulumi.ResourceOption) (*Federation, error) {
 	f := &Federation{}
 	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Federation", name, f, opts...); err != nil {
@@ -67,6 +67,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 		ClientSecret:      secret(args.Secrets[p.Alias]),
 		DefaultScopes:     pulumi.String(p.Scopes),
 		TrustEmail:        pulumi.Bool(p.TrustEmail),
+		StoreToken:        pulumi.Bool(false),
 		ValidateSignature: pulumi.Bool(true),
 		// Roles follow the claims at each login, not only at the first.
 		SyncMode: pulumi.String("FORCE"),
