@@ -91,6 +91,8 @@ var volatile = []string{
 	"client.secret.creation.time", Marker, "realm_client", "nodeReRegistrationTimeout",
 	// A list of words in no order of ours, that Keycloak makes for client registration.
 	"allowed-protocol-mapper-types",
+	// Worked out by Keycloak from other fields.
+	"otpSupportedApplications", "types",
 	// In exports only.
 	"internalId", "disableableCredentialTypes", "totp", "credentials", "defaultRole", "realmCacheEnabled", "access",
 	"autheticatorFlow",

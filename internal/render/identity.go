@@ -11,7 +11,7 @@ var identityFields = []field{
 	{"hideOnLoginPage", "hideOnLogin", false},
 	{"trustEmail", "trustEmail", false},
 	{"firstBrokerLoginFlowAlias", "firstBrokerLoginFlowAlias", "first broker login"},
-	{"postBrokerLoginFlowAlias", "postBrokerLoginFlowAlias", ""},
+	{"postBrokerLoginFlowAlias", "postBrokerLoginFlowAlias", nil},
 }
 
 // identityConfig is what the provider configures for every identity provider.
@@ -54,7 +54,10 @@ func (b *builder) identityProvider(realm *Realm, in *inputs) {
 }
 
 func (b *builder) googleIdentityProvider(realm *Realm, in *inputs) {
-	b.addIdentityProvider(realm, in, "google", read(in, "providerId", "google"), "", map[string]string{"useJwksUrl": "true"}, googleConfig)
+	b.addIdentityProvider(realm, in, "google", read(in, "providerId", "google"), "", map[string]string{
+		"useJwksUrl": "true",
+		"issuer":     "https://accounts.google.com", // Keycloak sets it itself
+	}, googleConfig)
 }
 
 func (b *builder) addIdentityProvider(realm *Realm, in *inputs, alias, providerID, displayName string, config map[string]string, fields []field) {
