@@ -16,7 +16,7 @@ const (
 	// archiveSHA256 is what is published beside the distribution.
 	archiveSHA256 = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
 	// image is the official container image, for who has no Maven or Java.
-	image = "quay.io/keycloak/keycloak:" + Version
+	image = "keycloak/keycloak:" + Version
 	// minJava is the oldest Java feature release that Keycloak starts on.
 	minJava = 17
 )

@@ -55,7 +55,11 @@ type Server struct {
 	LogFile string
 
 	cmd       *exec.Cmd
-	container string // name of the container, if it is one
+	container string   // name of the container, if it is one
+	boot      *os.File // lock on the home until the boot is over, or nil
+	admin     *admin
+	label     string
+	progress  io.Writer
 	stop      sync.Once
 	stopping  chan struct{} // closed by Stop
 	done      chan struct{}
@@ -89,6 +93,21 @@ const (
 // minutes later. ctx ends the boot only; Stop ends the server, and on Linux so
 // does the end of this process.
 func Start(ctx context.Context, o Options) (*Server, error) {
+	s, err := Launch(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Ready(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		return nil, errors.Join(err, s.Stop(stopCtx))
+	}
+	return s, nil
+}
+
+// Launch is the first half of Start: the server runs and its URLs are known,
+// but it doesn't answer yet. Ready is the second half.
+func Launch(ctx context.Context, o Options) (*Server, error) {
 	if o.Distribution == nil {
 		return nil, errors.New("keycloak: Options.Distribution is missing: get one from Fetch")
 	}
@@ -106,7 +125,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer data.Close()
+	defer data.Close() // the server has it too, and keeps the lock
 	admin, err := loadAdmin(dir)
 	if err != nil {
 		return nil, err
@@ -115,40 +134,46 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	// The first boot builds the home, which only one may do at a time. Those
 	// that follow are not faster side by side either, since they use all cores.
 	// It also keeps two of them from choosing the same ports.
+	var boot *os.File
 	if home := o.Distribution.home; home != "" {
-		l, err := lock(ctx, filepath.Join(home, "boot.lock"), func() {
+		boot, err = lock(ctx, filepath.Join(home, "boot.lock"), func() {
 			fmt.Fprintln(o.Progress, "Waiting for another Keycloak that is starting")
 		})
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
 	}
 	s, err := launch(o, dir, data, admin)
 	if err != nil {
+		boot.Close()
 		return nil, err
 	}
-	data.Close() // the server has it too, and keeps the lock
-	label := "Starting Keycloak " + o.Distribution.version()
+	s.boot, s.admin, s.progress = boot, admin, o.Progress
+	s.label = "Starting Keycloak " + o.Distribution.version()
 	if !admin.Booted {
-		label += " (up to a minute the first time)"
-	}
-	stop := progress.Start(o.Progress, label, 0, nil)
-	err = s.ready(ctx)
-	stop()
-	if err == nil {
-		err = s.checkAdmin(ctx, dir)
-	}
-	if err == nil && !admin.Booted {
-		admin.Booted = true
-		err = admin.save(dir)
-	}
-	if err != nil {
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		return nil, errors.Join(err, s.Stop(stopCtx))
+		s.label += " (up to a minute the first time)"
 	}
 	return s, nil
+}
+
+// Ready returns once the server answers requests, at most five minutes later.
+// It is called once. After an error the server has still to be stopped.
+func (s *Server) Ready(ctx context.Context) error {
+	defer s.boot.Close() // harmless where it is nil
+	stop := progress.Start(s.progress, s.label, 0, nil)
+	err := s.ready(ctx)
+	stop()
+	if err != nil {
+		return err
+	}
+	if err := s.checkAdmin(ctx, s.cmd.Dir); err != nil {
+		return err
+	}
+	if s.admin.Booted {
+		return nil
+	}
+	s.admin.Booted = true
+	return s.admin.save(s.cmd.Dir)
 }
 
 // version is for a person: who brings a home brings its version.
@@ -433,6 +458,7 @@ func (s *Server) Err() error {
 // until the end of ctx, 20 seconds at most, to do it by itself.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Do(func() { close(s.stopping) })
+	s.boot.Close()
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	select {

@@ -126,13 +126,19 @@ func Run(ctx context.Context, p Program) (*Result, error) {
 	if s.stack != nil {
 		result.Outputs = s.stack.Outputs
 	}
+	if err == nil {
+		// The program went on in spite of them.
+		for _, message := range s.errors {
+			fmt.Fprintf(s.log, "error: %s\n", message)
+		}
+	}
 	errs := s.faults
 	if err != nil {
 		why := strings.Join(s.errors, "\n")
 		if why == "" {
 			why = lastLines(output.String(), 20)
 		}
-		errs = append(errs, fmt.Errorf("monitor: the program %s failed (%w): %s", filepath.Base(p.Binary), err, cmp.Or(why, "it gave no reason")))
+		errs = append(errs, fmt.Errorf("monitor: the program %s failed (%w):\n%s", filepath.Base(p.Binary), err, cmp.Or(why, "it gave no reason")))
 	} else if s.stack == nil {
 		errs = append(errs, fmt.Errorf("monitor: %s ended without registering a stack: it is not a Pulumi program", filepath.Base(p.Binary)))
 	}
@@ -177,6 +183,16 @@ func Plain(v resource.PropertyValue) any {
 		}
 		return nil, false
 	})
+}
+
+// reason is a message of severity error without what the SDK wraps around the
+// error with which a program ends.
+func reason(message string) string {
+	message = strings.TrimPrefix(message, "an unhandled error occurred: program failed: \n")
+	if first, rest, ok := strings.Cut(message, "\n\t* "); ok && strings.HasSuffix(first, " occurred:") {
+		message = strings.ReplaceAll(rest, "\n\t* ", "\n")
+	}
+	return strings.TrimSpace(message)
 }
 
 func lastLines(text string, n int) string {

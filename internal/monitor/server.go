@@ -291,9 +291,8 @@ func (e *engine) Log(_ context.Context, req *pulumirpc.LogRequest) (*emptypb.Emp
 	switch req.GetSeverity() {
 	case pulumirpc.LogSeverity_ERROR:
 		e.server.mu.Lock()
-		e.server.errors = append(e.server.errors, message)
+		e.server.errors = append(e.server.errors, reason(message))
 		e.server.mu.Unlock()
-		fmt.Fprintf(e.server.log, "error: %s\n", message)
 	case pulumirpc.LogSeverity_WARNING:
 		fmt.Fprintf(e.server.log, "warning: %s\n", message)
 	}

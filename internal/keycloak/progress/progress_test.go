@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"io"
 	"testing"
 	"time"
 )
@@ -24,7 +25,8 @@ func TestLine(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := line("get", tt.done, tt.total, tt.elapsed, tt.flow); got != tt.want {
+			r := &reporter{label: "get", show: megabytes}
+			if got := r.line(tt.done, tt.total, tt.elapsed, tt.flow); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
@@ -41,12 +43,54 @@ func TestStopWritesTheLastLineOnce(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	var out bytes.Buffer
+	all := func() int64 { return 640 }
+	StartCount(&out, "Compiling", "packages", all, all)()
+	if got, want := out.String(), "Compiling  [####################] 640 of 640 packages, took 0s\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestTerminalIsRedrawnInPlace(t *testing.T) {
 	var out bytes.Buffer
-	r := &reporter{w: &out, label: "boot", terminal: true, start: time.Now(), done: func() int64 { return 0 }}
-	r.write("")
-	r.write("\n")
-	if got, want := out.String(), "\rboot  0s\x1b[K\rboot  0s\x1b[K\n"; got != want {
+	d := &Display{w: &out, terminal: true}
+	none := func() int64 { return 0 }
+	step := func(label string) *reporter {
+		return &reporter{label: label, start: time.Now(), total: none, done: none}
+	}
+	boot, build := step("boot"), step("build")
+	d.add(boot)
+	d.add(build)
+	const up = "\x1b[1A\x1b[2K"
+	for _, change := range []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"first drawing", func() { d.tick(boot) }, "boot  0s\nbuild  0s\n"},
+		{"next drawing", func() { d.tick(build) }, up + up + "boot  0s\nbuild  0s\n"},
+		{"a line above both", func() { io.WriteString(d, "hello\n") }, up + up + "hello\nboot  0s\nbuild  0s\n"},
+		{"the second is done first", func() { d.remove(build) }, up + up + "build  0s\nboot  0s\n"},
+		{"the last", func() { d.remove(boot) }, up + "boot  0s\n"},
+		{"nothing is left to redraw", func() { io.WriteString(d, "bye\n") }, "bye\n"},
+	} {
+		out.Reset()
+		change.do()
+		if got := out.String(); got != change.want {
+			t.Errorf("%s: got %q, want %q", change.name, got, change.want)
+		}
+	}
+}
+
+func TestLogOfTwoStepsHasNoControlCharacters(t *testing.T) {
+	var out bytes.Buffer
+	d := NewDisplay(&out)
+	first, second := Start(d, "first", 0, nil), Start(d, "second", 0, nil)
+	io.WriteString(d, "hello\n")
+	second()
+	first()
+	if got, want := out.String(), "hello\nsecond  0s\nfirst  0s\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

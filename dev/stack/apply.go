@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"keycloak-model-api/config"
+	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/internal/monitor"
+	"keycloak-model-api/internal/render"
+)
+
+// apply runs the program, writes its outputs, and makes its realm in Keycloak
+// once standard input ends, which says that Keycloak is ready. The account for
+// that is in the variables by which the Keycloak provider knows it.
+func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
+	c, err := p.config()
+	if err != nil {
+		return err
+	}
+	p.localize(c)
+	result, err := p.run(ctx, c, withoutKeycloak(p.environ))
+	if err != nil {
+		return err
+	}
+	realms, err := render.Build(result.Resources)
+	if err != nil {
+		return err
+	}
+	outputs, err := result.OutputsJSON(true)
+	if err != nil {
+		return err
+	}
+
+	if _, err := io.Copy(io.Discard, keycloakReady); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	admin := keycloak.NewAdmin(p.keycloakURL, keycloak.Credentials{
+		Realm:        p.getenv("KEYCLOAK_REALM"),
+		ClientID:     p.getenv("KEYCLOAK_CLIENT_ID"),
+		ClientSecret: p.getenv("KEYCLOAK_CLIENT_SECRET"),
+		Username:     p.getenv("KEYCLOAK_USER"),
+		Password:     p.getenv("KEYCLOAK_PASSWORD"),
+	})
+	for _, realm := range realms {
+		if err := realm.Apply(ctx, admin); err != nil {
+			return err
+		}
+	}
+	if err := writeFile(filepath.Join(p.state, "stack.json"), outputs); err != nil {
+		return err
+	}
+	return p.example(c, result)
+}
+
+// withoutKeycloak leaves out what the provider reads from the environment: the
+// program must not take it for the Keycloak that gets the realm.
+func withoutKeycloak(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
+		return strings.HasPrefix(entry, "KEYCLOAK_")
+	})
+}
+
+// example prints, as JSON, who can get a token and call a model by what the
+// stack declares. The secrets for that go to files of their own, where curl
+// reads them, and no screen or list of processes shows them.
+func (p *program) example(c *monitor.Config, result *monitor.Result) error {
+	output := func(name string) string {
+		value, ok := result.Outputs[resource.PropertyKey(name)]
+		if !ok {
+			return ""
+		}
+		text, _ := monitor.Plain(value).(string)
+		return text
+	}
+	e := struct {
+		Realm    string `json:"realm"`
+		Issuer   string `json:"issuer"`
+		ClientID string `json:"client_id"`
+		Username string `json:"username"`
+		Model    string `json:"model"`
+	}{Realm: output("realm_name"), Issuer: output("issuer"), ClientID: output("client_id")}
+
+	d := declaredIn(c)
+	passwords, err := c.Object("initialPasswords")
+	if err != nil {
+		return err
+	}
+	api := slices.IndexFunc(d.clients, func(x config.Client) bool { return x.ClientID == e.ClientID })
+	if api >= 0 && *d.clients[api].DirectAccessGrants {
+		for _, u := range d.users {
+			// Keycloak refuses the password grant to a user who has something left
+			// to do.
+			if u.Password == "permanent" && len(u.RequiredActions) == 0 && passwords[u.Username] != "" {
+				e.Username = cmp.Or(e.Username, u.Username)
+			}
+		}
+	}
+	if len(d.models) > 0 {
+		e.Model = d.models[0].Name
+	}
+	err = errors.Join(
+		writeFile(filepath.Join(p.state, "curl", "client_secret"), []byte(output("client_secret"))),
+		writeFile(filepath.Join(p.state, "curl", "password"), []byte(passwords[e.Username])))
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(p.stdout).Encode(e)
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"keycloak-model-api/config"
+	"keycloak-model-api/internal/monitor"
+)
+
+// Keys of the Keycloak provider's own configuration.
+const (
+	urlKey      = "keycloak:url"
+	basePathKey = "keycloak:basePath"
+)
+
+// config is the stack's configuration as the Pulumi CLI would hand it to the
+// program. A stack for development gets the secrets that it lacks.
+func (p *program) config() (*monitor.Config, error) {
+	c, err := monitor.LoadConfig(p.dir, p.stack, p.getenv)
+	if err != nil {
+		return nil, err
+	}
+	if c.Values[c.Project+":environment"] != "dev" {
+		return c, nil
+	}
+	made, err := loadSecrets(filepath.Join(p.state, "secrets.json"))
+	if err != nil {
+		return nil, err
+	}
+	for key, names := range neededSecrets(declaredIn(c)) {
+		// Neither is an object that holds no strings completed: the program says
+		// what is wrong with it.
+		given, err := c.Object(key)
+		if err != nil {
+			continue
+		}
+		missing := map[string]string{}
+		for _, name := range names {
+			if given[name] == "" {
+				missing[name] = made.get(key, name)
+			}
+		}
+		if len(missing) == 0 {
+			continue
+		}
+		if err := c.AddSecrets(key, missing); err != nil {
+			return nil, err
+		}
+	}
+	return c, made.save()
+}
+
+// declared is what the stack's configuration says of clients and users.
+type declared struct {
+	clients []config.Client
+	users   []config.User
+	models  []config.Model
+}
+
+// declaredIn reads the configuration loosely: the program validates it, and
+// says what is wrong.
+func declaredIn(c *monitor.Config) declared {
+	var d declared
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":clients"]), &d.clients)
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":users"]), &d.users)
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":models"]), &d.models)
+	for i := range d.clients {
+		d.clients[i] = d.clients[i].WithDefaults()
+	}
+	for i := range d.users {
+		if d.users[i].Password == "" {
+			d.users[i].Password = "temporary"
+		}
+	}
+	return d
+}
+
+// neededSecrets are the names of those that the program asks for, by key.
+func neededSecrets(d declared) map[string][]string {
+	needed := map[string][]string{}
+	for _, c := range d.clients {
+		if !c.Public() && c.Authentication == "secret" {
+			needed["clientSecrets"] = append(needed["clientSecrets"], c.ClientID)
+		}
+	}
+	for _, u := range d.users {
+		if u.Password != "none" {
+			needed["initialPasswords"] = append(needed["initialPasswords"], u.Username)
+		}
+	}
+	return needed
+}
+
+// secrets are those that were made here, by key and name, and their file.
+type secrets struct {
+	path   string
+	values map[string]map[string]string
+	isNew  bool // something was added
+}
+
+func loadSecrets(path string) (*secrets, error) {
+	s := &secrets{path: path, values: map[string]map[string]string{}}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("stack: %w", err)
+	}
+	if err := json.Unmarshal(text, &s.values); err != nil || s.values == nil {
+		return nil, fmt.Errorf("stack: %s does not hold secrets as JSON: delete it, and new ones are made", path)
+	}
+	return s, nil
+}
+
+// get returns a secret, which it makes if there is none yet.
+func (s *secrets) get(key, name string) string {
+	if s.values[key] == nil {
+		s.values[key] = map[string]string{}
+	}
+	if s.values[key][name] == "" {
+		// Upper and lower case, a digit and another character: what password
+		// policies ask for.
+		s.values[key][name] = rand.Text() + "-a7"
+		s.isNew = true
+	}
+	return s.values[key][name]
+}
+
+func (s *secrets) save() error {
+	if !s.isNew {
+		return nil
+	}
+	text, err := json.MarshalIndent(s.values, "", "  ")
+	if err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	return writeFile(s.path, append(text, '\n'))
+}
+
+// writeFile writes a file that only its owner may read, whole or not at all.
+func writeFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	// CreateTemp gives mode 0600, and Rename keeps it.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	defer os.Remove(f.Name()) // fails once it is renamed
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	return nil
+}
+
+// usualAPI is where the API listens unless that port is taken. Redirect URIs
+// in a stack's configuration that begin with it are the local API's.
+const usualAPI = "http://127.0.0.1:8000"
+
+// localize fits the configuration to the Keycloak and the API that run.
+func (p *program) localize(c *monitor.Config) {
+	c.Values[urlKey] = p.keycloakURL
+	delete(c.Values, basePathKey) // the URL has it
+	if p.local {
+		delete(c.Values, c.Project+":publicUrl")
+	}
+	key := c.Project + ":clients"
+	c.Values[key] = strings.ReplaceAll(c.Values[key], usualAPI+"/", p.apiURL+"/")
+}

@@ -1,0 +1,70 @@
+// Command stack runs the stack's compiled program without the Pulumi CLI and
+// does something with what it declares. It is what go run ./dev compiles and
+// starts: apart from it since the first build of the Pulumi SDK takes minutes,
+// which dev can only report on if it doesn't need the SDK itself.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Environ(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// options are what dev passes on.
+type options struct {
+	dir     string // of Pulumi.yaml
+	stack   string // name
+	program string // the compiled program
+	state   string // folder for secrets and outputs
+	export  string // for diff: a realm's export
+	color   bool   // for diff
+
+	keycloakURL string // for apply: the Keycloak that gets the realm, base path included
+	local       bool   // for apply: that Keycloak is one that dev has started
+	apiURL      string // for apply: where the API will listen
+}
+
+// run is the whole program. The last argument says what to do.
+func run(ctx context.Context, args []string, getenv func(string) string, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	var o options
+	flags := flag.NewFlagSet("stack", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.dir, "dir", ".", "folder of Pulumi.yaml")
+	flags.StringVar(&o.stack, "stack", "dev", "name of the stack")
+	flags.StringVar(&o.program, "program", "", "the compiled program")
+	flags.StringVar(&o.state, "state", ".dev", "folder for secrets and outputs")
+	flags.StringVar(&o.export, "export", "", "for diff: a realm's export")
+	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
+	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply: the Keycloak's URL")
+	flags.BoolVar(&o.local, "local", false, "for apply: the Keycloak was started for this")
+	flags.StringVar(&o.apiURL, "api", "", "for apply: the API's URL")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	p := program{options: o, getenv: getenv, environ: environ, stdout: stdout, stderr: stderr}
+	switch do := flags.Arg(0); do {
+	case "import":
+		return p.importFile(ctx)
+	case "preview":
+		return p.preview(ctx)
+	case "diff":
+		return p.diff(ctx)
+	case "apply":
+		return p.apply(ctx, stdin)
+	default:
+		return fmt.Errorf("stack: %q is not one of import, preview, diff and apply", do)
+	}
+}
