@@ -162,8 +162,11 @@ func TestHeadersOut(t *testing.T) {
 		}
 		h.Set("Content-Type", "application/json")
 		h.Set("Retry-After", "7")
+		h.Set("Trailer", "Server-Timing")
 		w.WriteHeader(http.StatusTooManyRequests)
 		io.WriteString(w, `{"error":"busy"}`)
+		http.NewResponseController(w).Flush() // trailers need a chunked body
+		h.Set("Server-Timing", "late")
 		h.Set(http.TrailerPrefix+"Set-Cookie", "late=1")
 	})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
