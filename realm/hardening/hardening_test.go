@@ -1,0 +1,42 @@
+package hardening
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// Strict must not be looser than baseline in any line.
+func TestStrictIsStricter(t *testing.T) {
+	b, s := Of("baseline"), Of("strict")
+	for _, tt := range []struct {
+		name        string
+		strict, not time.Duration
+	}{
+		{"access token", s.AccessToken, b.AccessToken},
+		{"idle session", s.SSOIdle, b.SSOIdle},
+		{"session", s.SSOMax, b.SSOMax},
+		{"idle offline session", s.OfflineIdle, b.OfflineIdle},
+		{"offline session", s.OfflineMax, b.OfflineMax},
+		{"device code", s.DeviceCode, b.DeviceCode},
+		{"authorization code", s.AuthorizationCode, b.AuthorizationCode},
+		{"wait after failures", b.BruteForce.WaitIncrement, s.BruteForce.WaitIncrement},
+		{"events", b.KeepEvents, s.KeepEvents},
+	} {
+		if tt.strict > tt.not || tt.strict == 0 {
+			t.Errorf("%s: %v against %v", tt.name, tt.strict, tt.not)
+		}
+	}
+	if s.PasswordLength < b.PasswordLength || s.BruteForce.MaxLoginFailures > b.BruteForce.MaxLoginFailures {
+		t.Error("strict takes shorter passwords or more failures")
+	}
+	bv, sv := reflect.ValueOf(b), reflect.ValueOf(s)
+	for i := range bv.NumField() {
+		if bv.Field(i).Kind() == reflect.Bool && bv.Field(i).Bool() && !sv.Field(i).Bool() {
+			t.Errorf("baseline has %s, strict has not", bv.Type().Field(i).Name)
+		}
+	}
+	if Of("off") != (Level{}) {
+		t.Error("off sets something")
+	}
+}
