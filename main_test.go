@@ -725,3 +725,46 @@ func large(t *testing.T, models, clients, users, groups int) settings {
 	s[project+":clientSecrets"] = secrets
 	return s
 }
+
+// The committed examples must be valid once their secrets are set.
+func TestExampleStacks(t *testing.T) {
+	for _, tt := range []struct {
+		file    string
+		secrets map[string]map[string]string
+	}{
+		{"Pulumi.prod.example.yaml", map[string]map[string]string{
+			"clientSecrets":     {"model-api": "s", "portal": "s"},
+			"initialPasswords":  {"ada": "correct horse battery staple"},
+			"federationSecrets": {"entra": "s"},
+		}},
+		{"Pulumi.staging.example.yaml", map[string]map[string]string{"clientSecrets": {"model-api": "s", "portal": "s"}}},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			s := projectDefaults(t)
+			var file struct{ Config settings }
+			readYAML(t, tt.file, &file)
+			for key, v := range file.Config {
+				s[key] = v
+			}
+			_, _, err := up(t, s)
+			if err == nil {
+				t.Fatal("it goes up without its secrets")
+			}
+			for _, line := range strings.Split(err.Error(), "\n") {
+				if strings.Contains(line, ": ") && !strings.Contains(line, "pulumi config set --secret") && !strings.HasSuffix(line, ":") {
+					t.Errorf("beside missing secrets: %s", line)
+				}
+			}
+			for key, v := range tt.secrets {
+				s[project+":"+key] = v
+			}
+			m, _, err := up(t, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(m.calls) > 0 {
+				t.Errorf("it looks up %v", m.calls)
+			}
+		})
+	}
+}
