@@ -44,6 +44,15 @@ type Config struct {
 	// CORSOrigins are compared exactly; credentials are never allowed.
 	CORSOrigins string `flag:"cors-origins" doc:"Origins whose pages may call this API, such as https://app.example.com, separated by commas. Default: none."`
 
+	// KeyMaxAge is how long a key that the realm has removed may still verify,
+	// and how long a new key must be published before it signs.
+	KeyMaxAge time.Duration `flag:"key-max-age" default:"5m" doc:"Longest time for which the realm's keys are used without asking for them again, 1s to 24h. A new key must be published that long before it signs."`
+
+	// SessionIdle and SessionLifetime are for people with a browser. A session
+	// also ends with the one at the issuer, within the life of an access token.
+	SessionIdle     time.Duration `flag:"session-idle" default:"30m" doc:"A browser's session ends after this time without a request."`
+	SessionLifetime time.Duration `flag:"session-lifetime" default:"10h" doc:"A browser's session ends after this time whatever happens."`
+
 	// MaxBody bounds what one request can make the API hold in memory.
 	MaxBody int64 `flag:"max-body" default:"1048576" doc:"Largest body of an inference request, in bytes."`
 
@@ -128,6 +137,9 @@ func (c Config) validate() (errs []error) {
 	}
 	if c.IntrospectionTTL <= 0 {
 		wrong("-introspection-ttl: %v is not a time: use one such as 5s", c.IntrospectionTTL)
+	}
+	if c.SessionIdle < time.Minute || c.SessionLifetime < c.SessionIdle {
+		wrong("-session-idle, -session-lifetime: %v and %v: give at least 1m, and a lifetime that is not the shorter", c.SessionIdle, c.SessionLifetime)
 	}
 	if c.MaxBody < 1024 {
 		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)

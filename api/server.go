@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/model"
 	"keycloak-model-api/api/model/iris"
 	"keycloak-model-api/api/upstream"
@@ -31,6 +32,8 @@ type server struct {
 	origins   []string // whose pages may call this API
 	// sessionEnded hears of each logout at the issuer; nil if nobody needs to.
 	sessionEnded func(context.Context, bearer.Logout) error
+
+	login *login.Login // of people with a browser; nil where they can't sign in
 
 	access  atomic.Pointer[access] // replaced as a whole on SIGHUP
 	maxBody int64
@@ -140,6 +143,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		Skew:              config.ClockSkew,
 		PublicURL:         publicURL,
 		ResourceMetadata:  metadataURL(publicURL),
+		SessionCookie:     login.CookieName(publicURL),
 		NotBeforeInterval: config.NotBeforeInterval,
 		IntrospectionTTL:  config.IntrospectionTTL,
 		Logger:            log,
@@ -152,6 +156,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		maxBody: config.MaxBody, log: log, now: time.Now,
 	}
 	s.access.Store(access)
+	if err := s.signPeopleIn(config, stack); err != nil {
+		log.Warn("nobody can sign in with a browser", "err", err)
+	}
 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
