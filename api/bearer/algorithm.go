@@ -6,7 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha256" // SHA-256 for RS256, PS256 and ES256
+	"crypto/sha256"
 	_ "crypto/sha512" // SHA-384 and SHA-512
 	"math/big"
 	"unsafe"
@@ -98,6 +98,10 @@ const maxDigest = 64
 
 // digest appends the hash of message to room.
 func digest(hash crypto.Hash, message string, room []byte) []byte {
+	if hash == crypto.SHA256 { // without the allocation of a hash.Hash
+		sum := sha256.Sum256(view(message))
+		return append(room, sum[:]...)
+	}
 	h := hash.New()
 	h.Write(view(message))
 	return h.Sum(room)

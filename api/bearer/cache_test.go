@@ -1,0 +1,70 @@
+package bearer_test
+
+import (
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/internal/oidctest"
+)
+
+// TestCacheUnderPressure: many tokens in a cache far too small, from many
+// goroutines, and nobody is ever taken for another.
+func TestCacheUnderPressure(t *testing.T) {
+	issuer := newIssuer()
+	issuer.Key("EdDSA")
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.CacheEntries = 8 })
+	tokens := make([]string, 64)
+	for i := range tokens {
+		tokens[i] = issuer.Token("EdDSA", oidctest.Claims{"sub": strconv.Itoa(i)})
+	}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for n := range 4 * len(tokens) {
+				i := (n*(g+1) + g) % len(tokens)
+				p, err := v.Check(request(tokens[i]))
+				if err != nil || p.Subject != strconv.Itoa(i) {
+					t.Errorf("token %d: %v, %v", i, p, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestCachedTokenExpires: a hit still checks the times, within the skew.
+func TestCachedTokenExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		synctest.Wait()
+		start := time.Now()
+		r := request(issuer.Token("RS256", oidctest.Claims{"exp": time.Now().Unix() + 60}))
+		for _, c := range []struct {
+			after time.Duration
+			want  bearer.Code
+		}{{0, ""}, {89 * time.Second, ""}, {90 * time.Second, bearer.TokenExpired}, {2 * time.Minute, bearer.TokenExpired}} {
+			time.Sleep(c.after - time.Since(start))
+			if _, err := v.Check(r); code(err) != c.want {
+				t.Errorf("after %v: %v, want %q", c.after, err, c.want)
+			}
+		}
+	})
+}
+
+// TestAnotherConfiguration: what one configuration accepted is nothing to the
+// next one, since each has a cache of its own.
+func TestAnotherConfiguration(t *testing.T) {
+	issuer := newIssuer()
+	token := issuer.Token("RS256")
+	if _, err := newVerifier(t, issuer, nil).Check(request(token)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newVerifier(t, issuer, func(c *bearer.Config) { c.Audience = "other-api" }).Check(request(token))
+	wantCode(t, p, err, bearer.AudienceWrong)
+}
