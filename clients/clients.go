@@ -3,7 +3,9 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -117,7 +119,7 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 	default:
 		secret, ok := args.Secrets[d.ClientID]
 		if !ok {
-			return fmt.Errorf("the client secret is missing")
+			return errors.New("the client secret is missing")
 		}
 		a.ClientSecret = pulumi.ToSecret(secret.ToStringOutput()).(pulumi.StringOutput).ToStringPtrOutput()
 	}
@@ -219,7 +221,7 @@ func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Ar
 			return fmt.Errorf("service account: role %s: %w", name, err)
 		}
 	}
-	for _, target := range sortedKeys(d.ServiceAccountClientRoles) {
+	for _, target := range slices.Sorted(maps.Keys(d.ServiceAccountClientRoles)) {
 		for _, name := range d.ServiceAccountClientRoles[target] {
 			a := &openid.ClientServiceAccountRoleArgs{
 				RealmId:              args.Realm,
@@ -261,13 +263,4 @@ func orEmpty(s []string) []string {
 		return []string{}
 	}
 	return s
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

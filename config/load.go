@@ -78,7 +78,7 @@ func Parse(src Source) (*Config, []string, error) {
 	c := &checker{decoder: d, cfg: cfg, userPath: origins}
 	c.all()
 	if len(d.errs) > 0 {
-		return nil, c.warnings, fmt.Errorf("config: %d problems in the configuration of the stack:\n%w", len(d.errs), errors.Join(d.errs...))
+		return nil, c.warnings, fmt.Errorf("config: correct the stack's configuration (%d):\n%w", len(d.errs), errors.Join(d.errs...))
 	}
 	return cfg, c.warnings, nil
 }

@@ -3,6 +3,7 @@
 package users
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
@@ -75,7 +76,7 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 	if declared.Password != "none" {
 		password, ok := args.InitialPasswords[declared.Username]
 		if !ok {
-			return fmt.Errorf("the initial password is missing")
+			return errors.New("the initial password is missing")
 		}
 		a.InitialPassword = &keycloak.UserInitialPasswordArgs{
 			Value:     pulumi.ToSecret(password.ToStringOutput()).(pulumi.StringOutput),
