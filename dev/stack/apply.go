@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,8 +71,8 @@ func withoutKeycloak(environ []string) []string {
 }
 
 // example prints, as JSON, who can get a token and call a model by what the
-// stack declares. The secrets for that go to files of their own, where curl
-// reads them, and no screen or list of processes shows them.
+// stack declares. The secrets for that go to a file that curl reads, so that no
+// screen and no list of processes shows them.
 func (p *program) example(c *monitor.Config, result *monitor.Result) error {
 	output := func(name string) string {
 		value, ok := result.Outputs[resource.PropertyKey(name)]
@@ -86,8 +86,9 @@ func (p *program) example(c *monitor.Config, result *monitor.Result) error {
 		Realm    string `json:"realm"`
 		Issuer   string `json:"issuer"`
 		ClientID string `json:"client_id"`
-		Username string `json:"username"`
+		Username string `json:"username"` // empty if nobody can by a password
 		Model    string `json:"model"`
+		Embedded string `json:"embedded"`
 	}{Realm: output("realm_name"), Issuer: output("issuer"), ClientID: output("client_id")}
 
 	d := declaredIn(c)
@@ -106,12 +107,10 @@ func (p *program) example(c *monitor.Config, result *monitor.Result) error {
 		}
 	}
 	if len(d.models) > 0 {
-		e.Model = d.models[0].Name
+		e.Model, e.Embedded = d.models[0].Name, d.models[0].Embedded
 	}
-	err = errors.Join(
-		writeFile(filepath.Join(p.state, "curl", "client_secret"), []byte(output("client_secret"))),
-		writeFile(filepath.Join(p.state, "curl", "password"), []byte(passwords[e.Username])))
-	if err != nil {
+	form := url.Values{"client_secret": {output("client_secret")}, "password": {passwords[e.Username]}}
+	if err := writeFile(filepath.Join(p.state, "curl-secrets"), []byte(form.Encode())); err != nil {
 		return err
 	}
 	return json.NewEncoder(p.stdout).Encode(e)

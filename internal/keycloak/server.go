@@ -210,11 +210,11 @@ func lockData(ctx context.Context, dir string) (*os.File, error) {
 
 // launch starts the process and returns at once.
 func launch(o Options, dir string, data *os.File, admin *admin) (*Server, error) {
-	httpPort, err := choosePort(8080)
+	httpPort, err := ChoosePort(8080)
 	if err != nil {
 		return nil, err
 	}
-	managementPort, err := choosePort(9000)
+	managementPort, err := ChoosePort(9000)
 	if err != nil {
 		return nil, err
 	}
@@ -350,8 +350,8 @@ func environ(env []string, extra map[string]string) []string {
 	return out
 }
 
-// choosePort returns usual if nothing listens on it, else a free port.
-func choosePort(usual int) (string, error) {
+// ChoosePort returns usual if nothing listens on it, else a free port.
+func ChoosePort(usual int) (string, error) {
 	// The second address finds a server that listens on all of them, which
 	// macOS doesn't hold against one that listens on 127.0.0.1.
 	if portFree("127.0.0.1", usual) && portFree("", usual) {

@@ -329,7 +329,7 @@ func TestChoosePort(t *testing.T) {
 			}
 			defer l.Close()
 			taken := l.Addr().(*net.TCPAddr).Port
-			got, err := choosePort(taken)
+			got, err := ChoosePort(taken)
 			if err != nil || got == strconv.Itoa(taken) || got == "0" {
 				t.Errorf("got %s, %v", got, err)
 			}
@@ -342,7 +342,7 @@ func TestChoosePort(t *testing.T) {
 		}
 		free := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if got, err := choosePort(free); err != nil || got != strconv.Itoa(free) {
+		if got, err := ChoosePort(free); err != nil || got != strconv.Itoa(free) {
 			t.Errorf("got %s, %v; want %d", got, err, free)
 		}
 	})

@@ -1,0 +1,201 @@
+// Command dev is the stack on this computer: a Keycloak, the realm that the
+// stack declares, and the API, without the Pulumi CLI.
+//
+// go run ./dev -h explains every flag and environment variable.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"keycloak-model-api/internal/child"
+)
+
+func main() {
+	// The first Ctrl-C ends what runs in good order, the second at once. A
+	// terminal that closes says SIGHUP.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
+	patience, impatient := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		impatient()
+	}()
+
+	err := run(ctx, patience, os.Args[1:], os.Getenv, os.Environ(), os.Stdout, os.Stderr)
+	if err != nil {
+		if text := err.Error(); text != "" {
+			fmt.Fprintln(os.Stderr, text)
+		}
+		os.Exit(exitCode(err))
+	}
+}
+
+// options are the command line.
+type options struct {
+	stack       string // name: Pulumi.<stack>.yaml
+	keycloakURL string // of a Keycloak that runs already, empty to start one
+	preview     bool   // of render
+	export      string // of render: file to compare with
+}
+
+const (
+	stateDir    = ".dev" // in the checkout, ignored by git, mode 0700
+	programName = "keycloak-model-api"
+)
+
+// run is the whole program. When ctx ends, it stops what it started and
+// returns; when patience ends too, it kills it.
+func run(ctx, patience context.Context, args []string, getenv func(string) string, environ []string, stdout, stderr io.Writer) error {
+	o, command, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, err := io.WriteString(stdout, help)
+		return err
+	} else if err != nil {
+		return &usageError{err}
+	}
+	if _, err := os.Stat("Pulumi.yaml"); err != nil {
+		return &usageError{errors.New("dev: there is no Pulumi.yaml here: run it in the folder of the stack's program")}
+	}
+	state, err := filepath.Abs(stateDir)
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	if o.keycloakURL != "" && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
+		return &usageError{errors.New("dev: -keycloak needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
+	}
+	c := checkout{state: state, environ: environ}
+	if command == "render" {
+		err = c.render(ctx, o, stdout, stderr)
+	} else {
+		err = c.up(ctx, patience, o, getenv, stdout)
+	}
+	if ctx.Err() != nil {
+		return nil // Ctrl-C is how it is meant to end
+	}
+	return err
+}
+
+// parse reads the command line.
+func parse(args []string) (o options, command string, err error) {
+	flags := flag.NewFlagSet("dev", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&o.stack, "stack", "dev", "")
+	if len(args) > 0 && args[0] == "render" {
+		command, args = args[0], args[1:]
+		flags.BoolVar(&o.preview, "preview", false, "")
+		flags.StringVar(&o.export, "diff", "", "")
+	} else {
+		flags.StringVar(&o.keycloakURL, "keycloak", "", "")
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return o, "", err
+	} else if err != nil {
+		return o, "", fmt.Errorf("dev: %w: see go run ./dev -h", err)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, "", fmt.Errorf("dev: %q is no command and no flag: see go run ./dev -h", flags.Arg(0))
+	case o.keycloakURL != "" && !isHTTP(o.keycloakURL):
+		return o, "", fmt.Errorf("dev: -keycloak: %q is not a URL such as https://keycloak.example.com", o.keycloakURL)
+	case o.preview && o.export != "":
+		return o, "", errors.New("dev: -preview and -diff are two things to print: give one")
+	}
+	return o, command, nil
+}
+
+func isHTTP(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+// said is an error that a child process has already told the user of.
+type said struct{ error }
+
+func (said) Error() string { return "" }
+
+func exitCode(err error) int {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+// render has the stack's program run and something printed of it.
+func (c checkout) render(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	if err := c.build(ctx, stderr, ".", "./dev/stack"); err != nil {
+		return err
+	}
+	args := []string{"import"}
+	switch {
+	case o.preview:
+		args = []string{"preview"}
+	case o.export != "":
+		args = []string{"-export", o.export, fmt.Sprintf("-color=%t", isTerminal(stdout)), "diff"}
+	}
+	cmd := c.stackCommand(o.stack, args...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return toldBy(child.Run(ctx, cmd))
+}
+
+// toldBy marks the failure of a child process that has explained it itself.
+func toldBy(err error) error {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return said{err}
+	}
+	return err
+}
+
+const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
+       go run ./dev render [-stack NAME] [-preview | -diff REALM.json]
+
+The first starts Keycloak, makes the realm that the stack declares, starts the
+API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
+them. The second prints the realm as one file that Keycloak's --import-realm
+takes, and needs no Keycloak.
+
+  -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of
+                    environment dev lacks are made at random and kept.
+  -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
+                    that was made by this command is replaced.
+  -preview          Print the resources and the access policy instead.
+  -diff REALM.json  Print what would change against an export of the realm.
+
+Environment:
+  KEYCLOAK_HOME     An unpacked Keycloak to start instead of a fetched one.
+  KEYCLOAK_USER, KEYCLOAK_PASSWORD, or
+  KEYCLOAK_CLIENT_ID, KEYCLOAK_CLIENT_SECRET
+                    Account for -keycloak, of the realm master or KEYCLOAK_REALM.
+  PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
+                    Decrypts the stack's secure: values.
+  API_...           Settings of the API: go run ./api -h.
+  KEYCLOAK_URL never leads to another Keycloak.
+
+Files, all in .dev, for the owner alone:
+  stack.json            The stack's outputs, where go run ./api finds them.
+  secrets.json          Secrets that were made at random.
+  keycloak/             Keycloak's database, log and admin.json.
+  api.log               What the API wrote.
+  curl-secrets          Secrets of the commands to type next.
+
+Exit status: 0 after Ctrl-C or when all was printed, 1 after a failure, 2 for a
+wrong command line.
+`

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keycloak-model-api/internal/child"
+	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/internal/keycloak/progress"
+)
+
+// usualPort is where the API listens unless that is taken.
+const usualPort = 8000
+
+// up is what runs between the start and Ctrl-C. Three parts run at the same
+// time, and each waits for what it needs of the others. The first that fails
+// ends all.
+type up struct {
+	checkout
+	options  options
+	patience context.Context // to stop what runs
+	getenv   func(string) string
+	out      *progress.Display
+	api      string // address to listen on
+
+	launched chan struct{} // closed when server is set, and with it Keycloak's URL
+	booted   chan struct{} // closed when Keycloak answers
+	applied  chan struct{} // closed when example is set: the realm is there
+
+	server  server
+	example example
+}
+
+// server is the Keycloak that gets the realm.
+type server struct {
+	url     string
+	account []string // variables of the environment that name an administrator
+	console string   // who may log in to the admin console, for a person
+}
+
+func (c checkout) up(ctx, patience context.Context, o options, getenv func(string) string, stdout io.Writer) error {
+	u := &up{
+		checkout: c, options: o, patience: patience, getenv: getenv, out: progress.NewDisplay(stdout),
+		launched: make(chan struct{}), booted: make(chan struct{}), applied: make(chan struct{}),
+	}
+	keycloak := u.startKeycloak
+	if o.keycloakURL != "" {
+		keycloak = u.useKeycloak
+	}
+	if err := u.chooseAddress(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return keycloak(ctx) })
+	g.Go(func() error { return u.makeRealm(ctx) })
+	g.Go(func() error { return u.serveAPI(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		fmt.Fprintln(u.out, "Stopping")
+		return nil
+	})
+	return g.Wait()
+}
+
+// wait returns nil once done is closed, or the error of ctx.
+func wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startKeycloak runs a Keycloak until ctx ends.
+func (u *up) startKeycloak(ctx context.Context) (err error) {
+	distribution, err := keycloak.Fetch(ctx, keycloak.FetchOptions{Home: u.getenv("KEYCLOAK_HOME"), Progress: u.out})
+	if err != nil {
+		return err
+	}
+	data := filepath.Join(u.state, "keycloak")
+	k, err := keycloak.Launch(ctx, keycloak.Options{Distribution: distribution, DataDir: data, Progress: u.out})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, k.Stop(u.patience)) }()
+	u.server = server{
+		url:     k.BaseURL,
+		account: []string{"KEYCLOAK_REALM=", "KEYCLOAK_CLIENT_ID=" + k.Admin.ClientID, "KEYCLOAK_CLIENT_SECRET=" + k.Admin.ClientSecret, "KEYCLOAK_USER="},
+		console: "user " + k.Console.Username + ", password in " + filepath.Join(data, "admin.json"),
+	}
+	close(u.launched)
+	if err := k.Ready(ctx); err != nil {
+		return err
+	}
+	close(u.booted)
+	select {
+	case <-k.Done():
+		return k.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// useKeycloak is startKeycloak for one that somebody else runs. Its account is
+// in the environment already.
+func (u *up) useKeycloak(context.Context) error {
+	u.server = server{url: strings.TrimRight(u.options.keycloakURL, "/"), console: "with an account of that Keycloak"}
+	close(u.launched)
+	close(u.booted)
+	return nil
+}
+
+// makeRealm compiles the programs, runs that of the stack while Keycloak boots,
+// and makes the realm.
+func (u *up) makeRealm(ctx context.Context) error {
+	if err := u.build(ctx, u.out, ".", "./api", "./dev/stack"); err != nil {
+		return err
+	}
+	if err := wait(ctx, u.launched); err != nil {
+		return err
+	}
+	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", "http://"+u.api, "apply")
+	cmd.Env = append(cmd.Env, u.server.account...)
+	var out bytes.Buffer
+	stderr := &warnings{w: u.out}
+	cmd.Stdout, cmd.Stderr = &out, stderr
+	ready, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	p, err := child.Start(cmd)
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	defer p.Stop(u.patience)
+	select {
+	case <-u.booted:
+		ready.Close()
+	case <-p.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := wait(ctx, p.Done()); err != nil {
+		return err
+	}
+	if err := p.Err(); err != nil {
+		return toldBy(err)
+	}
+	if err := json.Unmarshal(out.Bytes(), &u.example); err != nil {
+		return fmt.Errorf("dev: what ./dev/stack printed: %w", err)
+	}
+	fmt.Fprintf(u.out, "Realm %s is in Keycloak\n", u.example.Realm)
+	if stderr.n > 0 {
+		fmt.Fprintf(u.out, "%d warnings about stack %s: go run ./dev render -preview -stack %[2]s shows them\n", stderr.n, u.options.stack)
+	}
+	close(u.applied)
+	return nil
+}
+
+// serveAPI runs the API until ctx ends, and says what to type next when it is
+// ready.
+func (u *up) serveAPI(ctx context.Context) error {
+	if err := wait(ctx, u.applied); err != nil {
+		return err
+	}
+	logFile := filepath.Join(u.state, "api.log")
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(u.binary("api"), "-listen", u.api, "-stack", filepath.Join(u.state, "stack.json"))
+	cmd.Env = u.environ
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := child.Start(cmd)
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	defer p.Stop(u.patience)
+
+	ready := make(chan error, 1)
+	go func() { ready <- untilReady(ctx, "http://"+u.api+"/readyz") }()
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(u.out, u.whatNext())
+		case <-p.Done():
+			reason := "exit status 0"
+			if err := p.Err(); err != nil {
+				reason = err.Error()
+			}
+			return fmt.Errorf("dev: the API ended by itself (%s); its log ends with:\n%s", reason, tail(logFile, 20))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// untilReady asks url until it answers 200.
+func untilReady(ctx context.Context, url string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	last := errors.New("no answer")
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		resp, err := client.Get(url)
+		if err != nil {
+			last = err
+		} else {
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			last = fmt.Errorf("%s: %s", resp.Status, body)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("dev: the API is not ready after a minute: %s: %w", url, last)
+}
+
+// tail is the last lines of a file.
+func tail(path string, lines int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// chooseAddress takes the usual address of the API, or one with a free port.
+// The API's redirect URIs in the realm follow it.
+func (u *up) chooseAddress() error {
+	port, err := keycloak.ChoosePort(usualPort)
+	if err != nil {
+		return err
+	}
+	if port != strconv.Itoa(usualPort) {
+		fmt.Fprintf(u.out, "Port %d is taken: the API takes %s\n", usualPort, port)
+	}
+	u.api = "127.0.0.1:" + port
+	return nil
+}
