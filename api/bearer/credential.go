@@ -35,7 +35,7 @@ func (v *Verifier) credential(r *http.Request) (Scheme, string, *Error) {
 	case len(values) == 0 || values[0] == "":
 		return "", "", refuse(NoCredential, nil)
 	case v.config.SessionCookie != "" && hasCookie(r, v.config.SessionCookie):
-		return "", "", refuse(SeveralCredentials, errors.New("Authorization header and session cookie"))
+		return "", "", refuse(SeveralCredentials, errors.New("both an Authorization header and the session cookie"))
 	}
 	scheme, token, err := parseAuthorization(values[0])
 	if err != nil {

@@ -12,6 +12,8 @@
 //     Nothing else that an unverified token says has an effect.
 //  5. Key: the issuer publishes it, for signatures, for this algorithm.
 //  6. Signature.
+//     Then introspection, where the token is a lightweight one or a model
+//     wants it: the issuer's answer stands for audience, subject and roles.
 //  7. Audience: `aud` holds ours.
 //  8. Times: `exp`, `nbf`, `iat`, with one skew.
 //  9. Type: an access token by header and claim; sender-constrained ones with
