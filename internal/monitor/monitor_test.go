@@ -52,6 +52,7 @@ func tag(key, value string) pulumi.ResourceTransform {
 }
 
 var programs = map[string]pulumi.RunFunc{
+	"many": many,
 	"outputs": func(ctx *pulumi.Context) error {
 		c := config.New(ctx, "")
 		t, err := newThing(ctx, "one", pulumi.Map{

@@ -3,8 +3,10 @@ package render
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,11 +31,14 @@ const Marker = "keycloak-model-api.local"
 // clients, one request each; then what refers to them.
 func (r *Realm) Apply(ctx context.Context, admin *keycloak.Admin) error {
 	// Keycloak makes clients fastest by single requests, about eight at once.
-	return r.apply(ctx, admin, 8)
+	return r.apply(ctx, admin, 8, rand.Reader)
 }
 
-func (r *Realm) apply(ctx context.Context, admin *keycloak.Admin, workers int) error {
-	a := &applier{Realm: r, admin: admin, path: "/realms/" + url.PathEscape(r.Name), workers: workers, found: map[string]string{}}
+func (r *Realm) apply(ctx context.Context, admin *keycloak.Admin, workers int, random io.Reader) error {
+	a := &applier{
+		Realm: r, admin: admin, path: "/realms/" + url.PathEscape(r.Name),
+		workers: workers, random: random, found: map[string]string{},
+	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -64,6 +69,7 @@ type applier struct {
 	admin   *keycloak.Admin
 	path    string // of the realm
 	workers int    // requests under way at once
+	random  io.Reader
 
 	mu    sync.Mutex
 	found map[string]string // ids that Keycloak chose, by path
@@ -141,6 +147,10 @@ func (a *applier) realm(ctx context.Context) error {
 	users := []object{}
 	for _, u := range a.users {
 		users = append(users, a.userRepresentation(u, false))
+	}
+	policy, _ := a.settings["passwordPolicy"].(string)
+	if err := hashPasswords(ctx, users, policy, a.random); err != nil {
+		return err
 	}
 	rep := with(a.settings, object{
 		"attributes": with(a.settings["attributes"].(object), object{Marker: "true"}),

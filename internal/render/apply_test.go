@@ -77,12 +77,17 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// zeros is randomness that golden files can hold.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
 func apply(t *testing.T, realm *Realm, rec *recorder) error {
 	t.Helper()
 	server := httptest.NewServer(rec)
 	t.Cleanup(server.Close)
 	admin := keycloak.NewAdmin(server.URL, keycloak.Credentials{Username: "admin", Password: "admin"})
-	return realm.apply(context.Background(), admin, 1)
+	return realm.apply(context.Background(), admin, 1, zeros{})
 }
 
 func TestCalls(t *testing.T) {

@@ -113,8 +113,8 @@ func (k *provider) create(r *monitor.Resource) error {
 	case "keycloak:oidc/identityProvider:IdentityProvider":
 		set("internalId", stableID(in.str("realm"), r.ID))
 	}
-	if _, named := r.Outputs["name"]; !named {
-		set("name", autoName(r))
+	if _, unnamed := ids[r.Type]; !unnamed {
+		set("name", in.name())
 	}
 	return errors.Join(in.errs...)
 }
