@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -28,6 +29,11 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 		record := recordOf(r)
 		record.action, record.model = action, r.PathValue("model")
 
+		r, err := s.authorize(r)
+		if err != nil {
+			s.refuseCredential(w, r, err)
+			return
+		}
 		principal, err := s.verifier.Check(r)
 		if err != nil {
 			s.refuseCredential(w, r, err)
@@ -68,6 +74,11 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 // refuseCredential answers a request without a valid credential.
 func (s *server) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *bearer.Error
+	var session *login.Error
+	if errors.As(err, &session) {
+		refuse(w, r, problem{session.Status, string(session.Code), session.Message, session})
+		return
+	}
 	if !errors.As(err, &refused) {
 		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The credential could not be checked.", err})
 		return

@@ -25,7 +25,23 @@ func (s *server) routes() http.Handler {
 	mux.Handle("/v2/models/{model}", s.guard(http.MethodGet, "metadata", s.describeModel))
 	mux.Handle("/v2/models/{model}/ready", s.guard(http.MethodGet, "ready", s.modelReady))
 	mux.Handle("/v2/models/{model}/infer", s.guard(http.MethodPost, "infer", s.infer))
-	mux.Handle("/", s.guard("", "", nothingHere))
+	handler := s.audited(canonical(s.cors(mux)))
+	nothing := s.guard("", "", nothingHere)
 
-	return s.audited(canonical(s.cors(mux)))
+	// For people. Who is signed in is what the session cookie says, which
+	// counts for the paths above, too.
+	mux.Handle("/openapi.json", public(contract))
+	if s.login != nil {
+		pages := s.playground(handler)
+		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))
+		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
+		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))
+		mux.Handle("/callback", pageOf(pages.Callback, http.MethodGet))
+		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodPost))
+		mux.Handle("/static/{file}", pageOf(pages.Static, http.MethodGet))
+		nothing = forBrowsers(pages.NotFound, nothing)
+	}
+	mux.Handle("/", nothing)
+
+	return handler
 }

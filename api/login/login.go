@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -158,13 +159,16 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// CookieName is the name of the session cookie.
-func (l *Login) CookieName() string {
-	if l.secure {
-		return hostSession
+// CookieName is the name of the session cookie of a site with a public URL.
+func CookieName(publicURL string) string {
+	if strings.HasPrefix(publicURL, "http://") {
+		return loopbackSession
 	}
-	return loopbackSession
+	return hostSession
 }
+
+// CookieName is the name of the session cookie.
+func (l *Login) CookieName() string { return CookieName(l.PublicURL()) }
 
 // loginCookieName is the name of the cookie that binds a sign-in to the
 // browser that began it. It holds a random id, too.

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/playground"
+	"keycloak-model-api/policy"
+)
+
+// signPeopleIn makes the sign-in for browsers. The error says why there can be
+// none; the API serves bearer tokens all the same.
+func (s *server) signPeopleIn(config Config, stack *Stack) (err error) {
+	if stack.OIDCClientID == "" {
+		return errors.New("api: the stack has no output oidc_client_id")
+	}
+	s.login, err = login.New(login.Config{
+		Issuer: stack.Issuer, InternalURL: config.IssuerInternalURL,
+		ClientID: stack.OIDCClientID, ClientSecret: stack.OIDCClientSecret,
+		PublicURL: s.publicURL, Verifier: s.verifier, Store: memstore.New(),
+		Idle: config.SessionIdle, Lifetime: config.SessionLifetime, Logger: s.log,
+	})
+	s.sessionEnded = func(ctx context.Context, ended bearer.Logout) error {
+		_, err := s.login.EndSession(ctx, ended.SessionID, ended.Subject, ended.IssuedAt)
+		return err
+	}
+	return err
+}
+
+// authorize returns r with the credential of its session, if it has one.
+func (s *server) authorize(r *http.Request) (*http.Request, error) {
+	if s.login == nil {
+		return r, nil
+	}
+	return s.login.Authorize(r)
+}
+
+// playground returns the pages, which call models through api.
+func (s *server) playground(api http.Handler) *playground.Playground {
+	return playground.New(playground.Config{
+		Login: s.login, API: api, Logger: s.log,
+		Policy: func() *policy.Policy { return s.access.Load().policy },
+	})
+}
+
+// pageOf serves a page by the given methods. HEAD goes with GET.
+func pageOf(page http.HandlerFunc, methods ...string) http.Handler {
+	allowed := slices.Clone(methods)
+	if slices.Contains(methods, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(allowed, r.Method) {
+			page(w, r)
+			return
+		}
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		refuse(w, r, problem{http.StatusMethodNotAllowed, "method_not_allowed", "This path takes " + list + ".", nil})
+	})
+}
+
+// forBrowsers answers people by page, and programs by next: those with a
+// credential, and those that don't ask for HTML.
+func forBrowsers(page http.HandlerFunc, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		browser := strings.Contains(r.Header.Get("Accept"), "text/html") && len(r.Header["Authorization"]) == 0
+		if browser && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/v2/") {
+			page(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+//go:embed openapi.json
+var openapi []byte
+
+// contract serves the API's contract (OpenAPI 3.1), which is public: it says
+// nothing about this installation.
+func contract(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openapi)
+}

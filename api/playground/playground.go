@@ -1,0 +1,256 @@
+// Package playground holds the pages for people: who am I, which models may I
+// call, and a form to try them. It calls models through the API itself, so
+// that a page can do no more than a token could.
+package playground
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"keycloak-model-api/api/login"
+	"keycloak-model-api/policy"
+)
+
+// Config says what the pages show.
+type Config struct {
+	Login  *login.Login
+	API    http.Handler          // the whole API, which answers a request with the session cookie
+	Policy func() *policy.Policy // in force now
+	Logger *slog.Logger          // gets sign-ins that failed, never a token or cookie
+}
+
+// Playground serves the pages. Each method that is a handler serves one path.
+type Playground struct {
+	Config
+	pages    *template.Template
+	versions map[string]string // of the static files
+	csp      string
+}
+
+//go:embed pages static
+var files embed.FS
+
+// New makes the pages. It panics only if what is embedded here is broken.
+func New(c Config) *Playground {
+	p := &Playground{Config: c, versions: map[string]string{}}
+	static, err := fs.Glob(files, "static/*")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range static {
+		content, err := files.ReadFile(name)
+		if err != nil {
+			panic(err)
+		}
+		hash := sha256.Sum256(content)
+		p.versions[name] = hex.EncodeToString(hash[:6])
+	}
+	p.pages = template.Must(template.New("").Funcs(template.FuncMap{
+		"asset": func(name string) string { return "/static/" + name + "?v=" + p.versions["static/"+name] },
+	}).ParseFS(files, "pages/*.html"))
+	// The issuer is where the form of a logout leads.
+	p.csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"form-action 'self' " + c.Login.IssuerOrigin() + "; frame-ancestors 'none'; base-uri 'none'"
+	return p
+}
+
+// Static serves GET /static/{file} to everybody.
+func (p *Playground) Static(w http.ResponseWriter, r *http.Request) {
+	name := "static/" + r.PathValue("file")
+	version, ok := p.versions[name]
+	if !ok {
+		p.NotFound(w, r)
+		return
+	}
+	p.secure(w)
+	w.Header().Set("ETag", `"`+version+`"`)
+	w.Header().Set("Cache-Control", "no-cache")
+	if r.URL.Query().Get("v") == version {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	http.ServeFileFS(w, r, files, name)
+}
+
+// SignIn serves GET /login.
+func (p *Playground) SignIn(w http.ResponseWriter, r *http.Request) {
+	p.secure(w)
+	if err := p.Login.Begin(w, r); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+// Callback serves GET /callback.
+func (p *Playground) Callback(w http.ResponseWriter, r *http.Request) {
+	p.secure(w)
+	if err := p.Login.Callback(w, r); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+// SignOut serves POST /logout: a page whose form ends the session at the issuer
+// too, which the script sends at once.
+func (p *Playground) SignOut(w http.ResponseWriter, r *http.Request) {
+	p.secure(w)
+	farewell, err := p.Login.Logout(w, r)
+	switch {
+	case err != nil:
+		p.fail(w, r, err)
+	case farewell == nil:
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	default:
+		p.render(w, http.StatusOK, "farewell.html", page{Title: "Signing out", Farewell: farewell})
+	}
+}
+
+// NotFound answers a browser for a path where there is nothing.
+func (p *Playground) NotFound(w http.ResponseWriter, r *http.Request) {
+	p.message(w, http.StatusNotFound, page{Title: "There is nothing here", Text: "The address may be mistyped, or the page has moved.", Home: true})
+}
+
+// page is what the templates show. The fields after Title are set where they
+// have something to say.
+type page struct {
+	Title string
+
+	Text    string // a message in place of a model
+	Code    string // stable code of a failure
+	Role    string // to ask for
+	SignIn  string // address that begins a sign-in
+	Retry   string // address to try again
+	Home    bool   // link to the playground
+	Welcome bool   // the front page for who is not signed in
+
+	Farewell *login.Farewell
+
+	You    *you
+	Models []*modelView
+	Model  *modelView // the chosen one
+}
+
+// you is who is signed in.
+type you struct {
+	Name, Username string
+	Roles          []string // that the policy knows
+	OtherRoles     []string
+	Ends           time.Time
+	Left, Idle     string
+}
+
+func (p *Playground) you(s *login.Session) *you {
+	y := &you{Name: s.Name, Username: s.Principal.Username, Ends: s.Ends, Left: forPeople(time.Until(s.Ends)), Idle: forPeople(s.Idle)}
+	current := p.Policy()
+	known := map[string]bool{current.BaseRole: true}
+	for _, m := range current.Models {
+		for _, role := range m.Roles {
+			known[role] = true
+		}
+	}
+	for _, role := range slices.Sorted(slices.Values(s.Principal.RealmRoles)) {
+		if known[role] {
+			y.Roles = append(y.Roles, role)
+		} else {
+			y.OtherRoles = append(y.OtherRoles, role)
+		}
+	}
+	return y
+}
+
+// secure sets the headers of every answer.
+func (p *Playground) secure(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", p.csp)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	h.Set("Cache-Control", "no-store")
+	h.Add("Vary", "Cookie")
+}
+
+// render writes a page whole or not at all.
+func (p *Playground) render(w http.ResponseWriter, status int, name string, content page) {
+	p.secure(w)
+	var b bytes.Buffer
+	if err := p.pages.ExecuteTemplate(&b, name, content); err != nil {
+		p.Logger.Error("page not rendered", "page", name, "err", err)
+		http.Error(w, "The page could not be made. Try again.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = b.WriteTo(w) // who is gone can't be told
+}
+
+// message writes a page that says one thing.
+func (p *Playground) message(w http.ResponseWriter, status int, content page) {
+	p.render(w, status, "message.html", content)
+}
+
+// fail answers with what went wrong with the sign-in or the session.
+func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var failed *login.Error
+	if !errors.As(err, &failed) {
+		failed = &login.Error{Code: login.StoreFailed, Status: http.StatusInternalServerError, Message: "Something went wrong. Try again."}
+	}
+	// A page of ours to come back to; Login checks it again.
+	signIn := "/login"
+	if strings.HasPrefix(r.URL.Path, "/models/") {
+		signIn += "?return_to=" + r.URL.Path
+	}
+	status := failed.Status
+	content := page{Text: failed.Message, Code: string(failed.Code), SignIn: signIn}
+	switch failed.Code {
+	case login.NoSession:
+		content.Title, content.Code, content.Welcome = "Model playground", "", true
+		if r.URL.Path == "/" {
+			status = http.StatusOK // the front page
+		}
+	case login.SessionEnded:
+		content.Title, content.Code = "Your session has ended", ""
+		content.Text = "You were signed out because of time, or because the session was ended elsewhere. Sign in again to go on."
+		p.Login.Forget(w)
+	case login.IssuerUnavailable:
+		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", r.URL.Path
+		if r.URL.Path == "/callback" || r.URL.Path == "/login" {
+			content.Retry = signIn
+		}
+		w.Header().Set("Retry-After", "5")
+	case login.AccessDenied:
+		content.Title = "You did not sign in"
+	case login.CrossOrigin:
+		content.Title, content.SignIn, content.Home = "Nothing was done", "", true
+	case login.SeveralSessions:
+		content.Title = "The browser is confused"
+	default:
+		content.Title = "The sign-in did not work"
+	}
+	if failed.Code != login.NoSession {
+		p.Logger.InfoContext(r.Context(), "sign-in or session refused", "code", failed.Code, "err", failed)
+	}
+	p.message(w, status, content)
+}
+
+// forPeople writes a duration in hours and minutes.
+func forPeople(d time.Duration) string {
+	d = max(d.Round(time.Minute), time.Minute)
+	hours, minutes := int(d/time.Hour), int(d%time.Hour/time.Minute)
+	switch {
+	case hours == 0:
+		return plural(minutes, "minute")
+	case minutes == 0:
+		return plural(hours, "hour")
+	}
+	return plural(hours, "hour") + " " + plural(minutes, "minute")
+}
