@@ -167,11 +167,7 @@ func (in *inputs) name() string {
 	if name := in.str("name"); name != "" {
 		return name
 	}
-	return autoName(in.res)
-}
-
-func autoName(r *monitor.Resource) string {
-	return r.Name + "-" + strings.ReplaceAll(r.ID, "-", "")[:7]
+	return in.res.Name + "-" + stableID(in.res.URN)[:7]
 }
 
 // duration reads a Go duration such as 5m; ok says whether it is there.

@@ -117,9 +117,12 @@ func writePolicy(w io.Writer, output resource.PropertyValue) error {
 		}
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.Name, where, strings.Join(m.Roles, ", "))
 	}
-	fmt.Fprintln(table, "\t\t\n  CLIENT\tKIND\t")
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(table, "\n  CLIENT\tKIND")
 	for _, c := range p.Clients {
-		fmt.Fprintf(table, "  %s\t%s\t\n", c.ClientID, c.Kind)
+		fmt.Fprintf(table, "  %s\t%s\n", c.ClientID, c.Kind)
 	}
 	return table.Flush()
 }
