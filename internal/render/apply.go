@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -249,7 +250,7 @@ func (a *applier) addRoles(ctx context.Context, path string, roles []*role) erro
 		}
 		byClient[role.Client] = append(byClient[role.Client], rep)
 	}
-	for client, reps := range byClient {
+	for _, client := range slices.Sorted(maps.Keys(byClient)) {
 		target := path + "/realm"
 		if client != "" {
 			id, err := a.clientUUID(ctx, client)
@@ -258,7 +259,7 @@ func (a *applier) addRoles(ctx context.Context, path string, roles []*role) erro
 			}
 			target = path + "/clients/" + id
 		}
-		if err := a.post(ctx, target, reps); err != nil {
+		if err := a.post(ctx, target, byClient[client]); err != nil {
 			return err
 		}
 	}
