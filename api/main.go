@@ -33,6 +33,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return serve(ctx, args, getenv, stdout, stderr)
 	}
 	switch name := args[0]; name {
+	case "contract":
+		return runContract(ctx, args[1:], getenv, stdout)
 	case "explain":
 		return explain(ctx, args[1:], stdin, stdout)
 	default:
