@@ -11,6 +11,7 @@ import (
 
 	"keycloak-model-api/clients"
 	"keycloak-model-api/config"
+	"keycloak-model-api/guardrails"
 	"keycloak-model-api/realm"
 	"keycloak-model-api/roles"
 	"keycloak-model-api/users"
@@ -36,7 +37,14 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		return nil, err
 	}
 
-	// Guardrails are registered here, before the first resource.
+	guard, err := guardrails.Register(ctx, guardrails.Options{
+		Dev:        cfg.Dev(),
+		Exemptions: exemptions(cfg),
+		Policy:     cfg.Policy(),
+	})
+	if err != nil {
+		return nil, err
+	}
 
 	theRealm, err := realm.New(ctx, cfg.Realm, &realm.Args{
 		Name:           cfg.Realm,
@@ -102,7 +110,18 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		}
 	}
 
+	if err := guard.Finish(); err != nil {
+		return nil, err
+	}
 	return outputs(cfg, theClients)
+}
+
+func exemptions(cfg *config.Config) []guardrails.Exemption {
+	list := make([]guardrails.Exemption, len(cfg.Exemptions))
+	for i, e := range cfg.Exemptions {
+		list[i] = guardrails.Exemption(e)
+	}
+	return list
 }
 
 // outputs are what the API and its users need to know.

@@ -51,6 +51,17 @@ func (c *checker) unless(refuse bool, path, format string, args ...any) {
 	c.warnf(path, format, args...)
 }
 
+// refuseUnlessExempt refuses what a guardrail would refuse too, with the key that
+// says it, and leaves an exempt resource to the guardrail.
+func (c *checker) refuseUnlessExempt(resource, rule, path, format string, args ...any) {
+	for _, e := range c.cfg.Exemptions {
+		if e.Resource == resource && e.Rule == rule {
+			return
+		}
+	}
+	c.refusef(path, format, args...)
+}
+
 func (c *checker) all() {
 	c.realm()
 	c.lifetimes()

@@ -87,16 +87,16 @@ func (c *checker) client(cl *Client, path string) {
 		c.errorf(path+".webOrigins", "no browser needs it: set standardFlow, or leave it out")
 	}
 	for i, u := range cl.RedirectURIs {
-		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u)
+		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u, cl)
 	}
 	c.twice(path+".redirectUris", cl.RedirectURIs)
 	for i, u := range cl.PostLogoutRedirectURIs {
 		if u != "+" && u != "-" {
-			c.redirectURI(fmt.Sprintf("%s.postLogoutRedirectUris[%d]", path, i), u)
+			c.redirectURI(fmt.Sprintf("%s.postLogoutRedirectUris[%d]", path, i), u, cl)
 		}
 	}
 	for i, o := range cl.WebOrigins {
-		c.webOrigin(fmt.Sprintf("%s.webOrigins[%d]", path, i), o)
+		c.webOrigin(fmt.Sprintf("%s.webOrigins[%d]", path, i), o, cl)
 	}
 	c.twice(path+".webOrigins", cl.WebOrigins)
 	if cl.BaseURL != "" {
@@ -150,7 +150,7 @@ func (c *checker) client(cl *Client, path string) {
 
 // redirectURI follows RFC 9700, 4.1.3: exact, absolute, without fragment. A
 // wildcard at the end is for development alone.
-func (c *checker) redirectURI(path, text string) {
+func (c *checker) redirectURI(path, text string, cl *Client) {
 	const hint = "write an absolute URI such as https://app.example.com/callback"
 	u, err := url.Parse(strings.TrimSuffix(text, "*"))
 	switch {
@@ -174,15 +174,15 @@ func (c *checker) redirectURI(path, text string) {
 		return
 	}
 	if strings.HasSuffix(text, "*") {
-		c.refusef(path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
+		c.refuseUnlessExempt(cl.ClientID, "no-wildcard-redirect", path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
 	}
 	c.plainHTTP(path, text)
 }
 
-func (c *checker) webOrigin(path, text string) {
+func (c *checker) webOrigin(path, text string, cl *Client) {
 	switch text {
 	case "*":
-		c.refusef(path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
+		c.refuseUnlessExempt(cl.ClientID, "no-wildcard-origin", path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
 		return
 	case "+":
 		return

@@ -1,0 +1,131 @@
+package guardrails
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+)
+
+// Rule is one guardrail.
+type Rule struct {
+	Name     string
+	Sentence string
+	Dev      bool // only a warning where Options.Dev is set
+
+	// check returns what is wrong with a resource, or "". Nil for the rules
+	// that need more than one resource.
+	check func(typ string, in *reader) string
+}
+
+var (
+	selfServiceClaim = Rule{Name: "no-self-service-claim", Sentence: "No attribute that users may edit is mapped onto a claim that decides on access."}
+	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy names a role that its callers need."}
+)
+
+// rules are in the order of docs/guardrails.md.
+var rules = []Rule{
+	{Name: "no-implicit-flow", Sentence: "No client uses the implicit flow, which puts tokens into URLs (RFC 9700, 2.1.2).", check: implicitFlow},
+	{Name: "no-wildcard-redirect", Sentence: "Redirect URIs are written in full: a wildcard lets codes go astray (RFC 9700, 4.1).", Dev: true, check: wildcardRedirect},
+	{Name: "no-wildcard-origin", Sentence: "Web origins are written in full: a wildcard lets any site call Keycloak as the client.", Dev: true, check: wildcardOrigin},
+	{Name: "no-web-password-grant", Sentence: "A client that people sign in to by browser does not take their passwords itself (RFC 9700, 2.4).", Dev: true, check: webPasswordGrant},
+	rolelessModel,
+	{Name: "no-plain-secret", Sentence: "Secrets and passwords are marked secret, so that previews and state don't show them.", check: plainSecret},
+	selfServiceClaim,
+	{Name: "no-lasting-password", Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
+}
+
+// Rules returns all rules.
+func Rules() []Rule { return slices.Clone(rules) }
+
+func names() []string {
+	list := make([]string, len(rules))
+	for i, r := range rules {
+		list[i] = r.Name
+	}
+	return list
+}
+
+const (
+	openIDClient = "keycloak:openid/client:Client"
+	samlClient   = "keycloak:saml/client:Client"
+	user         = "keycloak:index/user:User"
+)
+
+func implicitFlow(typ string, in *reader) string {
+	if typ == openIDClient && in.boolean("implicitFlowEnabled") {
+		return "implicitFlowEnabled is true: use the authorization code flow"
+	}
+	return ""
+}
+
+func wildcardRedirect(typ string, in *reader) string {
+	if typ != openIDClient && typ != samlClient {
+		return ""
+	}
+	var wild []string
+	for _, key := range []string{"validRedirectUris", "validPostLogoutRedirectUris"} {
+		for _, uri := range in.strings(key) {
+			if strings.Contains(uri, "*") {
+				wild = append(wild, fmt.Sprintf("%s has %q", key, uri))
+			}
+		}
+	}
+	// Keycloak's own attribute of the same meaning.
+	if uris := in.text("extraConfig", "post.logout.redirect.uris"); strings.Contains(uris, "*") {
+		wild = append(wild, fmt.Sprintf("extraConfig has %q", uris))
+	}
+	if wild == nil {
+		return ""
+	}
+	return strings.Join(wild, ", ") + ": write each URI in full"
+}
+
+func wildcardOrigin(typ string, in *reader) string {
+	if typ != openIDClient {
+		return ""
+	}
+	for _, origin := range in.strings("webOrigins") {
+		if strings.Contains(origin, "*") {
+			return fmt.Sprintf("webOrigins has %q: write origins such as https://app.example.com, or + for those of the redirect URIs", origin)
+		}
+	}
+	return ""
+}
+
+func webPasswordGrant(typ string, in *reader) string {
+	if typ == openIDClient && in.boolean("directAccessGrantsEnabled") && (in.boolean("standardFlowEnabled") || in.boolean("implicitFlowEnabled")) {
+		return "directAccessGrantsEnabled is true beside a browser flow: set it to false"
+	}
+	return ""
+}
+
+func lastingPassword(typ string, in *reader) string {
+	if typ == user && in.has("initialPassword") && !in.boolean("initialPassword", "temporary") {
+		return "initialPassword is not temporary: set temporary to true"
+	}
+	return ""
+}
+
+// plainSecret goes by the names of inputs, so that it also holds for resource
+// types, and for free-form inputs such as extraConfig, that nobody thought of.
+func plainSecret(typ string, in *reader) string {
+	if !strings.HasPrefix(typ, "keycloak:") && typ != "pulumi:providers:keycloak" {
+		return ""
+	}
+	var plain []string
+	in.leaves(func(path []string, value resource.PropertyValue, secret bool) {
+		name := strings.ToLower(path[len(path)-1])
+		isSecret := slices.ContainsFunc([]string{"secret", "password", "credential", "privatekey"}, func(suffix string) bool {
+			return strings.HasSuffix(name, suffix)
+		}) || typ == user && slices.Equal(path, []string{"initialPassword", "value"})
+		if isSecret && !secret && value.IsString() && value.StringValue() != "" {
+			plain = append(plain, strings.Join(path, "."))
+		}
+	})
+	if plain == nil {
+		return ""
+	}
+	return strings.Join(plain, ", ") + " is not marked secret: give it by RequireSecret or ToSecret, and change it if it was shown"
+}

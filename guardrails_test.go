@@ -1,0 +1,44 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestGuardrailsAndTheirExemptions(t *testing.T) {
+	const lasting = `
+users:
+  - {username: smoke-test, email: smoke@example.com, firstName: Smoke, lastName: Test, password: permanent}
+`
+	for _, test := range []struct {
+		name, config string
+		want         string // in the error; empty: none
+	}{
+		{"lasting password", lasting, `User "smoke-test" breaks no-lasting-password`},
+		{"lasting password, exempt", lasting + `
+exemptions: [{resource: smoke-test, rule: no-lasting-password, reason: It has no role at all.}]`, ""},
+		{"wildcard, exempt", `
+clients:
+  - {clientId: api, kind: api}
+  - {clientId: web, kind: web, redirectUris: ["https://app.example.com/*"], webOrigins: ["*"]}
+exemptions:
+  - {resource: web, rule: no-wildcard-redirect, reason: It moves in March.}
+  - {resource: web, rule: no-wildcard-origin, reason: It moves in March.}`, ""},
+		{"exemption without use", `
+exemptions: [{resource: api, rule: no-implicit-flow, reason: It was so once.}]`, `no resource "api" breaks the rule no-implicit-flow`},
+		{"exemption from no rule", `
+exemptions: [{resource: api, rule: implicit, reason: It was so once.}]`, "there is no such rule"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := with(t, test.config)
+			s[project+":initialPasswords"] = map[string]string{}
+			if s[project+":users"] != nil {
+				s[project+":initialPasswords"] = map[string]string{"smoke-test": "correct horse battery staple 1A"}
+			}
+			_, _, err := up(t, s)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
