@@ -144,6 +144,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		PublicURL:         publicURL,
 		ResourceMetadata:  metadataURL(publicURL),
 		SessionCookie:     login.CookieName(publicURL),
+		KeyMaxAge:         config.KeyMaxAge,
+		KeyOutageBound:    max(config.KeyMaxAge, time.Hour),
 		NotBeforeInterval: config.NotBeforeInterval,
 		IntrospectionTTL:  config.IntrospectionTTL,
 		Logger:            log,
