@@ -29,11 +29,12 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 		record := recordOf(r)
 		record.action, record.model = action, r.PathValue("model")
 
-		r, err := s.authorize(r)
+		authorized, err := s.authorize(r)
 		if err != nil {
 			s.refuseCredential(w, r, err)
 			return
 		}
+		r = authorized
 		principal, err := s.verifier.Check(r)
 		if err != nil {
 			s.refuseCredential(w, r, err)

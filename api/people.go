@@ -8,31 +8,33 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alexedwards/scs/v2/memstore"
-
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/playground"
 	"keycloak-model-api/policy"
 )
 
-// signPeopleIn makes the sign-in for browsers. The error says why there can be
-// none; the API serves bearer tokens all the same.
-func (s *server) signPeopleIn(config Config, stack *Stack) (err error) {
+// signPeopleIn makes the sign-in for browsers, with its sessions in store. The
+// error says why there can be none; the API serves bearer tokens all the same.
+func (s *server) signPeopleIn(config Config, stack *Stack, store login.Store) error {
 	if stack.OIDCClientID == "" {
 		return errors.New("api: the stack has no output oidc_client_id")
 	}
-	s.login, err = login.New(login.Config{
+	people, err := login.New(login.Config{
 		Issuer: stack.Issuer, InternalURL: config.IssuerInternalURL,
 		ClientID: stack.OIDCClientID, ClientSecret: stack.OIDCClientSecret,
-		PublicURL: s.publicURL, Verifier: s.verifier, Store: memstore.New(),
+		PublicURL: s.publicURL, Verifier: s.verifier, Store: store,
 		Idle: config.SessionIdle, Lifetime: config.SessionLifetime, Logger: s.log,
 	})
-	s.sessionEnded = func(ctx context.Context, ended bearer.Logout) error {
-		_, err := s.login.EndSession(ctx, ended.SessionID, ended.Subject, ended.IssuedAt)
+	if err != nil {
 		return err
 	}
-	return err
+	s.login = people
+	s.sessionEnded = func(ctx context.Context, ended bearer.Logout) error {
+		_, err := people.EndSession(ctx, ended.SessionID, ended.Subject, ended.IssuedAt)
+		return err
+	}
+	return nil
 }
 
 // authorize returns r with the credential of its session, if it has one.
@@ -82,11 +84,11 @@ func forBrowsers(page http.HandlerFunc, next http.Handler) http.Handler {
 }
 
 //go:embed openapi.json
-var openapi []byte
+var openAPIDocument []byte
 
-// contract serves the API's contract (OpenAPI 3.1), which is public: it says
+// openAPI serves the API's contract (OpenAPI 3.1), which is public: it says
 // nothing about this installation.
-func contract(w http.ResponseWriter, _ *http.Request) {
+func openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(openapi)
+	_, _ = w.Write(openAPIDocument)
 }

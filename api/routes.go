@@ -30,7 +30,7 @@ func (s *server) routes() http.Handler {
 
 	// For people. Who is signed in is what the session cookie says, which
 	// counts for the paths above, too.
-	mux.Handle("/openapi.json", public(contract))
+	mux.Handle("/openapi.json", public(openAPI))
 	if s.login != nil {
 		pages := s.playground(handler)
 		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))

@@ -1,0 +1,452 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/login/logintest"
+	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/policy"
+)
+
+// site is the whole API with a sign-in for browsers.
+type site struct {
+	t      *testing.T
+	issuer *logintest.Issuer
+	server *server
+	url    string
+	log    *syncBuffer
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	issuer, stop := logintest.Start()
+	t.Cleanup(stop)
+	front := httptest.NewUnstartedServer(nil)
+	s := &site{t: t, issuer: issuer, url: "http://" + front.Listener.Addr().String(), log: &syncBuffer{}}
+	logger := slog.New(slog.NewJSONHandler(s.log, nil))
+	verifier, err := bearer.New(t.Context(), bearer.Config{
+		Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience,
+		PublicURL: s.url, SessionCookie: login.CookieName(s.url), Logger: logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the issuer's keys", func() bool { return verifier.Ready() == nil })
+	p := testPolicy(issuer.Issuer)
+	p.Clients = []policy.Client{{ClientID: logintest.ClientID, Kind: "web"}}
+	access, err := newAccess(p, 10*time.Second, http.DefaultTransport, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server = &server{verifier: verifier, publicURL: s.url, issuer: issuer.URL, clientID: "model-serving-api", maxBody: maxBody, log: logger, now: time.Now}
+	s.server.access.Store(access)
+	err = s.server.signPeopleIn(
+		Config{SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour},
+		&Stack{Issuer: issuer.URL, OIDCClientID: logintest.ClientID, OIDCClientSecret: logintest.ClientSecret},
+		memstore.NewWithCleanupInterval(0),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.Config.Handler = s.server.routes()
+	front.Start()
+	t.Cleanup(front.Close)
+	return s
+}
+
+// person is a browser that follows redirects and keeps cookies.
+type person struct {
+	*http.Client
+	s *site
+}
+
+func (s *site) person() *person {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &person{&http.Client{Jar: jar}, s}
+}
+
+// do sends a request as a browser would for a page of ours; headers are pairs.
+func (p *person) do(method, path, body string, headers ...string) (*http.Response, string) {
+	p.s.t.Helper()
+	r, err := http.NewRequest(method, p.s.url+path, strings.NewReader(body))
+	if err != nil {
+		p.s.t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := p.Do(r)
+	if err != nil {
+		p.s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.s.t.Fatal(err)
+	}
+	return response, string(content)
+}
+
+// want checks a page: its status, some of its words, and what holds for all.
+func (p *person) want(status int, words []string, method, path, body string, headers ...string) string {
+	p.s.t.Helper()
+	response, page := p.do(method, path, body, headers...)
+	if response.StatusCode != status {
+		p.s.t.Errorf("%s %s: %d, want %d", method, path, response.StatusCode, status)
+	}
+	for _, word := range words {
+		if !strings.Contains(page, word) {
+			p.s.t.Errorf("%s %s: the page lacks %q: %s", method, path, word, page)
+		}
+	}
+	p.s.checkPage(response, page)
+	return page
+}
+
+// inline is what the Content-Security-Policy would block.
+var inline = regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style| style=| on[a-z]+="|javascript:|(src|href)="(https?:)?//`)
+
+func (s *site) checkPage(response *http.Response, page string) {
+	s.t.Helper()
+	h := response.Header
+	csp := h.Get("Content-Security-Policy")
+	for _, directive := range []string{
+		"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+		"form-action 'self' " + strings.TrimSuffix(s.issuer.URL, "/realms/example-realm"),
+	} {
+		if !strings.Contains(csp+";", directive+";") {
+			s.t.Errorf("policy %q lacks %q", csp, directive)
+		}
+	}
+	if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
+		s.t.Errorf("policy %q", csp)
+	}
+	for name, want := range map[string]string{
+		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+		"Referrer-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+	} {
+		if got := h.Get(name); got != want {
+			s.t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if found := inline.FindString(page); found != "" {
+		s.t.Errorf("the page has %q", found)
+	}
+}
+
+// wantNoSecret checks text for tokens, codes, verifiers and the client secret.
+func (s *site) wantNoSecret(where, text string) {
+	s.t.Helper()
+	for _, secret := range s.issuer.Secrets() {
+		if secret != "" && strings.Contains(text, secret) {
+			s.t.Errorf("%s holds a secret: %s", where, secret)
+		}
+	}
+}
+
+func (p *person) signIn() string {
+	p.s.t.Helper()
+	return p.want(http.StatusOK, []string{"Model User"}, "GET", "/login", "")
+}
+
+func (p *person) cookie() *http.Cookie {
+	p.s.t.Helper()
+	u, err := url.Parse(p.s.url)
+	if err != nil {
+		p.s.t.Fatal(err)
+	}
+	for _, c := range p.Jar.Cookies(u) {
+		if c.Name == "insecure-loopback-session" {
+			return c
+		}
+	}
+	p.s.t.Fatal("no session cookie")
+	return nil
+}
+
+func TestPlayground(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.want(http.StatusOK, []string{"Sign in", `href="/login"`}, "GET", "/", "")
+	p.want(http.StatusUnauthorized, []string{"Sign in", `href="/login?return_to=/models/iris"`}, "GET", "/models/iris", "")
+	page := p.signIn()
+	for _, word := range []string{
+		"ml-api-user", `<span class="chip">model-api-access</span>`, ">10 hours</time>, or after 30 minutes without use",
+		"Sepal length", `min="4.3"`, `max="7.9"`, "FP64, n × 4", "setosa, versicolor, virginica", "$TOKEN", "urllib.request", "http.NewRequest",
+	} {
+		if !strings.Contains(page, word) {
+			t.Errorf("the page lacks %q", word)
+		}
+	}
+	if strings.Contains(page, "forbidden") {
+		t.Error("the page names a model that this person may not call")
+	}
+	s.wantNoSecret("the page", page)
+
+	// The form works without a script.
+	page = p.want(http.StatusOK, []string{"setosa", "versicolor", ">virginica</p>", `width="100.0%"`}, "POST", "/models/iris",
+		"sepal_length=6.3&sepal_width=3.3&petal_length=6&petal_width=2.5")
+	s.wantNoSecret("the page", page)
+	p.want(http.StatusBadRequest, []string{"Petal width is not a number"}, "POST", "/models/iris", "sepal_length=6&sepal_width=3&petal_length=6&petal_width=x")
+	p.want(http.StatusBadRequest, []string{"Sepal length is not a number"}, "POST", "/models/iris", "sepal_length=NaN&sepal_width=3&petal_length=6&petal_width=1")
+	p.want(http.StatusForbidden, []string{"another site"}, "POST", "/models/iris", "", "Sec-Fetch-Site", "cross-site")
+
+	// The same answer, word by word, for a model that is not there and one
+	// that this person may not call.
+	if p.want(http.StatusNotFound, nil, "GET", "/models/forbidden", "") != p.want(http.StatusNotFound, nil, "GET", "/models/nothing", "") {
+		t.Error("a forbidden and an unknown model can be told apart")
+	}
+	p.want(http.StatusNotFound, []string{"nothing here"}, "GET", "/nothing", "")
+	s.wantNoSecret("the log", s.log.String())
+}
+
+// Form fields of the person's own making reach the page as text.
+func TestPageEscapes(t *testing.T) {
+	s := newSite(t)
+	s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"name": `<script>alert(1)</script>"'`} })
+	p := s.person()
+	page := p.want(http.StatusOK, []string{"&lt;script&gt;alert(1)"}, "GET", "/login", "")
+	if strings.Contains(page, "<script>alert") {
+		t.Error(page)
+	}
+}
+
+// A session is a credential like a token: for what, and for how long, is
+// decided in the same place.
+func TestSessionAsCredential(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.signIn()
+	session := "insecure-loopback-session=" + p.cookie().Value
+	token := "Bearer " + s.issuer.Token("RS256")
+	tests := []struct {
+		name    string
+		method  string
+		path    string
+		headers []string
+		status  int
+		code    string
+	}{
+		{"metadata", "GET", "/v2/models/iris", []string{"Cookie", session}, 200, ""},
+		{"inference", "POST", inferIris, []string{"Cookie", session, "Sec-Fetch-Site", "same-origin"}, 200, ""},
+		{"a model of another role", "GET", "/v2/models/forbidden", []string{"Cookie", session}, 404, "model_unknown"},
+		{"RFC 6750 2: two credentials", "GET", "/v2/models", []string{"Cookie", session, "Authorization", token}, 400, "several_credentials"},
+		{"token alone", "GET", "/v2/models", []string{"Authorization", token}, 200, ""},
+		{"an id that is not ours", "GET", "/v2/models", []string{"Cookie", "insecure-loopback-session=x"}, 401, "no_credential"},
+		{"the cookie by its other name", "GET", "/v2/models", []string{"Cookie", "__Host-session=" + p.cookie().Value}, 401, "no_credential"},
+		{"two session cookies", "GET", "/v2/models", []string{"Cookie", session + "; insecure-loopback-session=x"}, 400, "several_sessions"},
+		{"cross-site request forgery", "POST", inferIris, []string{"Cookie", session, "Sec-Fetch-Site", "cross-site"}, 403, "cross_origin"},
+		{"the same of an old browser", "POST", inferIris, []string{"Cookie", session, "Origin", "https://evil.example"}, 403, "cross_origin"},
+		{"a bearer request of another site is CORS's business", "POST", inferIris, []string{"Authorization", token, "Sec-Fetch-Site", "cross-site"}, 200, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			body := ""
+			if test.method == "POST" {
+				body = irisRow
+			}
+			r, err := http.NewRequest(test.method, s.url+test.path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			for i := 0; i < len(test.headers); i += 2 {
+				r.Header.Set(test.headers[i], test.headers[i+1])
+			}
+			response, answer := send(t, r)
+			if test.code != "" {
+				checkRefusal(t, response, answer, test.path, test.status, test.code)
+			} else if response.StatusCode != test.status {
+				t.Errorf("%d %s", response.StatusCode, answer)
+			}
+		})
+	}
+	s.wantNoSecret("the log", s.log.String())
+	if strings.Contains(s.log.String(), p.cookie().Value) {
+		t.Error("the log holds the session id")
+	}
+}
+
+func TestSignOut(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.signIn()
+	cookie := p.cookie()
+
+	if response, _ := p.do("GET", "/logout", ""); response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "POST" {
+		t.Errorf("GET: %d, Allow %q", response.StatusCode, response.Header.Get("Allow"))
+	}
+	p.want(http.StatusForbidden, []string{"another site"}, "POST", "/logout", "", "Sec-Fetch-Site", "cross-site")
+	p.want(http.StatusOK, []string{"Predict"}, "GET", "/", "")
+
+	page := p.want(http.StatusOK, []string{
+		`method="post" action="` + s.issuer.URL + `/protocol/openid-connect/logout"`, `name="id_token_hint"`, `name="post_logout_redirect_uri" value="` + s.url + `/"`, "Continue",
+	}, "POST", "/logout", "")
+	if strings.Contains(page, "refresh-") || strings.Contains(page, logintest.ClientSecret) {
+		t.Error("the page holds more than the hint")
+	}
+	p.want(http.StatusOK, []string{"Sign in"}, "GET", "/", "")
+	r, err := http.NewRequest("GET", s.url+"/v2/models", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(cookie)
+	response, body := send(t, r)
+	checkRefusal(t, response, body, "/v2/models", 401, "no_credential")
+}
+
+// OpenID Connect Back-Channel Logout 1.0: the session ends at once.
+func TestBackchannelLogoutEndsSession(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.signIn()
+	key := s.issuer.Key("RS256")
+	now := time.Now().Unix()
+	token := oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": key.ID}, oidctest.Claims{
+		"iss": s.issuer.URL, "aud": logintest.ClientID, "iat": now, "exp": now + 120, "jti": "a1", "typ": "Logout",
+		"sub": "6b0c2a7e-3f0d-4d5b-9c1a-8f2e4d6a7b90", "sid": "yN3bqkT0a8rD5sWm2xQvJ7Lc",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	})
+	response, err := http.PostForm(s.url+"/backchannel-logout", url.Values{"logout_token": {token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("%s; log: %s", response.Status, s.log)
+	}
+	p.want(http.StatusUnauthorized, []string{"Your session has ended", `href="/login"`}, "GET", "/", "")
+	// Said once: then it is the front page again.
+	p.want(http.StatusOK, []string{"Try a model"}, "GET", "/", "")
+}
+
+// What may go wrong has a page that says what to do.
+func TestFailurePages(t *testing.T) {
+	tests := []struct {
+		name   string
+		set    func(*logintest.Settings)
+		status int
+		words  []string
+	}{
+		{"no role", func(set *logintest.Settings) {
+			set.Access = oidctest.Claims{"realm_access": map[string]any{"roles": []string{"offline_access"}}}
+		}, 403, []string{"You may not call any model yet", `<code class="role">model-api-access</code>`, "Model User", "Sign out"}},
+		{"access_denied", func(set *logintest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} }, 403, []string{"You did not sign in", `href="/login"`}},
+		{"another error, whose text is not shown", func(set *logintest.Settings) {
+			set.Response = url.Values{"code": nil, "error": {"server_error"}, "error_description": {"<b>call 555-0100</b>"}}
+		}, 502, []string{"The sign-in did not work", "sign_in_failed"}},
+		{"state", func(set *logintest.Settings) { set.Response = url.Values{"state": {"x"}} }, 400, []string{"not begun in this browser", "state_mismatch"}},
+		{"the token endpoint is down", func(set *logintest.Settings) { set.Status = 500 }, 503, []string{"identity provider is not answering", "Try again", `href="/login"`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSite(t)
+			s.issuer.Set(test.set)
+			p := s.person()
+			if page := p.want(test.status, test.words, "GET", "/login", ""); strings.Contains(page, "555") {
+				t.Error("the page shows what somebody else wrote")
+			}
+			s.wantNoSecret("the log", s.log.String())
+		})
+	}
+	t.Run("the issuer is down", func(t *testing.T) {
+		s := newSite(t)
+		s.issuer.SetOutage(true)
+		s.person().want(503, []string{"identity provider is not answering", "Try again"}, "GET", "/login", "")
+	})
+	t.Run("no model for this person", func(t *testing.T) {
+		s := newSite(t)
+		narrow := *s.server.access.Load()
+		narrow.policy = testPolicy(s.issuer.Issuer)
+		narrow.policy.Models = narrow.policy.Models[1:]
+		s.server.access.Store(&narrow)
+		page := s.person().want(403, []string{"No model is open to you yet"}, "GET", "/login", "")
+		if strings.Contains(page, "model-forbidden") {
+			t.Error("the page names the role of a model that this person may not know of")
+		}
+	})
+}
+
+// Programs get problem details where browsers get a page.
+func TestNotFoundForPrograms(t *testing.T) {
+	s := newSite(t)
+	r, err := http.NewRequest("GET", s.url+"/nothing", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := send(t, r)
+	checkRefusal(t, response, body, "/nothing", 401, "no_credential")
+	r.Header.Set("Authorization", "Bearer "+s.issuer.Token("RS256"))
+	r.Header.Set("Accept", "text/html")
+	response, body = send(t, r)
+	checkRefusal(t, response, body, "/nothing", 404, "not_found")
+}
+
+func TestStatic(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	_, page := p.do("GET", "/", "")
+	assets := regexp.MustCompile(`/static/[a-z.]+\?v=[0-9a-f]{12}`).FindAllString(page, -1)
+	if len(assets) < 3 {
+		t.Fatalf("assets %q", assets)
+	}
+	for _, asset := range assets {
+		response, _ := p.do("GET", asset, "")
+		if response.StatusCode != 200 || response.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+			t.Errorf("%s: %d, %s", asset, response.StatusCode, response.Header.Get("Cache-Control"))
+		}
+		unversioned, _, _ := strings.Cut(asset, "?")
+		response, _ = p.do("GET", unversioned, "", "If-None-Match", response.Header.Get("ETag"))
+		if response.StatusCode != http.StatusNotModified || response.Header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%s: %d, %s", unversioned, response.StatusCode, response.Header.Get("Cache-Control"))
+		}
+	}
+	p.want(http.StatusNotFound, nil, "GET", "/static/nothing.css", "")
+}
+
+// Without a client, or at a URL where cookies can't be kept safe, there are no
+// pages, and the reason is in the log.
+func TestNoSignIn(t *testing.T) {
+	s := newSite(t)
+	config := Config{SessionIdle: time.Minute, SessionLifetime: time.Hour}
+	for _, test := range []struct{ publicURL, clientID, want string }{
+		{s.url, "", "oidc_client_id"},
+		{"http://models.example.com", logintest.ClientID, "need https"},
+	} {
+		bare := &server{verifier: s.server.verifier, publicURL: test.publicURL, issuer: s.issuer.URL, log: s.server.log, now: time.Now}
+		bare.access.Store(s.server.access.Load())
+		err := bare.signPeopleIn(config, &Stack{Issuer: s.issuer.URL, OIDCClientID: test.clientID, OIDCClientSecret: "x"}, memstore.NewWithCleanupInterval(0))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v", err)
+		}
+		for _, path := range []string{"/", "/login", "/callback", "/static/style.css"} {
+			w := httptest.NewRecorder()
+			bare.routes().ServeHTTP(w, httptest.NewRequest("GET", fmt.Sprintf("http://api%s", path), nil))
+			if w.Code != http.StatusUnauthorized {
+				t.Errorf("%s: %d", path, w.Code)
+			}
+		}
+	}
+}
