@@ -50,7 +50,7 @@ func (v *Verifier) Explain(ctx context.Context, token string) ([]Step, *Principa
 		step := Step{Check: check.name, Verdict: Skipped}
 		if len(failed) == 0 ||
 			check.name == "issuer" && a.payload != nil ||
-			slices.Contains(onClaims, check.name) && a.claims.payload != nil {
+			slices.Contains(onClaims, check.name) && a.found.issuer != nil {
 			step.Verdict = Passed
 			if check.name == "type" && string(a.claims.typ) == `"DPoP"` {
 				a.scheme = DPoP // what it would have to come with
@@ -72,8 +72,9 @@ func (v *Verifier) Explain(ctx context.Context, token string) ([]Step, *Principa
 	return steps, &a.found.principal
 }
 
-// onClaims are the checks that need no more than readable claims.
-var onClaims = []string{"audience", "times", "type", "authorized party"}
+// onClaims are the checks that need no more than readable claims of a known
+// issuer.
+var onClaims = []string{"audience", "times", "type"}
 
 func (s *Step) refuse(e *Error, a *attempt) {
 	s.Verdict, s.Code, s.Fix = Refused, e.Code, a.fix(e.Code)

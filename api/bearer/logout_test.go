@@ -1,0 +1,296 @@
+package bearer_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/internal/oidctest"
+)
+
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+// logoutToken is a logout token as Keycloak makes them, with changes.
+func logoutToken(i *oidctest.Issuer, header oidctest.Header, changes ...oidctest.Claims) string {
+	key := i.Key("RS256")
+	now := time.Now().Unix()
+	claims := oidctest.Claims{
+		"iss": i.URL, "aud": "my-web-client", "sub": i.Claims()["sub"], "sid": i.Claims()["sid"], "jti": "696079b3", "typ": "Logout",
+		"iat": now, "exp": now + 120, "events": map[string]any{logoutEvent: map[string]any{}},
+	}
+	for _, change := range changes {
+		for name, value := range change {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+	}
+	h := oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": key.ID}
+	for name, value := range header {
+		if h[name] = value; value == nil {
+			delete(h, name)
+		}
+	}
+	return oidctest.Sign(key, h, claims)
+}
+
+func policyClients() []string { return []string{"my-web-client", "other-client"} }
+
+// postForm sends a form to a handler and returns the answer.
+func postForm(h http.Handler, form url.Values) *http.Response {
+	return post(h, "application/x-www-form-urlencoded", form.Encode())
+}
+
+func post(h http.Handler, contentType, body string) *http.Response {
+	r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// OpenID Connect Back-Channel Logout 1.0, section 2.6, one row for each rule.
+func TestLogoutTokens(t *testing.T) {
+	issuer := newIssuer()
+	stranger := oidctest.New("https://id.example/realms/other-realm")
+	at := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
+	for _, row := range []struct {
+		name   string
+		token  string
+		status int
+	}{
+		{"as Keycloak sends it", logoutToken(issuer, nil), 200},
+		{"without typ in the header", logoutToken(issuer, oidctest.Header{"typ": nil}), 200},
+		{"aud is an array with one of the policy's clients", logoutToken(issuer, nil, oidctest.Claims{"aud": []string{"x", "other-client"}}), 200},
+		{"sid alone", logoutToken(issuer, nil, oidctest.Claims{"sub": nil}), 200},
+		{"sub alone", logoutToken(issuer, nil, oidctest.Claims{"sid": nil}), 200},
+
+		{"2.4: neither sub nor sid", logoutToken(issuer, nil, oidctest.Claims{"sub": nil, "sid": nil}), 400},
+		{"2.4: a nonce", logoutToken(issuer, nil, oidctest.Claims{"nonce": "n"}), 400},
+		{"2.4: no events", logoutToken(issuer, nil, oidctest.Claims{"events": nil}), 400},
+		{"2.4: another event", logoutToken(issuer, nil, oidctest.Claims{"events": map[string]any{"x": map[string]any{}}}), 400},
+		{"2.4: the event is no object", logoutToken(issuer, nil, oidctest.Claims{"events": map[string]any{logoutEvent: true}}), 400},
+		{"2.4: the event is null", logoutToken(issuer, nil, oidctest.Claims{"events": map[string]any{logoutEvent: nil}}), 400},
+		{"2.4: no jti", logoutToken(issuer, nil, oidctest.Claims{"jti": nil}), 400},
+		{"2.4: no iat", logoutToken(issuer, nil, oidctest.Claims{"iat": nil}), 400},
+		{"2.4: no exp", logoutToken(issuer, nil, oidctest.Claims{"exp": nil}), 400},
+		{"2.6: aud of no client of the policy", logoutToken(issuer, nil, oidctest.Claims{"aud": "unknown"}), 400},
+		{"2.6: no aud", logoutToken(issuer, nil, oidctest.Claims{"aud": nil}), 400},
+		{"2.6: expired", logoutToken(issuer, nil, oidctest.Claims{"exp": at(-time.Minute)}), 400},
+		{"2.6: iat too long ago", logoutToken(issuer, nil, oidctest.Claims{"iat": at(-time.Hour)}), 400},
+		{"2.6: iat in the future", logoutToken(issuer, nil, oidctest.Claims{"iat": at(time.Hour)}), 400},
+		{"2.6: another issuer", logoutToken(issuer, nil, oidctest.Claims{"iss": "https://id.example/realms/x"}), 400},
+		{"2.6: key of another realm", logoutToken(stranger, nil, oidctest.Claims{"iss": issuer.URL}), 400},
+		{"2.6: signature", logoutToken(issuer, nil)[:len(logoutToken(issuer, nil))-8], 400},
+		{"2.6: alg none", logoutToken(issuer, oidctest.Header{"alg": "none"}), 400},
+		{"RFC 8725 3.11: header typ JWT", logoutToken(issuer, oidctest.Header{"typ": "JWT"}), 400},
+		{"RFC 8725 3.12: an access token", issuer.Token("RS256"), 400},
+		{"RFC 8725 3.12: an ID token with the event", logoutToken(issuer, nil, oidctest.Claims{"typ": "ID"}), 400},
+		{"no token", "", 400},
+		{"100,000 dots", strings.Repeat(".", 100_000), 400},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v := newVerifier(t, issuer, nil)
+			token := issuer.Token("RS256")
+			response := postForm(v.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {row.token}})
+			if response.StatusCode != row.status || response.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("answer %d, %v, want %d", response.StatusCode, response.Header, row.status)
+			}
+			_, err := v.Check(request(token))
+			if revoked := code(err) == bearer.TokenRevoked; revoked != (row.status == 200) {
+				t.Errorf("the access token: %v", err)
+			}
+		})
+	}
+}
+
+func TestLogoutRequests(t *testing.T) {
+	issuer := newIssuer()
+	v := newVerifier(t, issuer, nil)
+	h := v.BackchannelLogout(policyClients, nil)
+	token := logoutToken(issuer, nil)
+	if got := post(h, "application/json", `{"logout_token":"`+token+`"}`).StatusCode; got != 400 {
+		t.Errorf("JSON: %d", got)
+	}
+	if got := postForm(h, url.Values{"logout_token": {token, token}}).StatusCode; got != 400 {
+		t.Errorf("two tokens: %d", got)
+	}
+	if got := postForm(h, url.Values{"logout_token": {token}, "x": {strings.Repeat("x", 1<<20)}}).StatusCode; got != 400 {
+		t.Errorf("1 MiB: %d", got)
+	}
+	r := httptest.NewRequest("POST", "/?logout_token="+token, nil)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != 400 {
+		t.Errorf("token in the query: %d", w.Code)
+	}
+	w = httptest.NewRecorder()
+	if h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)); w.Code != 405 || w.Header().Get("Allow") != "POST" {
+		t.Errorf("GET: %d, %v", w.Code, w.Header())
+	}
+	if _, err := v.Check(request(issuer.Token("RS256"))); err != nil {
+		t.Errorf("none of them may have an effect: %v", err)
+	}
+}
+
+// What a logout ends, and what it must leave alone.
+func TestLogoutReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		var heard []bearer.Logout
+		h := v.BackchannelLogout(policyClients, func(_ context.Context, l bearer.Logout) error {
+			heard = append(heard, l)
+			return nil
+		})
+		old, otherSession := issuer.Token("RS256"), issuer.Token("RS256", oidctest.Claims{"sid": "other"})
+		otherUser := issuer.Token("RS256", oidctest.Claims{"sub": "other", "sid": "third"})
+		check := func(name, token string, want bearer.Code) {
+			t.Helper()
+			if _, err := v.Check(request(token)); code(err) != want {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		check("before, and now cached", old, "")
+		time.Sleep(10 * time.Second)
+		logout := logoutToken(issuer, nil)
+		postForm(h, url.Values{"logout_token": {logout}})
+		check("of the session", old, bearer.TokenRevoked)
+		check("of another session", otherSession, "")
+		time.Sleep(time.Second)
+		offline := issuer.Token("RS256")
+		check("issued later to an offline session, which keeps its sid", offline, "")
+		postForm(h, url.Values{"logout_token": {logout}})
+		check("after a replay of the logout token", offline, "")
+		postForm(h, url.Values{"logout_token": {logoutToken(issuer, nil, oidctest.Claims{"sid": nil})}})
+		check("of the user's other session", otherSession, bearer.TokenRevoked)
+		check("of another user", otherUser, "")
+		if len(heard) != 3 || heard[0].SessionID != "yN3bqkT0a8rD5sWm2xQvJ7Lc" || heard[2].SessionID != "" || heard[2].Subject == "" {
+			t.Errorf("heard %+v", heard)
+		}
+	})
+}
+
+// Back-Channel Logout 1.0, section 2.8: the issuer hears of a failure. Our own
+// part is done all the same.
+func TestLogoutHookFails(t *testing.T) {
+	issuer := newIssuer()
+	v := newVerifier(t, issuer, nil)
+	h := v.BackchannelLogout(policyClients, func(context.Context, bearer.Logout) error { return errors.New("store is down") })
+	if got := postForm(h, url.Values{"logout_token": {logoutToken(issuer, nil)}}).StatusCode; got != 400 {
+		t.Errorf("status %d", got)
+	}
+	if _, err := v.Check(request(issuer.Token("RS256"))); code(err) != bearer.TokenRevoked {
+		t.Errorf("the access token: %v", err)
+	}
+}
+
+// action is an admin action as Keycloak signs them, with changes.
+func action(i *oidctest.Issuer, changes oidctest.Claims) string {
+	key := i.Key("RS256")
+	now := time.Now().Unix()
+	claims := oidctest.Claims{
+		"id": "6602180d-1795318655175", "expiration": now + 30, "resource": i.Audience, "action": "PUSH_NOT_BEFORE", "notBefore": now,
+	}
+	for name, value := range changes {
+		claims[name] = value
+	}
+	return oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": key.ID}, claims)
+}
+
+func TestAdminCallbacks(t *testing.T) {
+	const plain = "text/plain; charset=ISO-8859-1"
+	issuer, stranger := newIssuer(), oidctest.New("https://id.example/realms/other-realm")
+	logout := oidctest.Claims{"action": "LOGOUT"}
+	sessions := oidctest.Claims{"action": "LOGOUT", "notBefore": 0, "keycloakSessionIds": []any{issuer.Claims()["sid"]}}
+	for _, row := range []struct {
+		name, path, token, contentType string
+		status                         int
+		revoked                        bool
+	}{
+		{"k_push_not_before", "push", action(issuer, nil), plain, 204, true},
+		{"k_logout of everybody", "logout", action(issuer, logout), plain, 204, true},
+		{"k_logout of sessions", "logout", action(issuer, sessions), plain, 204, true},
+		{"not-before of long ago", "push", action(issuer, oidctest.Claims{"notBefore": 1}), plain, 204, false},
+		{"not-before 0, taken back", "push", action(issuer, oidctest.Claims{"notBefore": 0}), plain, 204, false},
+		{"of another client", "push", action(issuer, oidctest.Claims{"resource": "other"}), plain, 400, false},
+		{"expired", "push", action(issuer, oidctest.Claims{"expiration": time.Now().Unix() - 60}), plain, 400, false},
+		{"without expiration", "push", action(issuer, oidctest.Claims{"expiration": 0}), plain, 400, false},
+		{"of the other kind", "logout", action(issuer, nil), plain, 400, false},
+		{"of another realm's key", "push", action(stranger, nil), plain, 400, false},
+		{"RFC 8725 3.12: an access token with mapped claims", "push", issuer.Token("RS256", oidctest.Claims{
+			"action": "PUSH_NOT_BEFORE", "resource": issuer.Audience, "notBefore": time.Now().Unix(), "expiration": time.Now().Unix() + 30}), plain, 400, false},
+		{"an access token", "push", issuer.Token("RS256"), plain, 400, false},
+		{"a form", "push", action(issuer, nil), "application/x-www-form-urlencoded", 400, false},
+		{"nothing", "push", "", plain, 400, false},
+		{"1 MiB", "push", strings.Repeat("x", 1<<20), plain, 400, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v := newVerifier(t, issuer, nil)
+			old := issuer.Token("RS256", oidctest.Claims{"iat": time.Now().Unix() - 10})
+			h := map[string]http.Handler{"push": v.KeycloakNotBefore(issuer.URL, issuer.Audience), "logout": v.KeycloakLogout(issuer.URL, issuer.Audience)}[row.path]
+			if got := post(h, row.contentType, row.token).StatusCode; got != row.status {
+				t.Errorf("status %d, want %d", got, row.status)
+			}
+			_, err := v.Check(request(old))
+			if (code(err) == bearer.TokenRevoked) != row.revoked {
+				t.Errorf("the access token: %v", err)
+			}
+			if row.name == "k_push_not_before" {
+				// Keycloak refuses what is older than its not-before, not what
+				// is of the same second.
+				if _, err := v.Check(request(issuer.Token("RS256", oidctest.Claims{"iat": time.Now().Unix() + 1}))); err != nil {
+					t.Errorf("a new token: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// withCredentials gives the API a client of the issuer.
+func withCredentials(c *bearer.Config) {
+	c.Issuers[0].ClientID, c.Issuers[0].ClientSecret = "model-serving-api", "api secret:+"
+}
+
+// A push that got lost is made up for by asking, and what was learnt outlives
+// an outage.
+func TestNotBeforeIsPolled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		// Its Basic credentials are form-encoded (RFC 6749, section 2.3.1),
+		// which the stand-in doesn't undo.
+		issuer.Secrets["model-serving-api"] = url.QueryEscape("api secret:+")
+		v := newVerifier(t, issuer, withCredentials)
+		old := issuer.Token("RS256")
+		time.Sleep(5 * time.Second)
+		issuer.SetNotBefore(time.Now())
+		fresh := issuer.Token("RS256")
+		time.Sleep(30 * time.Second)
+		check := func(name, token string, want bearer.Code) {
+			t.Helper()
+			if _, err := v.Check(request(token)); code(err) != want {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		check("after one interval", old, bearer.TokenRevoked)
+		check("of the same second", fresh, "")
+		issuer.SetOutage(true)
+		time.Sleep(time.Minute)
+		check("during an outage", old, bearer.TokenRevoked)
+		check("during an outage", fresh, "")
+		issuer.SetOutage(false)
+		issuer.SetNotBefore(time.Now().Add(time.Hour))
+		time.Sleep(30 * time.Second)
+		check("not-before in the future", fresh, bearer.TokenRevoked)
+		issuer.SetNotBefore(time.Unix(0, 0))
+		time.Sleep(31 * time.Second)
+		check("after it was taken back", issuer.Token("RS256"), "")
+	})
+}
