@@ -229,12 +229,16 @@ func TestDevStack(t *testing.T) {
 	}
 	want := []string{
 		"AudienceProtocolMapper model-api",
+		"Client model-cli",
 		"Client model-serving-api",
 		"Client my-api-client",
+		"ClientDefaultScopes model-cli",
 		"ClientDefaultScopes model-serving-api",
 		"ClientDefaultScopes my-api-client",
 		"ClientScope model-api",
+		"ClientScope model-roles",
 		"ClientServiceAccountRealmRole my-api-client/model-api-access",
+		"GenericRoleMapper model-roles/model-api-access",
 		"Realm example-realm",
 		"Role model-api-access",
 		"User ml-api-user",
@@ -248,12 +252,12 @@ func TestDevStack(t *testing.T) {
 	}
 	for _, tt := range []struct{ typ, name, inputs string }{
 		{"index/realm:Realm", "example-realm", `{"displayName":"Example Realm","enabled":true,"loginWithEmailAllowed":true,"realm":"example-realm"}`},
-		{"openid/client:Client", "model-serving-api", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"http://my-api-server/admin","baseUrl":"http://my-api-server/api",
+		{"openid/client:Client", "model-serving-api", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"http://my-api-server/admin","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"http://my-api-server/api",
 			"clientId":"model-serving-api","clientSecret":"secret:api-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"",
 			"directAccessGrantsEnabled":true,"enabled":true,"extraConfig":{"standard.token.exchange.enabled":"false"},"fullScopeAllowed":true,"implicitFlowEnabled":false,"name":"model-serving-api",
 			"oauth2DeviceAuthorizationGrantEnabled":false,"realmId":"example-realm","serviceAccountsEnabled":true,"standardFlowEnabled":true,
 			"validPostLogoutRedirectUris":[],"validRedirectUris":["http://my-api-server/*"],"webOrigins":["*"]}`},
-		{"openid/client:Client", "my-api-client", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"","baseUrl":"",
+		{"openid/client:Client", "my-api-client", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"",
 			"clientId":"my-api-client","clientSecret":"secret:web-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"OIDC client for my API",
 			"directAccessGrantsEnabled":false,"enabled":true,"extraConfig":{"standard.token.exchange.enabled":"false"},"fullScopeAllowed":true,"implicitFlowEnabled":false,"name":"my-api-client",
 			"oauth2DeviceAuthorizationGrantEnabled":false,"realmId":"example-realm","serviceAccountsEnabled":true,"standardFlowEnabled":true,
@@ -332,7 +336,7 @@ func TestOutputs(t *testing.T) {
 		Audience: "model-serving-api",
 		BaseRole: "model-api-access",
 		Models:   []policy.Model{{Name: "iris", Embedded: "iris", Roles: []string{"model-api-access"}}},
-		Clients:  []policy.Client{{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}},
+		Clients:  []policy.Client{{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}, {ClientID: "model-cli", Kind: "cli", Public: true}},
 	}, p); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
@@ -463,6 +467,21 @@ clients:
 	if len(m.calls) > 0 {
 		t.Errorf("the program looks up %v", m.calls)
 	}
+}
+
+// TestLogoutsReachTheAPI: clients that people sign in with tell the API of the
+// end of a session; a URL of their own wins.
+func TestLogoutsReachTheAPI(t *testing.T) {
+	m := mustUp(t, `
+apiUrl: https://models.example.com/
+clients:
+  - {clientId: api, kind: api}
+  - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"]}
+  - {clientId: own, kind: web, redirectUris: ["https://o.example.com/cb"], backchannelLogoutUrl: "https://o.example.com/logout"}
+`)
+	m.inputs(t, "openid/client:Client", "web", `{"backchannelLogoutUrl":"https://models.example.com/backchannel-logout","backchannelLogoutSessionRequired":true}`)
+	m.inputs(t, "openid/client:Client", "own", `{"backchannelLogoutUrl":"https://o.example.com/logout"}`)
+	m.inputs(t, "openid/client:Client", "api", `{}`).absent(t, "backchannelLogoutUrl")
 }
 
 func TestScopesOfClients(t *testing.T) {

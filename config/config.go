@@ -20,6 +20,7 @@ type Config struct {
 	Realm       string `json:"realm" required:"true" doc:"Name of the realm: it becomes part of the issuer URL and can't be changed later. At most 36 characters. Required."`
 	DisplayName string `json:"displayName" doc:"Name that people see on the login page. Default: the realm's name."`
 	PublicURL   string `json:"publicUrl" doc:"Keycloak's URL as clients see it, with its base path, without /realms. Default: keycloak:url, then KEYCLOAK_URL."`
+	APIURL      string `json:"apiUrl" doc:"The model API's URL as Keycloak reaches it. Keycloak then tells the API when a session ends, by each client that people sign in with and that names no backchannelLogoutUrl of its own, so that the session's tokens stop at once: docs/revocation.md."`
 	Hardening   string `json:"hardening" enum:"baseline,strict,off" default:"baseline" doc:"How strict the realm and the checks of its clients are: docs/hardening.md has each as a table. Settings that are given here win over it."`
 	Protect     bool   `json:"protect" default:"true" doc:"Outside dev, guard the realm, its key stores and users against deletion. Set false and run pulumi up before a destroy."`
 	BaseRole    string `json:"baseRole" default:"model-api-access" doc:"Realm role that every caller of the API needs."`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"keycloak-model-api/policy"
 	"keycloak-model-api/realm/hardening"
@@ -33,6 +34,15 @@ func (c *Config) JWKSURI() string { return c.Issuer() + "/protocol/openid-connec
 // API is the client of the resource server.
 func (c *Config) API() *Client {
 	return c.firstClient("api")
+}
+
+// tellAPI has the logout of a session reported to the API, if people sign in
+// with the client.
+func (c *Config) tellAPI(cl *Client) {
+	signIn := *cl.StandardFlow || *cl.DirectAccessGrants || *cl.DeviceGrant
+	if c.APIURL != "" && signIn && cl.BackchannelLogoutURL == "" {
+		cl.BackchannelLogoutURL = strings.TrimSuffix(c.APIURL, "/") + "/backchannel-logout"
+	}
 }
 
 // Web is the first client of kind web, or nil.

@@ -73,6 +73,7 @@ func Parse(src Source) (*Config, []string, error) {
 	}
 	for i := range cfg.Clients {
 		cfg.Clients[i] = cfg.Clients[i].WithDefaults()
+		cfg.tellAPI(&cfg.Clients[i])
 	}
 
 	c := &checker{decoder: d, cfg: cfg, userPath: origins}

@@ -113,6 +113,9 @@ func (c *checker) realm() {
 			c.errorf(path, "%q: leave /realms out", cfg.keycloakURL)
 		}
 	}
+	if cfg.APIURL != "" && c.httpURL("apiUrl", cfg.APIURL) {
+		c.plainHTTP("apiUrl", cfg.APIURL)
+	}
 	c.name("baseRole", cfg.BaseRole)
 }
 

@@ -176,6 +176,9 @@ func (p *program) localize(c *monitor.Config) {
 	if p.local {
 		delete(c.Values, c.Project+":publicUrl")
 	}
-	key := c.Project + ":clients"
-	c.Values[key] = strings.ReplaceAll(c.Values[key], usualAPI+"/", p.apiURL+"/")
+	clients, api := c.Project+":clients", c.Project+":apiUrl"
+	c.Values[clients] = strings.ReplaceAll(c.Values[clients], usualAPI+"/", p.apiURL+"/")
+	if c.Values[api] == usualAPI {
+		c.Values[api] = p.apiURL
+	}
 }
