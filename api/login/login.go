@@ -346,11 +346,8 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 			}
 		}
 	}
-	ctx, err := l.sessions.Load(r.Context(), "")
+	ctx, err := l.sessions.Load(r.Context(), "") // a new one, whose id store makes
 	if err != nil {
-		return fail(StoreFailed, err)
-	}
-	if err := l.sessions.RenewToken(ctx); err != nil {
 		return fail(StoreFailed, err)
 	}
 	if err := l.store(ctx, g); err != nil {

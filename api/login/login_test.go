@@ -813,18 +813,38 @@ func (t blocked) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// A request that its sender gives up doesn't lose the new refresh token.
+// A request whose sender leaves during the refresh doesn't lose the new refresh
+// token: the old one doesn't work again.
 func TestRefreshOutlivesRequest(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
 		b.signIn()
 		time.Sleep(5 * time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
+		s.login.client.Transport = leaving{s.issuer.Client().Transport, cancel}
 		b.do(httptest.NewRequest(http.MethodGet, publicURL+"/", nil).WithContext(ctx))
+		if got := s.issuer.Count("refresh_token"); got != 1 {
+			t.Fatalf("%d refreshes", got)
+		}
 		b.wantSignedIn()
+		time.Sleep(5 * time.Minute)
 		b.wantSignedIn()
 	})
+}
+
+// leaving ends the request that waits for an answer, before that arrives.
+type leaving struct {
+	next  http.RoundTripper
+	leave func()
+}
+
+func (t leaving) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.next.RoundTrip(r)
+	t.leave()
+	if r.Context().Err() != nil {
+		return nil, r.Context().Err()
+	}
+	return response, err
 }
 
 // OpenID Connect Back-Channel Logout 1.0, section 2.6.
