@@ -1,0 +1,61 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"keycloak-model-api/internal/oidctest"
+)
+
+// The contract suite, as its command, passes against the whole handler.
+func TestContractCommand(t *testing.T) {
+	f := newFixture(t)
+	f.issuer.Secrets["batch-client"] = "batch-secret"
+	stack, _ := files(t, f.issuer)
+	getenv := func(name string) string { return map[string]string{"CONTRACT_CLIENT_SECRET": "batch-secret"}[name] }
+
+	var out strings.Builder
+	args := []string{"contract", "-stack", stack, "-url", f.url + "/v2", "-client-id", "batch-client"}
+	if err := run(t.Context(), args, getenv, nil, &out, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), " 0 failed") {
+		t.Error(out.String())
+	}
+	// Against what is public, nothing is refused: the suite says so.
+	out.Reset()
+	args[4] = f.url + "/healthz"
+	if err := run(t.Context(), args, getenv, nil, &out, &out); err == nil || exitCode(err) != 1 || !strings.Contains(out.String(), "FAIL  alg none") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+func TestContractUsage(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	stack, _ := files(t, issuer)
+	for _, row := range []struct {
+		name   string
+		args   []string
+		status int
+	}{
+		{"no URL", []string{"-client-id", "x"}, 2},
+		{"neither client nor token", []string{"-url", "http://127.0.0.1:1/"}, 2},
+		{"both", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x", "-token-file", "x"}, 2},
+		{"an argument", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x", "y"}, 2},
+		{"a client that gets no token", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x"}, 1},
+		{"help", []string{"-h"}, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out strings.Builder
+			err := run(t.Context(), append([]string{"contract", "-stack", stack}, row.args...), func(string) string { return "" }, nil, &out, &out)
+			status := 0
+			if err != nil {
+				status = exitCode(err)
+			}
+			if status != row.status {
+				t.Errorf("exit status %d (%v), want %d", status, err, row.status)
+			}
+		})
+	}
+}
