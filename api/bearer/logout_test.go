@@ -3,6 +3,7 @@ package bearer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -293,4 +294,27 @@ func TestNotBeforeIsPolled(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		check("after it was taken back", issuer.Token("RS256"), "")
 	})
+}
+
+// A full deny list gives up entries, never refusals.
+func TestDenyListIsBounded(t *testing.T) {
+	issuer := newIssuer()
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.MaxRevocations = 128 })
+	now := time.Now()
+	session := func(n int) string { return fmt.Sprint("session-", n) }
+	issued := func(n int) time.Time { return now.Add(time.Duration(n-3000) * time.Second / 10) }
+	for n := range 3000 {
+		if err := v.Revoke(bearer.Revocation{Issuer: issuer.URL, Session: session(n), UpTo: issued(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 3000 {
+		token := issuer.Token("RS256", oidctest.Claims{"sid": session(n), "iat": issued(n).Unix()})
+		if _, err := v.Check(request(token)); code(err) != bearer.TokenRevoked {
+			t.Fatalf("session %d: %v", n, err)
+		}
+	}
+	if _, err := v.Check(request(issuer.Token("RS256", oidctest.Claims{"iat": now.Unix() + 1}))); err != nil {
+		t.Errorf("a new token: %v", err)
+	}
 }
