@@ -35,6 +35,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	switch name := args[0]; name {
 	case "contract":
 		return runContract(ctx, args[1:], getenv, stdout)
+	case "doctor":
+		return runDoctor(ctx, args[1:], stdout)
 	case "explain":
 		return explain(ctx, args[1:], stdin, stdout)
 	default:

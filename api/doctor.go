@@ -1,0 +1,641 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"keycloak-model-api/api/bearer"
+)
+
+const doctorUsage = `Usage: go run ./api doctor [flags]
+
+Compares the live realm, as a client sees it, with the stack's outputs and the
+access policy: discovery, keys, real tokens, sign-in and sign-out. Each finding
+that is not ok says which setting to change. It asks for two tokens and starts
+sign-ins that it never finishes; it changes nothing.
+
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
+
+`
+
+// doctor looks at one realm.
+type doctor struct {
+	stack     *Stack
+	internal  string // URL of the issuer as this computer reaches it
+	publicURL string // of the API
+	skew      time.Duration
+	http      *http.Client
+	now       func() time.Time
+
+	findings  []finding
+	clockSeen bool
+}
+
+// finding is the outcome of one check.
+type finding struct {
+	Check  string `json:"check"`
+	Level  string `json:"level"` // ok, warning or failure
+	Found  string `json:"found"`
+	Change string `json:"change,omitempty"` // the setting, unless ok
+}
+
+func (d *doctor) ok(check, format string, args ...any) {
+	d.findings = append(d.findings, finding{check, "ok", fmt.Sprintf(format, args...), ""})
+}
+
+func (d *doctor) warn(check, change, format string, args ...any) {
+	d.findings = append(d.findings, finding{check, "warning", fmt.Sprintf(format, args...), change})
+}
+
+func (d *doctor) fail(check, change, format string, args ...any) {
+	d.findings = append(d.findings, finding{check, "failure", fmt.Sprintf(format, args...), change})
+}
+
+// runDoctor is the subcommand doctor.
+func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs, with their secrets.")
+	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
+	publicURL := flags.String("public-url", "http://127.0.0.1:8000", "URL of the API as its callers see it: sign-in and sign-out lead back there.")
+	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
+	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, doctorUsage)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return nil
+	case err != nil:
+		return &usageError{fmt.Errorf("api: doctor: %w", err)}
+	case flags.NArg() > 0:
+		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
+	}
+	stack, err := loadStack(*stackFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	d := &doctor{
+		stack: stack, internal: *internal, publicURL: strings.TrimRight(*publicURL, "/"), skew: *skew, now: time.Now,
+		http: &http.Client{
+			Timeout:       10 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	if d.internal == "" {
+		d.internal = stack.Issuer
+	}
+	d.internal = strings.TrimRight(d.internal, "/")
+	if err := d.examine(ctx); err != nil {
+		return err
+	}
+	return d.print(stdout, *asJSON)
+}
+
+// print writes the findings. The error counts the failures.
+func (d *doctor) print(w io.Writer, asJSON bool) error {
+	failures := 0
+	for _, f := range d.findings {
+		if f.Level == "failure" {
+			failures++
+		}
+	}
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(d.findings); err != nil {
+			return fmt.Errorf("api: doctor: %w", err)
+		}
+	} else {
+		for _, f := range d.findings {
+			// What an issuer says must not steer the terminal.
+			fmt.Fprintf(w, "%-8s %-32s %s\n", f.Level, strings.Map(printable, f.Check), strings.Map(printable, f.Found))
+			if f.Change != "" {
+				fmt.Fprintf(w, "%-8s %-32s change: %s\n", "", "", f.Change)
+			}
+		}
+	}
+	if failures > 0 {
+		return fmt.Errorf("api: doctor: %d of %d checks failed", failures, len(d.findings))
+	}
+	return nil
+}
+
+// metadata is what the doctor reads of a discovery document (OpenID Connect
+// Discovery 1.0, section 3, and Back-Channel Logout 1.0, section 2.1).
+type metadata struct {
+	Issuer            string   `json:"issuer"`
+	Authorization     string   `json:"authorization_endpoint"`
+	Token             string   `json:"token_endpoint"`
+	Introspection     string   `json:"introspection_endpoint"`
+	EndSession        string   `json:"end_session_endpoint"`
+	JWKS              string   `json:"jwks_uri"`
+	ChallengeMethods  []string `json:"code_challenge_methods_supported"`
+	BackchannelLogout bool     `json:"backchannel_logout_supported"`
+}
+
+// examine makes all checks that can be made.
+func (d *doctor) examine(ctx context.Context) error {
+	meta := d.discovery(ctx)
+	if meta == nil {
+		return nil // nothing else can be asked
+	}
+	d.endpoints(meta)
+	d.keys(ctx, meta)
+
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	verifier, err := bearer.New(background, bearer.Config{
+		Issuers:           []bearer.Issuer{{URL: d.stack.Issuer, InternalURL: d.internal, ClientID: d.stack.ClientID, ClientSecret: d.stack.ClientSecret}},
+		Audience:          d.stack.Audience,
+		Skew:              d.skew,
+		NotBeforeInterval: -1, // nothing is followed
+		HTTPClient:        d.http,
+		Logger:            slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return &usageError{err}
+	}
+	token := d.token(ctx, meta, verifier, d.stack.ClientID, d.stack.ClientSecret)
+	if d.stack.OIDCClientID != "" && d.stack.OIDCClientID != d.stack.ClientID {
+		if other := d.token(ctx, meta, verifier, d.stack.OIDCClientID, d.stack.OIDCClientSecret); other != "" {
+			token = other
+		}
+	}
+	if !d.clockSeen {
+		d.warn("clock", "Give a client of the stack file a service account: a token tells the issuer's time.", "the issuer gives no time")
+	}
+	d.introspection(ctx, meta, token)
+	d.signIn(ctx, meta)
+	d.signOut(ctx, meta)
+	return nil
+}
+
+const (
+	fixReach    = "Make the issuer reachable from here, or give -issuer-internal-url. Its own URL is stack configuration publicUrl (else keycloak:url) and realm."
+	fixHostname = "Keycloak: --hostname must be the URL that clients use; stack configuration publicUrl must be the same, with base path and without /realms."
+)
+
+func (d *doctor) discovery(ctx context.Context) *metadata {
+	sent := d.now()
+	answer, err := d.get(ctx, d.stack.Issuer+"/.well-known/openid-configuration", nil)
+	switch {
+	case err != nil:
+		d.fail("discovery", fixReach, "%v", err)
+		return nil
+	case answer.status == http.StatusNotFound:
+		d.fail("discovery", "Make the realm: pulumi up, or go run ./dev. Its name is stack configuration realm, Keycloak's base path stands in publicUrl.", "there is no such realm (404)")
+		return nil
+	case answer.status != http.StatusOK:
+		d.fail("discovery", fixReach, "status %d", answer.status)
+		return nil
+	}
+	var meta metadata
+	if err := json.Unmarshal(answer.body, &meta); err != nil {
+		d.fail("discovery", fixReach, "the answer is no discovery document: %v", err)
+		return nil
+	}
+	d.ok("discovery", "%s", d.stack.Issuer)
+	if meta.Issuer == d.stack.Issuer {
+		d.ok("issuer", "%s", meta.Issuer)
+	} else {
+		d.fail("issuer", fixHostname, "the realm calls itself %q, the stack %q: tokens are refused", meta.Issuer, d.stack.Issuer)
+	}
+	// A proxy's Date is the time of its own clock, but Keycloak by itself sends
+	// none; then the first token tells.
+	if date, err := http.ParseTime(answer.header.Get("Date")); err == nil {
+		d.clock(sent, date)
+	}
+	return &meta
+}
+
+// clock compares the issuer's time, in whole seconds, with that of the request.
+// It does so once.
+func (d *doctor) clock(sent, theirs time.Time) {
+	const change = "Set the clocks of Keycloak and the API by NTP. The API tolerates -clock-skew."
+	if d.clockSeen {
+		return
+	}
+	d.clockSeen = true
+	off := theirs.Sub(sent.Truncate(time.Second)).Abs()
+	switch {
+	case off > d.skew:
+		d.fail("clock", change, "the issuer's is %v apart, more than the %v that the API tolerates", off, d.skew)
+	case off > d.skew/3:
+		d.warn("clock", change, "the issuer's is %v apart", off)
+	default:
+		d.ok("clock", "the issuer's is at most %v apart", off+time.Second)
+	}
+}
+
+// endpoints checks where clients are sent.
+func (d *doctor) endpoints(meta *metadata) {
+	issuer, err := url.Parse(d.stack.Issuer)
+	if err != nil {
+		d.fail("transport", fixHostname, "%v", err)
+		return
+	}
+	if ip := net.ParseIP(issuer.Hostname()); issuer.Scheme != "https" && issuer.Hostname() != "localhost" && !ip.IsLoopback() {
+		d.fail("transport", "Keycloak: serve TLS, or set --proxy-headers behind a proxy that does; stack configuration publicUrl begins with https://, and hardening is baseline or strict.", "%s is not encrypted: tokens and passwords can be read on the way", d.stack.Issuer)
+	} else {
+		d.ok("transport", "%s", issuer.Scheme)
+	}
+	same := true
+	for _, endpoint := range []struct{ name, url string }{
+		{"authorization_endpoint", meta.Authorization}, {"token_endpoint", meta.Token}, {"end_session_endpoint", meta.EndSession},
+		{"introspection_endpoint", meta.Introspection}, {"jwks_uri", meta.JWKS},
+	} {
+		u, err := url.Parse(endpoint.url)
+		switch {
+		case endpoint.url == "" || err != nil:
+			d.fail("endpoints", "Keycloak: the proxy before it must pass on discovery unchanged.", "discovery has no %s", endpoint.name)
+			same = false
+		case u.Scheme != issuer.Scheme || u.Host != issuer.Host:
+			d.fail("endpoints", fixHostname, "%s is on %s://%s, the issuer on %s://%s", endpoint.name, u.Scheme, u.Host, issuer.Scheme, issuer.Host)
+			same = false
+		}
+	}
+	if same {
+		d.ok("endpoints", "all on %s", issuer.Host)
+	}
+	if d.stack.JWKSURI != meta.JWKS {
+		d.fail("endpoints", "Run pulumi up and write the stack file again: it is of another Keycloak.", "jwks_uri is %q, the stack's output %q", meta.JWKS, d.stack.JWKSURI)
+	}
+	if !slices.Contains(meta.ChallengeMethods, "S256") {
+		d.fail("endpoints", "Keycloak: use a version that supports PKCE.", "PKCE with S256 is not among %q", meta.ChallengeMethods)
+	}
+}
+
+// accepted are the algorithms that the API takes, as bearer.Config.Algorithms
+// has them by default.
+var accepted = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+}
+
+// keys checks the key set (RFC 7517, section 5).
+func (d *doctor) keys(ctx context.Context, meta *metadata) {
+	const change = "Keycloak: Realm settings → Keys → Providers; stack configuration signingKeys and retireGeneratedKey (docs/keys.md)."
+	answer, err := d.get(ctx, meta.JWKS, nil)
+	if err != nil || answer.status != http.StatusOK {
+		d.fail("keys", fixReach, "%s: %s", meta.JWKS, outcome(answer, err))
+		return
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(answer.body, &set); err != nil {
+		d.fail("keys", change, "no key set: %v", err)
+		return
+	}
+	var usable []string
+	for i, raw := range set.Keys {
+		var key jose.JSONWebKey
+		if err := key.UnmarshalJSON(raw); err != nil {
+			d.warn("keys", change, "key %d can't be read: %v", i, err)
+			continue
+		}
+		bits, weak := strength(key.Key)
+		switch {
+		case !key.IsPublic():
+			d.fail("keys", "Disable this key at once and sign in again everywhere. Keycloak never publishes such a key: find out what stands before it.", "key %q is published with its private half", key.KeyID)
+		case key.Use != "sig":
+			// For encryption: nobody verifies by it.
+		case weak:
+			d.fail("keys", change, "key %q has %d bits: RFC 7518 demands more", key.KeyID, bits)
+		case !slices.Contains(accepted, jose.SignatureAlgorithm(key.Algorithm)):
+			d.warn("keys", change, "key %q is for %q, which the API does not take: tokens that it signs are refused", key.KeyID, key.Algorithm)
+		default:
+			usable = append(usable, key.Algorithm)
+		}
+	}
+	if usable == nil {
+		d.fail("keys", change, "the realm publishes no key that the API can verify by")
+		return
+	}
+	slices.Sort(usable)
+	d.ok("keys", "%s", strings.Join(usable, ", "))
+}
+
+// strength returns the size of a public key and whether it is too small.
+func strength(key any) (bits int, weak bool) {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		return k.N.BitLen(), k.N.BitLen() < 2048 // RFC 7518, section 3.3
+	case *ecdsa.PublicKey:
+		return k.Curve.Params().BitSize, k.Curve.Params().BitSize < 256
+	case ed25519.PublicKey:
+		return 256, false
+	}
+	return 0, false // go-jose reads no other public key
+}
+
+// longLived is the lifetime of access tokens from which on a stolen one is worth
+// a warning.
+const longLived = 15 * time.Minute
+
+// token gets a token for a client by client credentials and checks it as the
+// API does. It returns "" if there is none.
+func (d *doctor) token(ctx context.Context, meta *metadata, verifier *bearer.Verifier, clientID, secret string) string {
+	check := "token " + clientID
+	if secret == "" {
+		d.warn(check, "Write the stack file with pulumi stack output --json --show-secrets.", "the stack file has no secret of the client: it can't be checked")
+		return ""
+	}
+	sent := d.now()
+	answer, err := d.post(ctx, meta.Token, url.Values{"grant_type": {"client_credentials"}}, clientID, secret)
+	if err != nil {
+		d.fail(check, fixReach, "%v", err)
+		return ""
+	}
+	var reply struct {
+		Token       string `json:"access_token"`
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	_ = json.Unmarshal(answer.body, &reply) // an answer that is no JSON has no token
+	switch {
+	case reply.Token != "":
+	case reply.Error == "unauthorized_client" && strings.Contains(reply.Description, "service account"):
+		d.ok(check, "the client has no service account, so it gets no token of its own: check one of a user with go run ./api explain")
+		return ""
+	case reply.Error == "unauthorized_client" || reply.Error == "invalid_client":
+		d.fail(check, fmt.Sprintf("Run pulumi up, and write the stack file again, with --show-secrets. Stack configuration: clients, and clientSecrets[%q].", clientID), "the client or its secret is refused: %s", reply.Description)
+		return ""
+	default:
+		d.fail(check, fixReach, "no token: status %d, %s %s", answer.status, reply.Error, reply.Description)
+		return ""
+	}
+	steps, principal := verifier.Explain(ctx, reply.Token)
+	for _, step := range steps {
+		if step.Verdict == bearer.Refused {
+			d.fail(check, step.Fix, "the API refuses it at the check %s: %s; expected %s, found %s", step.Check, step.Code, step.Expected, step.Found)
+		}
+	}
+	var claims jwt.Claims
+	payload, err := payloadOf(reply.Token)
+	if err == nil {
+		err = json.Unmarshal(payload, &claims)
+	}
+	if err != nil {
+		return reply.Token // Explain has said so
+	}
+	if claims.IssuedAt != nil {
+		d.clock(sent, claims.IssuedAt.Time())
+	}
+	if claims.IssuedAt != nil && claims.Expiry != nil {
+		if lifetime := claims.Expiry.Time().Sub(claims.IssuedAt.Time()); lifetime > longLived {
+			d.warn(check, fmt.Sprintf("Stack configuration: lifetimes.accessToken, or accessTokenLifetime of client %s; hardening baseline sets 5m.", clientID), "it lives for %v: a stolen one is good for that long", lifetime)
+		}
+	}
+	if slices.Contains(claims.Audience, "account") {
+		d.warn(check, fmt.Sprintf("Stack configuration: fullScope: false for client %s.", clientID), "account is in its audience: it opens Keycloak's own account API too")
+	}
+	if principal == nil {
+		return reply.Token
+	}
+	d.ok(check, "accepted, typ and audience as the API wants them")
+	d.roles(clientID, principal.RealmRoles)
+	return reply.Token
+}
+
+// roles compares the realm roles in a token with those that the policy knows.
+// Only these can be seen: a client can't list a realm's roles.
+func (d *doctor) roles(clientID string, roles []string) {
+	known := []string{d.stack.Policy.BaseRole}
+	for _, m := range d.stack.Policy.Models {
+		known = append(known, m.Roles...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	seen := slices.DeleteFunc(slices.Clone(known), func(r string) bool { return !slices.Contains(roles, r) })
+	check := "roles " + clientID
+	switch {
+	case len(seen) == 0:
+		d.ok(check, "none of the policy's: its service account may call no model")
+	case !slices.Contains(seen, d.stack.Policy.BaseRole):
+		d.fail(check, fmt.Sprintf("Run pulumi up: each role of a model must contain %s. Stack configuration: the roles of client %s, if it names its own, must list it too.", d.stack.Policy.BaseRole, clientID), "%s without the base role %s: it is refused", strings.Join(seen, ", "), d.stack.Policy.BaseRole)
+	default:
+		d.ok(check, "%s", strings.Join(seen, ", "))
+	}
+}
+
+// introspection asks about a token as the API does (RFC 7662).
+func (d *doctor) introspection(ctx context.Context, meta *metadata, token string) {
+	if token == "" || d.stack.ClientSecret == "" {
+		return
+	}
+	answer, err := d.post(ctx, meta.Introspection, url.Values{"token": {token}}, d.stack.ClientID, d.stack.ClientSecret)
+	var reply struct {
+		Active *bool `json:"active"`
+	}
+	if err == nil {
+		_ = json.Unmarshal(answer.body, &reply) // without active it is a failure
+	}
+	switch {
+	case reply.Active == nil:
+		d.fail("introspection", "Stack outputs client_id and client_secret must be those of the client of kind api: run pulumi up and write the stack file again.", "%s", outcome(answer, err))
+	case !*reply.Active:
+		d.fail("introspection", fmt.Sprintf("Keycloak: the client of the token needs an Audience mapper for %s with Add to token introspection on. Stack configuration: list the client under clients.", d.stack.Audience), "Keycloak calls a fresh token inactive")
+	default:
+		d.ok("introspection", "%s may ask, and a fresh token is active", d.stack.ClientID)
+	}
+}
+
+// challenge is the code_challenge of a verifier that is thrown away.
+var challenge = url.Values{"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"}}
+
+// signIn begins sign-ins and looks at how Keycloak takes them.
+func (d *doctor) signIn(ctx context.Context, meta *metadata) {
+	const setting = "Stack configuration, client %s: "
+	for _, c := range d.stack.Policy.Clients {
+		redirect := ""
+		switch {
+		case c.ClientID == d.stack.OIDCClientID:
+			redirect = d.publicURL + "/callback"
+		case c.Kind == "cli":
+			redirect = "http://127.0.0.1/callback" // what the kind has by default
+		default:
+			continue // nobody tells where it is
+		}
+		check, client := "sign-in "+c.ClientID, fmt.Sprintf(setting, c.ClientID)
+		begin := func(redirect, responseType string, more url.Values) string {
+			query := url.Values{"client_id": {c.ClientID}, "redirect_uri": {redirect}, "response_type": {responseType}, "scope": {"openid"}, "state": {"doctor"}, "nonce": {"doctor"}}
+			for key, values := range more {
+				query[key] = values
+			}
+			answer, err := d.get(ctx, meta.Authorization, query)
+			return signInOutcome(answer, err, redirect)
+		}
+		switch got := begin(redirect, "code", challenge); {
+		case got == "begun":
+			d.ok(check, "begins, and leads back to %s", redirect)
+		case c.Kind == "cli":
+			d.warn(check, client+"with redirectUris of its own it can't be checked.", "%s is refused: %s", redirect, got)
+			continue
+		default:
+			d.fail(check, client+"list "+redirect+" in redirectUris and set standardFlow; or give -public-url, the API's URL.", "%s is refused: %s", redirect, got)
+			continue
+		}
+
+		switch got := begin(redirect, "code", nil); {
+		case got != "begun":
+			d.ok("pkce "+c.ClientID, "demanded")
+		case c.Public || c.Kind == "cli":
+			d.fail("pkce "+c.ClientID, client+"pkce: true.", "a public client takes a code without PKCE: whoever catches the code has the token (RFC 9700, 2.1.1)")
+		default:
+			d.warn("pkce "+c.ClientID, client+"pkce: true. The API always sends it.", "not demanded (RFC 9700, 2.1.1)")
+		}
+
+		exact := true
+		for _, other := range []string{"https://doctor.invalid/callback", redirect + "/doctor"} {
+			if begin(other, "code", challenge) == "begun" {
+				exact = false
+				d.fail("redirects "+c.ClientID, client+"redirectUris in full, without *.", "%s is taken too: codes can be led astray (RFC 9700, 4.1)", other)
+			}
+		}
+		if exact {
+			d.ok("redirects "+c.ClientID, "others are refused")
+		}
+
+		if begin(redirect, "token", nil) == "begun" {
+			d.fail("implicit flow "+c.ClientID, "Keycloak: Clients → "+c.ClientID+" → Capability config → Implicit flow off; the stack never turns it on.", "is on: tokens stand in URLs (RFC 9700, 2.1.2)")
+		}
+	}
+}
+
+// signInOutcome is "begun" if the authorization endpoint asks the user to sign
+// in, else why not.
+func signInOutcome(answer *reply, err error, redirect string) string {
+	if err != nil {
+		return err.Error()
+	}
+	location := answer.header.Get("Location")
+	if answer.status/100 == 3 && strings.HasPrefix(location, redirect) {
+		u, err := url.Parse(location)
+		if err != nil {
+			return "a malformed redirect"
+		}
+		for _, part := range []string{u.RawQuery, u.Fragment} {
+			if values, err := url.ParseQuery(part); err == nil && values.Get("error") != "" {
+				return strings.TrimSpace(values.Get("error") + " " + values.Get("error_description"))
+			}
+		}
+		return "begun" // signed in at once
+	}
+	if answer.status/100 == 2 || answer.status/100 == 3 {
+		return "begun"
+	}
+	return fmt.Sprintf("status %d", answer.status)
+}
+
+// signOut checks where a logout may lead (RP-Initiated Logout 1.0, section 3).
+func (d *doctor) signOut(ctx context.Context, meta *metadata) {
+	if d.stack.OIDCClientID == "" {
+		return
+	}
+	taken := func(uri string) (string, bool) {
+		answer, err := d.get(ctx, meta.EndSession, url.Values{"client_id": {d.stack.OIDCClientID}, "post_logout_redirect_uri": {uri}})
+		return outcome(answer, err), err == nil && answer.status < 400
+	}
+	change := fmt.Sprintf("Stack configuration, client %s: postLogoutRedirectUris", d.stack.OIDCClientID)
+	ours := d.publicURL + "/"
+	if got, ok := taken(ours); ok {
+		d.ok("sign-out", "may lead back to %s", ours)
+	} else {
+		d.fail("sign-out", change+" must list "+ours+"; or give -public-url, the API's URL.", "may not lead back to %s: %s", ours, got)
+	}
+	if _, ok := taken("https://doctor.invalid/"); ok {
+		d.fail("sign-out", change+" in full, without *.", "may lead to any site")
+	}
+	if meta.BackchannelLogout {
+		d.ok("back-channel logout", "supported; which URL Keycloak calls can't be seen from here: backchannelLogoutUrl of the client must be %s/backchannel-logout", d.publicURL)
+	} else {
+		d.warn("back-channel logout", "Keycloak: use a version that supports it, else a session ends at the API only when its token does.", "not supported")
+	}
+}
+
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func outcome(r *reply, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("status %d", r.status)
+}
+
+func (d *doctor) get(ctx context.Context, endpoint string, query url.Values) (*reply, error) {
+	endpoint = d.reach(endpoint)
+	if query != nil {
+		endpoint += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return nil, err
+	}
+	return d.do(r)
+}
+
+// post sends a form as a confidential client does (RFC 6749, section 2.3.1).
+func (d *doctor) post(ctx context.Context, endpoint string, form url.Values, clientID, secret string) (*reply, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.reach(endpoint), strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth(url.QueryEscape(clientID), url.QueryEscape(secret))
+	return d.do(r)
+}
+
+// reach is an endpoint by the way that this computer has to it.
+func (d *doctor) reach(endpoint string) string {
+	if path, ok := strings.CutPrefix(endpoint, d.stack.Issuer+"/"); ok {
+		return d.internal + "/" + path
+	}
+	return endpoint
+}
+
+func (d *doctor) do(r *http.Request) (*reply, error) {
+	response, err := d.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.URL.Path, err)
+	}
+	return &reply{response.StatusCode, response.Header, body}, nil
+}
+
+// payloadOf is the claims part of a token that Explain has judged.
+func payloadOf(token string) ([]byte, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, errors.New("not a JWT")
+	}
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+}
