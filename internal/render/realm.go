@@ -1,6 +1,9 @@
 package render
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // A realm's inputs with Keycloak's keys, and what the provider sends for those
 // that are left out. Where it sends nothing, Keycloak's value holds.
@@ -117,6 +120,12 @@ func (b *builder) realm(realm *Realm, in *inputs) {
 	rep["attributes"] = object{}
 	for key, value := range in.strMap("attributes") {
 		rep["attributes"].(object)[key] = value
+	}
+	// Keycloak repeats these among the attributes.
+	for _, key := range []string{"oauth2DeviceCodeLifespan", "oauth2DevicePollingInterval"} {
+		if value, ok := rep[key]; ok {
+			rep["attributes"].(object)[key] = fmt.Sprint(value)
+		}
 	}
 
 	rep["internationalizationEnabled"] = false
