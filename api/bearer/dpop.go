@@ -14,9 +14,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// otherConfirmations are the kinds of confirmation that can't be checked here
+// (RFC 7800, section 3, and RFC 8705, section 3.1).
+var otherConfirmations = []string{"jwk", "jwe", "kid", "jku", "x5t#S256"}
+
 // confirmation returns the key thumbprint of a `cnf` claim (RFC 9449,
-// section 6.1), empty without the claim. Any other kind of confirmation can't
-// be checked here, so it is an error.
+// section 6.1), empty without the claim. A kind of confirmation that can't be
+// checked here is an error; members that nobody knows don't matter (RFC 7800,
+// section 3.1): Keycloak adds kc-jkt-type.
 func confirmation(raw jsontext.Value) (string, error) {
 	if raw == nil {
 		return "", nil
@@ -25,9 +30,14 @@ func confirmation(raw jsontext.Value) (string, error) {
 	if err := json.Unmarshal(raw, &methods); err != nil {
 		return "", fmt.Errorf("cnf: %w", err)
 	}
+	for _, other := range otherConfirmations {
+		if _, ok := methods[other]; ok {
+			return "", fmt.Errorf("cnf has %s, which can't be checked", other)
+		}
+	}
 	thumbprint, err := text(methods["jkt"])
-	if err != nil || thumbprint == "" || len(methods) != 1 {
-		return "", errors.New("cnf is not just a jkt")
+	if err != nil || thumbprint == "" {
+		return "", errors.New("cnf has no jkt")
 	}
 	return thumbprint, nil
 }

@@ -33,9 +33,9 @@ func (h *holder) thumbprint() string {
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
 
-// token is bound to the holder's key.
+// token is bound to the holder's key, as Keycloak binds one.
 func (h *holder) token(issuer *oidctest.Issuer) string {
-	return issuer.Token("RS256", oidctest.Claims{"typ": "DPoP", "cnf": map[string]any{"jkt": h.thumbprint()}})
+	return issuer.Token("RS256", oidctest.Claims{"typ": "DPoP", "cnf": map[string]any{"jkt": h.thumbprint(), "kc-jkt-type": "DPoP"}})
 }
 
 // proof is a fresh proof for a request, with changed header and claims.
@@ -123,6 +123,11 @@ func TestDPoP(t *testing.T) {
 		{"unbound token with scheme DPoP", "RFC 9449, section 7.1", func(r *http.Request) {
 			r.Header.Set("Authorization", "DPoP "+unbound)
 			r.Header.Set("DPoP", h.proof(r, unbound, nil, nil))
+		}, bearer.SenderConstraint},
+		{"bound to a certificate too", "RFC 8705, section 3.1", func(r *http.Request) {
+			both := issuer.Token("RS256", oidctest.Claims{"typ": "DPoP", "cnf": map[string]any{"jkt": h.thumbprint(), "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}})
+			r.Header.Set("Authorization", "DPoP "+both)
+			r.Header.Set("DPoP", h.proof(r, both, nil, nil))
 		}, bearer.SenderConstraint},
 		{"bound token with scheme Bearer, proof and all", "RFC 9449, section 7.2", func(r *http.Request) {
 			r.Header.Set("Authorization", "Bearer "+token)
