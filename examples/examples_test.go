@@ -1,0 +1,97 @@
+// Package examples tests that each example runs, and what it would make.
+package examples
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
+
+	"keycloak-model-api/internal/monitor"
+	"keycloak-model-api/internal/render"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestPreviews(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		config   map[string]string
+		secrets  []string
+		provider string // that all resources have, empty for the default one
+	}{
+		{
+			name:    "oidc-web",
+			config:  map[string]string{"oidc-web:clientSecret": "a-secret"},
+			secrets: []string{"oidc-web:clientSecret"},
+		},
+		{
+			name:    "model-serving",
+			config:  map[string]string{"keycloak:url": "https://id.example.com", "model-serving:clientSecret": "a-secret", "model-serving:userPassword": "a-password"},
+			secrets: []string{"model-serving:clientSecret", "model-serving:userPassword"},
+		},
+		{
+			name:     "components",
+			config:   map[string]string{"components:keycloakUrl": "https://id.example.com", "components:keycloakClientSecret": "a-secret", "components:portalSecret": "a-secret"},
+			secrets:  []string{"components:keycloakClientSecret", "components:portalSecret"},
+			provider: "corporate",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			project, err := workspace.LoadProject(filepath.Join(tt.name, "Pulumi.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			binary := filepath.Join(t.TempDir(), tt.name)
+			if out, err := exec.Command("go", "build", "-o", binary, "./"+tt.name).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var log bytes.Buffer
+			result, err := render.Run(t.Context(), monitor.Program{
+				Binary: binary, Dir: tt.name, Env: os.Environ(), Log: &log,
+				Config: &monitor.Config{Project: string(project.Name), Stack: "prod", Values: tt.config, Secrets: tt.secrets},
+			})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, log.String())
+			}
+			realms, err := render.Build(result.Resources)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(realms) != 1 {
+				t.Errorf("%d realms, want 1", len(realms))
+			}
+			var preview bytes.Buffer
+			if err := render.Preview(&preview, result); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", tt.name+".txt")
+			if *update {
+				if err := os.WriteFile(golden, preview.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), preview.String()); diff != "" {
+				t.Errorf("it makes something else: go test ./examples -update (-want +got):\n%s", diff)
+			}
+			if log.Len() > 0 {
+				t.Errorf("it says:\n%s", log.String())
+			}
+			for _, r := range result.Resources {
+				if tt.provider != "" && strings.HasPrefix(r.Type, "keycloak:") && !strings.Contains(r.Provider, "::"+tt.provider+"::") {
+					t.Errorf("%s %s has provider %q, want %s", r.Type, r.Name, r.Provider, tt.provider)
+				}
+			}
+		})
+	}
+}
