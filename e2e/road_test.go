@@ -6,11 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html"
-	"io"
 	"net/http"
-	"net/url"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -155,13 +151,16 @@ func compare(t *testing.T, st *stack) {
 // createUser makes a user by hand, as an administrator would.
 func createUser(t *testing.T, st *stack, name, password string) {
 	t.Helper()
-	err := e.admin.Do(t.Context(), http.MethodPost, "/realms/"+st.output("realm_name")+"/users", map[string]any{
+	if err := tryCreateUser(t, st, name, password); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryCreateUser(t *testing.T, st *stack, name, password string) error {
+	return e.admin.Do(t.Context(), http.MethodPost, "/realms/"+st.output("realm_name")+"/users", map[string]any{
 		"username": name, "enabled": true, "email": name + "@example.com", "firstName": "A", "lastName": "B",
 		"credentials": []any{map[string]any{"type": "password", "value": password, "temporary": false}},
 	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // adminToken is a good access token of the realm master.
@@ -177,64 +176,5 @@ func adminToken(t *testing.T) string {
 // codeGrant signs in to my-api-client by Keycloak's own form.
 func codeGrant(t *testing.T, st *stack, username, password string) *oauth2.Token {
 	t.Helper()
-	rp := &oauth2.Config{
-		ClientID:     st.output("oidc_client_id"),
-		ClientSecret: st.output("oidc_client_secret"),
-		RedirectURL:  "https://my.api/callback",
-		Scopes:       []string{"openid"},
-		Endpoint: oauth2.Endpoint{
-			AuthURL:  st.output("issuer") + "/protocol/openid-connect/auth",
-			TokenURL: st.output("issuer") + "/protocol/openid-connect/token",
-		},
-	}
-	verifier := oauth2.GenerateVerifier()
-	form := submit(t, rp.AuthCodeURL("a-state", oauth2.S256ChallengeOption(verifier)), url.Values{"username": {username}, "password": {password}})
-	back, err := url.Parse(form)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if back.Query().Get("state") != "a-state" || back.Query().Get("iss") != st.output("issuer") {
-		t.Fatalf("the callback is %s", back)
-	}
-	token, err := rp.Exchange(t.Context(), back.Query().Get("code"), oauth2.VerifierOption(verifier))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
-var formAction = regexp.MustCompile(`<form[^>]*action="([^"]+)"`)
-
-// submit opens a page of Keycloak with one form, sends the form, and returns
-// where the answer leads. Keycloak's cookies are Secure even on loopback, so
-// they are carried by hand.
-func submit(t *testing.T, page string, fields url.Values) string {
-	t.Helper()
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Get(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	match := formAction.FindStringSubmatch(string(body))
-	if match == nil {
-		t.Fatalf("no form in the answer %s: %s", res.Status, body)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, html.UnescapeString(match[1]), strings.NewReader(fields.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	for _, cookie := range res.Cookies() {
-		request.AddCookie(cookie)
-	}
-	got := send(t, client, request)
-	if got.Header.Get("Location") == "" {
-		t.Fatalf("the form was not accepted: %d %s", got.Status, got.Body)
-	}
-	return got.Header.Get("Location")
+	return newPerson(t).signIn(t, st.relyingParty("my-api-client", "https://my.api/callback"), loginForm(username, password))
 }
