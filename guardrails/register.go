@@ -1,6 +1,7 @@
 package guardrails
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,9 +29,13 @@ type Guard struct {
 // rule.
 //
 // The check runs in the program's process, so it runs with mocks and the local
-// renderer as it does with the engine. It does not see what a ResourceTransform
-// changes, since the engine calls those later, nor the children of a component
-// that another process makes.
+// renderer as it does with the engine. It does not see what a transform of the
+// whole stack changes (Context.RegisterResourceTransform), nor the children of a
+// component that another process makes.
+//
+// Pulumi hands each transformation the options that the program wrote, so those
+// that a pulumi.Transformations of a resource or component has set are lost with
+// this one after it. Set them directly or by pulumi.Transforms.
 func Register(ctx *pulumi.Context, o Options) (*Guard, error) {
 	checker, err := New(o)
 	if err != nil {
@@ -81,10 +86,24 @@ func (g *Guard) transform(args *pulumi.ResourceTransformationArgs) *pulumi.Resou
 	g.mu.Lock()
 	g.checks = append(g.checks, none)
 	g.mu.Unlock()
-	return &pulumi.ResourceTransformationResult{
-		Props: args.Props,
-		Opts:  append(slices.Clone(args.Opts), pulumi.DependsOnInputs(none)),
+	opts := append(slices.Clone(args.Opts), pulumi.DependsOnInputs(none))
+	if o, err := pulumi.NewResourceOptions(args.Opts...); err == nil && len(o.Transforms) > 0 {
+		opts = append(opts, pulumi.Transforms([]pulumi.ResourceTransform{g.again}))
 	}
+	return &pulumi.ResourceTransformationResult{Props: args.Props, Opts: opts}
+}
+
+// again checks what the transforms of a resource, or of a component for its
+// children, have made of it. The engine calls it after them, so it costs a round
+// trip, which is why it is not the way of all resources. What is allowed has been
+// told of before.
+func (g *Guard) again(ctx context.Context, args *pulumi.ResourceTransformArgs) *pulumi.ResourceTransformResult {
+	err := Refused(g.checker.Check(args.Type, args.Name, properties(ctx, args.Props)))
+	if err == nil {
+		return nil
+	}
+	refusal := pulumi.String("").ToStringOutput().ApplyT(func(string) (string, error) { return "", err })
+	return &pulumi.ResourceTransformResult{Props: pulumi.Map{"guardrails": refusal}, Opts: args.Opts}
 }
 
 // judge logs violations. Of a program's failed registrations Pulumi only shows

@@ -2,6 +2,7 @@ package guardrails
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ type program struct {
 	resources func(ctx *pulumi.Context, realm *keycloak.Realm) error
 	errors    []string // in its error; none: it works
 	warnings  []string
+	noMocks   bool // mocks don't run what it is about
 }
 
 func (p program) run(ctx *pulumi.Context) error {
@@ -58,6 +60,14 @@ func client(realm *keycloak.Realm, id string) *openid.ClientArgs {
 		RealmId: realm.ID(), ClientId: pulumi.String(id), Name: pulumi.String(id), AccessType: pulumi.String("CONFIDENTIAL"),
 		ClientSecret: pulumi.ToSecret(pulumi.String("hunter2")).(pulumi.StringOutput).ToStringPtrOutput(),
 	}
+}
+
+func turnImplicitFlowOn(_ context.Context, args *pulumi.ResourceTransformArgs) *pulumi.ResourceTransformResult {
+	if args.Type != openIDClient {
+		return nil
+	}
+	args.Props["implicitFlowEnabled"] = pulumi.Bool(true)
+	return &pulumi.ResourceTransformResult{Props: args.Props, Opts: args.Opts}
 }
 
 var programs = map[string]program{
@@ -125,6 +135,34 @@ var programs = map[string]program{
 			return err
 		},
 		errors: []string{`no-implicit-flow: Client "web"`},
+	},
+	"changed by a transform of its own": {
+		resources: func(ctx *pulumi.Context, realm *keycloak.Realm) error {
+			_, err := openid.NewClient(ctx, "web", client(realm, "web"), pulumi.Transforms([]pulumi.ResourceTransform{turnImplicitFlowOn}))
+			return err
+		},
+		errors:  []string{`no-implicit-flow: Client "web"`},
+		noMocks: true,
+	},
+	"changed by a transform of its component": {
+		resources: func(ctx *pulumi.Context, realm *keycloak.Realm) error {
+			var component pulumi.ResourceState
+			if err := ctx.RegisterComponentResource("demo:index:Clients", "clients", &component, pulumi.Transforms([]pulumi.ResourceTransform{turnImplicitFlowOn})); err != nil {
+				return err
+			}
+			_, err := openid.NewClient(ctx, "web", client(realm, "web"), pulumi.Parent(&component))
+			return err
+		},
+		errors:  []string{`no-implicit-flow: Client "web"`},
+		noMocks: true,
+	},
+	"transformed and fine": {
+		resources: func(ctx *pulumi.Context, realm *keycloak.Realm) error {
+			_, err := openid.NewClient(ctx, "web", client(realm, "web"), pulumi.Transforms([]pulumi.ResourceTransform{
+				func(context.Context, *pulumi.ResourceTransformArgs) *pulumi.ResourceTransformResult { return nil },
+			}))
+			return err
+		},
 	},
 	"dev": {
 		options: Options{Dev: true},
@@ -215,6 +253,9 @@ func (mocks) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return ni
 func TestMocks(t *testing.T) {
 	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
+			if p.noMocks {
+				p.errors = nil
+			}
 			err := pulumi.RunErr(p.run, pulumi.WithMocks("demo", "prod", mocks{}))
 			// Mocks don't show the log, and the error is the first.
 			if failed := err != nil; failed != (p.errors != nil) {
