@@ -138,8 +138,8 @@ func (c Config) validate() (errs []error) {
 	if c.IntrospectionTTL <= 0 {
 		wrong("-introspection-ttl: %v is not a time: use one such as 5s", c.IntrospectionTTL)
 	}
-	if c.SessionIdle < time.Minute || c.SessionLifetime < c.SessionIdle {
-		wrong("-session-idle, -session-lifetime: %v and %v: give at least 1m, and a lifetime that is not the shorter", c.SessionIdle, c.SessionLifetime)
+	if c.SessionIdle < time.Second || c.SessionLifetime < c.SessionIdle {
+		wrong("-session-idle, -session-lifetime: %v and %v: give at least 1s, and a lifetime that is not the shorter", c.SessionIdle, c.SessionLifetime)
 	}
 	if c.MaxBody < 1024 {
 		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)

@@ -220,7 +220,13 @@ type api struct {
 // is stopped when the test ends.
 func (s *suite) startAPI(t testing.TB, st *stack, args ...string) *api {
 	t.Helper()
-	a := &api{URL: "http://127.0.0.1:" + freePort(t), log: new(lockedBuffer), ended: make(chan error, 1)}
+	return s.startAPIOn(t, freePort(t), st, args...)
+}
+
+// startAPIOn does it on a port that the realm knows.
+func (s *suite) startAPIOn(t testing.TB, port string, st *stack, args ...string) *api {
+	t.Helper()
+	a := &api{URL: "http://127.0.0.1:" + port, log: new(lockedBuffer), ended: make(chan error, 1)}
 	args = append([]string{"-stack", st.File, "-listen", strings.TrimPrefix(a.URL, "http://")}, args...)
 	a.command = exec.Command(s.program("api"), args...)
 	a.command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
