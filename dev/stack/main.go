@@ -29,8 +29,9 @@ type options struct {
 	stack   string // name
 	program string // the compiled program
 	state   string // folder for secrets and outputs
-	export  string // for diff: a realm's export
+	export  string // for diff and adopt: a realm's export
 	color   bool   // for diff
+	file    string // for adopt: where to write the import file
 
 	keycloakURL string // for apply: the Keycloak that gets the realm, base path included
 	local       bool   // for apply: that Keycloak is one that dev has started
@@ -46,8 +47,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 	flags.StringVar(&o.stack, "stack", "dev", "name of the stack")
 	flags.StringVar(&o.program, "program", "", "the compiled program")
 	flags.StringVar(&o.state, "state", ".dev", "folder for secrets and outputs")
-	flags.StringVar(&o.export, "export", "", "for diff: a realm's export")
+	flags.StringVar(&o.export, "export", "", "for diff and adopt: a realm's export")
 	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
+	flags.StringVar(&o.file, "file", "", "for adopt: where to write the import file")
 	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply: the Keycloak's URL")
 	flags.BoolVar(&o.local, "local", false, "for apply: the Keycloak was started for this")
 	flags.StringVar(&o.apiURL, "api", "", "for apply: the API's URL")
@@ -62,9 +64,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 		return p.preview(ctx)
 	case "diff":
 		return p.diff(ctx)
+	case "adopt":
+		return p.adopt(ctx)
 	case "apply":
 		return p.apply(ctx, stdin)
 	default:
-		return fmt.Errorf("stack: %q is not one of import, preview, diff and apply", do)
+		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt and apply", do)
 	}
 }
