@@ -52,21 +52,21 @@ func (c checkout) build(ctx context.Context, w io.Writer, packages ...string) er
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	done.Store(total.Load()) // those that were compiled before too
+	done.Store(total.Load()) // go build may know more of them to be compiled already
 	return nil
 }
 
-// countPackages is how many packages there are to compile, 0 if that can't be
-// known: go build then says why.
+// countPackages is how many packages there are to compile, those in the build
+// cache left out. It is 0 if that can't be known: go build then says why.
 func (c checkout) countPackages(ctx context.Context, packages []string) int64 {
-	cmd := exec.Command("go", append([]string{"list", "-deps"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, packages...)...)
 	cmd.Env = c.environ
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	if err := child.Run(ctx, cmd); err != nil {
 		return 0
 	}
-	return int64(bytes.Count(out.Bytes(), []byte("\n")))
+	return int64(len(bytes.Fields(out.Bytes())))
 }
 
 // buildOutput counts the packages that go build -v names, each when it begins

@@ -73,7 +73,7 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	if err := os.MkdirAll(state, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(state, 0o700), os.Chmod(state, 0o700)); err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
 	if o.keycloakURL != "" && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {

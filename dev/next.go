@@ -20,7 +20,7 @@ type example struct {
 }
 
 // irisRequest asks for the class of one flower.
-const irisRequest = `{"inputs":[{"name":"features","shape":[1,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2]}]}`
+const irisRequest = `{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2]}]}`
 
 // whatNext tells what to type next. The commands need a POSIX shell, curl and
 // sed, and can be pasted in any folder.
