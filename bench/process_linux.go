@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pin keeps this process on one CPU, counted from 0, and returns what lets it
+// go again. On a machine that lacks that CPU it does nothing.
+func pin(cpu int) (unpin func()) {
+	if runtime.NumCPU() < 2 || cpu >= runtime.NumCPU() {
+		return func() {}
+	}
+	var before, one unix.CPUSet
+	if unix.SchedGetaffinity(0, &before) != nil {
+		return func() {}
+	}
+	one.Set(cpu)
+	setAffinity(&one)
+	procs := runtime.GOMAXPROCS(1)
+	return func() {
+		setAffinity(&before)
+		runtime.GOMAXPROCS(procs)
+	}
+}
+
+// setAffinity is for all threads. A new thread has that of the one that made
+// it, so a second pass finds what the first one missed.
+func setAffinity(set *unix.CPUSet) {
+	for range 2 {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return
+		}
+		for _, task := range tasks {
+			if id, err := strconv.Atoi(task.Name()); err == nil {
+				// A thread that has ended needs no CPU.
+				_ = unix.SchedSetaffinity(id, set)
+			}
+		}
+	}
+}
+
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// residentBytes is 0 if it can't be told.
+func residentBytes() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+	return pages * uint64(os.Getpagesize())
+}
+
+// kernel names the operating system's kernel.
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return "Linux " + unix.ByteSliceToString(u.Release[:])
+}
+
+func cpuModel() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range bytes.Lines(text) {
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "model name" {
+			return string(bytes.TrimSpace(value))
+		}
+	}
+	return runtime.GOARCH
+}
