@@ -198,9 +198,9 @@ func (l *Login) Forget(w http.ResponseWriter) { l.setCookie(w, l.CookieName(), "
 // Begin answers GET /login: it sends the browser to the issuer. The parameter
 // return_to is the path of ours to come back to. The error is an *Error.
 func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
-	// The issuer leads back to the public URL, where a cookie of another name
-	// for this host would be missing.
-	if r.Host != l.publicURL.Host {
+	// The issuer leads back to the public URL, where the cookie of another name
+	// for loopback would be missing. Elsewhere a proxy may change the Host.
+	if !l.secure && r.Host != l.publicURL.Host {
 		there := l.publicURL.JoinPath("/login")
 		there.RawQuery = url.Values{"return_to": {returnPath(r.URL.Query().Get("return_to"))}}.Encode()
 		http.Redirect(w, r, there.String(), http.StatusSeeOther)

@@ -898,12 +898,22 @@ func TestRevocationEndsSession(t *testing.T) {
 	})
 }
 
-// /login at another name of this host leads to the public one first: the
-// login cookie would be missing when the issuer leads back.
-func TestOtherHost(t *testing.T) {
+// /login at another name of loopback leads to the public one first: the login
+// cookie would be missing when the issuer leads back.
+func TestOtherLoopbackName(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
-		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "https://other.example/login?return_to=%2Fmodels%2Firis", nil))
-		if got := response.Header.Get("Location"); got != publicURL+"/login?return_to=%2Fmodels%2Firis" {
+		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "http://localhost:8000/login?return_to=%2Fmodels%2Firis", nil))
+		if got := response.Header.Get("Location"); got != "http://127.0.0.1:8000/login?return_to=%2Fmodels%2Firis" {
+			t.Errorf("leads to %q", got)
+		}
+	}, func(c *Config) { c.PublicURL = "http://127.0.0.1:8000" })
+}
+
+// A proxy may change the Host: that must not send the browser round in circles.
+func TestHostChangedByProxy(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "http://api.internal:8000/login", nil))
+		if got := response.Header.Get("Location"); !strings.HasPrefix(got, issuerURL) {
 			t.Errorf("leads to %q", got)
 		}
 	})

@@ -176,7 +176,6 @@ func (p *Playground) secure(w http.ResponseWriter) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")
-	h.Add("Vary", "Cookie")
 }
 
 // render writes a page whole or not at all.
