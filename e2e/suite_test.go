@@ -110,6 +110,7 @@ type stack struct {
 	Outputs map[string]any
 	File    string        // the outputs as the API reads them
 	Model   *render.Realm // what was declared
+	Env     []string      // more environment of its APIs: credentials of model servers
 	secrets map[string]map[string]string
 }
 
@@ -216,8 +217,8 @@ type api struct {
 	ended   chan error
 }
 
-// startAPI starts the compiled API for a stack and waits until it is ready. It
-// is stopped when the test ends.
+// startAPI starts the compiled API for a stack on a free port and waits until
+// it is ready. It is stopped when the test ends.
 func (s *suite) startAPI(t testing.TB, st *stack, args ...string) *api {
 	t.Helper()
 	return s.startAPIOn(t, freePort(t), st, args...)
@@ -226,16 +227,29 @@ func (s *suite) startAPI(t testing.TB, st *stack, args ...string) *api {
 // startAPIOn does it on a port that the realm knows.
 func (s *suite) startAPIOn(t testing.TB, port string, st *stack, args ...string) *api {
 	t.Helper()
+	a := s.launchAPI(t, port, st, args...)
+	a.awaitReady(t)
+	return a
+}
+
+// launchAPI does it without waiting.
+func (s *suite) launchAPI(t testing.TB, port string, st *stack, args ...string) *api {
+	t.Helper()
 	a := &api{URL: "http://127.0.0.1:" + port, log: new(lockedBuffer), ended: make(chan error, 1)}
 	args = append([]string{"-stack", st.File, "-listen", strings.TrimPrefix(a.URL, "http://")}, args...)
 	a.command = exec.Command(s.program("api"), args...)
-	a.command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	a.command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, st.Env...)
 	a.command.Stdout, a.command.Stderr = a.log, a.log
 	if err := a.command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { a.ended <- a.command.Wait() }()
 	t.Cleanup(func() { a.stop(t) })
+	return a
+}
+
+func (a *api) awaitReady(t testing.TB) {
+	t.Helper()
 	eventually(t, 20*time.Second, "the API is ready", func() error {
 		select {
 		case err := <-a.ended:
@@ -253,7 +267,6 @@ func (s *suite) startAPIOn(t testing.TB, port string, st *stack, args ...string)
 		}
 		return nil
 	})
-	return a
 }
 
 func (a *api) stop(t testing.TB) {
