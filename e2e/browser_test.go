@@ -295,7 +295,7 @@ func (p *browserPage) noSecret() {
 // judge has axe-core look at the page in light and dark, and takes pictures.
 func (p *browserPage) judge(axe, name string) {
 	p.t.Helper()
-	for _, scheme := range []string{"dark", "light"} {
+	for scheme, file := range map[string]string{"light": name + ".png", "dark": name + "-dark.png"} {
 		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
 		if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
 			p.t.Fatal(err)
@@ -309,7 +309,10 @@ func (p *browserPage) judge(axe, name string) {
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			writeFile(p.t, filepath.Join(folder, name+"-"+scheme+".png"), picture)
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				p.t.Fatal(err)
+			}
+			writeFile(p.t, filepath.Join(folder, file), picture)
 		}
 	}
 }
