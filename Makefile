@@ -1,6 +1,8 @@
 # Everything that one does with this project, one line each: make help.
 .DEFAULT_GOAL := help
 GO ?= go
+# With paths in compiled packages each checkout would compile the SDK anew.
+export GOFLAGS := -trimpath $(GOFLAGS)
 E2E_TIMEOUT ?= 30m
 FUZZ_TIME ?= 5s
 

@@ -37,8 +37,9 @@ func (c checkout) build(ctx context.Context, w io.Writer, packages ...string) er
 		return nil
 	})
 	g.Go(func() error {
-		// Stamping the binaries with the commit would link them after each.
-		args := []string{"build", "-v", "-buildvcs=false", "-o", c.binary("") + string(filepath.Separator)}
+		// Stamping the binaries with the commit would link them after each, and
+		// with paths in them each checkout would compile the SDK anew.
+		args := []string{"build", "-v", "-buildvcs=false", "-trimpath", "-o", c.binary("") + string(filepath.Separator)}
 		cmd := exec.Command("go", append(args, packages...)...)
 		cmd.Env = c.environ
 		output := &buildOutput{packages: &done}
@@ -59,7 +60,7 @@ func (c checkout) build(ctx context.Context, w io.Writer, packages ...string) er
 // countPackages is how many packages there are to compile, those in the build
 // cache left out. It is 0 if that can't be known: go build then says why.
 func (c checkout) countPackages(ctx context.Context, packages []string) int64 {
-	cmd := exec.Command("go", append([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"list", "-trimpath", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, packages...)...)
 	cmd.Env = c.environ
 	var out bytes.Buffer
 	cmd.Stdout = &out
