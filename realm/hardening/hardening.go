@@ -3,6 +3,8 @@
 // docs/hardening.md says where each line comes from.
 package hardening
 
+//go:generate go run ./gen
+
 import "time"
 
 // Level is one level. A zero field leaves Keycloak's own value.
@@ -54,7 +56,7 @@ type Headers struct {
 	XSSProtection           string
 }
 
-// Of returns the level of that name; "off" and unknown names are the zero Level.
+// Of returns the level of that name; an unknown one is "off".
 func Of(name string) Level {
 	switch name {
 	case "baseline":
@@ -62,10 +64,21 @@ func Of(name string) Level {
 	case "strict":
 		return strict
 	}
-	return Level{}
+	return off
 }
 
 const day = 24 * time.Hour
+
+// off says Keycloak's own lifetimes and nothing else: a lifetime that is left
+// out would stay what it was, not go back to Keycloak's.
+var off = Level{
+	AccessToken:       5 * time.Minute,
+	SSOIdle:           30 * time.Minute,
+	SSOMax:            10 * time.Hour,
+	OfflineIdle:       30 * day,
+	DeviceCode:        10 * time.Minute,
+	AuthorizationCode: time.Minute,
+}
 
 var baseline = Level{
 	AccessToken:       5 * time.Minute,

@@ -36,7 +36,12 @@ func TestStrictIsStricter(t *testing.T) {
 			t.Errorf("baseline has %s, strict has not", bv.Type().Field(i).Name)
 		}
 	}
-	if Of("off") != (Level{}) {
-		t.Error("off sets something")
+	o := Of("off")
+	if o.AccessToken != 5*time.Minute || o.SSOIdle != 30*time.Minute || o.SSOMax != 10*time.Hour {
+		t.Errorf("off does not go back to Keycloak's own lifetimes: %+v", o)
+	}
+	o.AccessToken, o.SSOIdle, o.SSOMax, o.OfflineIdle, o.DeviceCode, o.AuthorizationCode = 0, 0, 0, 0, 0, 0
+	if o != (Level{}) {
+		t.Errorf("off sets more than lifetimes: %+v", o)
 	}
 }
