@@ -84,10 +84,6 @@ func (s *server) refuseCredential(w http.ResponseWriter, r *http.Request, err er
 		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The credential could not be checked.", err})
 		return
 	}
-	// Else net/http reads up to 256 KiB of an unread body before it answers.
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
 	s.verifier.WriteChallenge(w, refused)
 	refuse(w, r, problem{refused.Status, string(refused.Code), refused.Message, refused})
 }
@@ -149,7 +145,7 @@ func (s *server) audited(next http.Handler) http.Handler {
 				s.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "decision", record.attrs(s.now().Sub(started))...)
 			}
 		}()
-		next.ServeHTTP(&statusWriter{w, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
+		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
 	})
 }
 
@@ -167,14 +163,20 @@ func (d *record) attrs(took time.Duration) []slog.Attr {
 	return attrs
 }
 
-// statusWriter notes the status for the audit record.
+// statusWriter notes the status for the audit record, and lets no refusal
+// without a valid token wait for the body.
 type statusWriter struct {
 	http.ResponseWriter
-	record *record
+	request *http.Request
+	record  *record
 }
 
 func (w *statusWriter) WriteHeader(status int) {
 	w.record.status = status
+	// Else net/http reads up to 256 KiB of an unread body before it answers.
+	if status >= 400 && w.record.principal == nil && w.request.ProtoMajor == 1 && w.request.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 

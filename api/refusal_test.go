@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"keycloak-model-api/api/login"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -249,25 +250,46 @@ func TestKeysUnavailable(t *testing.T) {
 	}
 }
 
-// A caller without a valid token can't make the API wait for a body.
+// A caller without a valid token can't make the API wait for a body, whatever
+// it is refused for: the body is announced and never sent.
 func TestRefusalReadsNoBody(t *testing.T) {
-	f := newFixture(t)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	// The body is announced and never sent.
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n", inferIris)
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatalf("no answer while the body is missing: %v", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusUnauthorized || !response.Close {
-		t.Errorf("got %s, close %v", response.Status, response.Close)
+	s := newSite(t)
+	ended := "\r\nCookie: " + login.CookieName(s.url) + "=of-a-session-that-ended"
+	for _, test := range []struct {
+		name, path, header string
+		status             int
+	}{
+		{"no credential", inferIris, "", http.StatusUnauthorized},
+		{"bad token", inferIris, "\r\nAuthorization: Bearer x", http.StatusUnauthorized},
+		{"asks before it sends", inferIris, "\r\nExpect: 100-continue", http.StatusUnauthorized},
+		{"session that ended", inferIris, ended, http.StatusUnauthorized},
+		{"two sessions", inferIris, ended + ended, http.StatusBadRequest},
+		{"session by another site's page", inferIris, ended + "\r\nSec-Fetch-Site: cross-site", http.StatusForbidden},
+		{"path not canonical", "/v2//models", "", http.StatusBadRequest},
+		{"method of a public path", "/healthz", "", http.StatusMethodNotAllowed},
+		{"method of a page", "/login", "", http.StatusMethodNotAllowed},
+		{"sign-out by another site's page", "/logout", "\r\nSec-Fetch-Site: cross-site", http.StatusForbidden},
+		{"page without a session", "/models/iris", "", http.StatusUnauthorized},
+		{"nothing there", "/nothing", "", http.StatusUnauthorized},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: api%s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n", test.path, test.header)
+			if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("no answer while the body is missing: %v", err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.status || !response.Close {
+				t.Errorf("got %s, close %v", response.Status, response.Close)
+			}
+		})
 	}
 }
