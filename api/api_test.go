@@ -128,7 +128,7 @@ func checkRefusal(t *testing.T, response *http.Response, body, path string, stat
 	} else if got.Error != "" || got.Title == "" || got.Detail == "" || got.Status != status || response.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("not problem+json: %s: %s", response.Header.Get("Content-Type"), body)
 	}
-	if response.Header.Get("X-Request-Id") == "" || response.Header.Get("Cache-Control") != "no-store" {
+	if h := response.Header; h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Security-Policy") == "" {
 		t.Errorf("headers: %v", response.Header)
 	}
 }

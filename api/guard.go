@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -27,7 +28,8 @@ type call struct {
 func (s *server) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		record := recordOf(r)
-		record.action, record.model = action, r.PathValue("model")
+		name := r.PathValue("model")
+		record.action, record.model = action, fmt.Sprintf("%.80s", name)
 
 		authorized, err := s.authorize(r)
 		if err != nil {
@@ -43,7 +45,7 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 		record.principal = principal
 
 		access := s.access.Load()
-		allowed, decision := access.policy.Decide(principal.RealmRoles, record.model)
+		allowed, decision := access.policy.Decide(principal.RealmRoles, name)
 		if allowed != nil && allowed.Introspect {
 			if principal, err = s.verifier.Introspect(r); err != nil {
 				s.refuseCredential(w, r, err)
@@ -51,13 +53,13 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 			}
 			// The roles are those of this moment.
 			record.principal = principal
-			allowed, decision = access.policy.Decide(principal.RealmRoles, record.model)
+			allowed, decision = access.policy.Decide(principal.RealmRoles, name)
 		}
 		switch {
 		case decision == policy.NoBaseRole:
 			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})
 			return
-		case record.model != "" && decision != policy.Allow:
+		case name != "" && decision != policy.Allow:
 			refuse(w, r, problem{http.StatusNotFound, "model_unknown", "There is no model of this name that you may call: GET /v2/models lists those that you may.", nil})
 			return
 		case !methodAllowed(w, r, method):
@@ -115,7 +117,7 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
 type record struct {
 	id        string
 	principal *bearer.Principal // nil without a valid credential
-	model     string            // of the path, as the caller wrote it
+	model     string            // of the path, as the caller wrote it, cut to what a line holds
 	action    string
 	code      string // of the decision, or of the failure after it; empty where nothing was decided
 	cause     error  // of a refusal
@@ -137,6 +139,8 @@ func (s *server) audited(next http.Handler) http.Handler {
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		// What a model's server answers runs no script of our origin.
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 		// Deferred, since a proxied answer that breaks off ends in a panic
 		// that net/http wants.

@@ -125,9 +125,10 @@ func TestAudit(t *testing.T) {
 	f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow)
 	f.do(t, "GET", "/v2", "", "", "")
 	f.do(t, "GET", "/v2//models", token, "", "")
-	f.do(t, "GET", "/healthz", "", "", "") // nothing to decide
+	f.do(t, "GET", "/v2/models/"+strings.Repeat("x", 10_000), "", "", "") // CWE-779
+	f.do(t, "GET", "/healthz", "", "", "")                                // nothing to decide
 
-	waitFor(t, "four audit records", func() bool { return len(f.decisions(t)) == 4 })
+	waitFor(t, "five audit records", func() bool { return len(f.decisions(t)) == 5 })
 	got := f.decisions(t)
 	wants := []map[string]any{
 		{
@@ -137,6 +138,7 @@ func TestAudit(t *testing.T) {
 		{"action": "infer", "model": "forbidden", "code": "model_unknown", "status": 404.0, "client": "my-api-client"},
 		{"action": "server", "model": "", "code": "no_credential", "status": 401.0, "subject": nil},
 		{"code": "path_not_canonical", "status": 400.0, "subject": nil},
+		{"action": "metadata", "model": strings.Repeat("x", 80), "code": "no_credential"},
 	}
 	for i, want := range wants {
 		for name, value := range want {

@@ -141,6 +141,11 @@ func (u *Upstream) rewrite(p *httputil.ProxyRequest) {
 	}
 	p.Out.Header = h
 	p.Out.Trailer = nil // like headers, set by the caller
+	if p.Out.Method != http.MethodPost {
+		// A server that leaves such a body unread could take it for the next
+		// request, which no policy has judged.
+		p.Out.Body, p.Out.ContentLength, p.Out.TransferEncoding = http.NoBody, 0, nil
+	}
 }
 
 // modify refuses answers that are not for the caller and drops the headers
@@ -152,6 +157,9 @@ func (u *Upstream) modify(r *http.Response) error {
 		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server does not accept this API.", fmt.Errorf("answered %s", r.Status)}
 	case r.StatusCode < 200, r.StatusCode >= 300 && r.StatusCode < 400:
 		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s", r.Status)}
+	case strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "text/html"):
+		// Of a proxy on the way, as a rule. A browser would show it as ours.
+		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s with a page", r.Status)}
 	}
 	h := http.Header{}
 	for _, name := range passOut {

@@ -149,6 +149,38 @@ func TestTrailersIn(t *testing.T) {
 	}
 }
 
+// A body where the protocol has none does not go out: a model's server that
+// leaves it unread would take it for the next request on the connection, which
+// no policy has judged (CWE-444).
+func TestBodyOfGet(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD"} {
+		for name, length := range map[string]int64{"with a length": 5, "chunked": -1} {
+			t.Run(method+" "+name, func(t *testing.T) {
+				var got []byte
+				var header http.Header
+				url := proxied(t, time.Minute, "", func(_ http.ResponseWriter, r *http.Request) {
+					got, _ = io.ReadAll(r.Body)
+					header = r.Header
+					if r.ContentLength != 0 || r.TransferEncoding != nil {
+						t.Errorf("length %d, encoding %q", r.ContentLength, r.TransferEncoding)
+					}
+				})
+				r, err := http.NewRequest(method, url+"/v2/models/m", io.NopCloser(strings.NewReader("POST ")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.ContentLength = length
+				if response, body := do(t, r); response.StatusCode != http.StatusOK {
+					t.Fatalf("%s: %s", response.Status, body)
+				}
+				if len(got) > 0 || header == nil {
+					t.Errorf("the upstream got %q with %v", got, header)
+				}
+			})
+		}
+	}
+}
+
 // Cookies, CORS and challenges of the upstream are not the API's; trailers and
 // informational answers are ways around that.
 func TestHeadersOut(t *testing.T) {
@@ -217,6 +249,24 @@ func TestAnswersRefused(t *testing.T) {
 				t.Errorf("headers %v", response.Header)
 			}
 		})
+	}
+}
+
+// A page is no answer of a model, and would be shown as one of the API's.
+func TestPageRefused(t *testing.T) {
+	for _, status := range []int{200, 404, 503} {
+		url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "Text/HTML; charset=utf-8")
+			w.WriteHeader(status)
+			io.WriteString(w, "<script>steal()</script>")
+		})
+		r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, body := do(t, r); response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m" {
+			t.Errorf("%d: %s: %s", status, response.Status, body)
+		}
 	}
 }
 
