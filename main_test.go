@@ -427,7 +427,7 @@ models: [{name: churn, upstream: {url: "http://triton:8000"}}]
 roles: [{name: reports}]
 clients:
   - {clientId: api, kind: api}
-  - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"], backchannelLogoutUrl: "https://w.example.com/logout", accessTokenLifetime: 2m, sessionIdle: 1h}
+  - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"], backchannelLogoutUrl: "https://w.example.com/logout", accessTokenLifetime: 2m, sessionIdle: 20m}
   - {clientId: svc, kind: service, roles: [model-churn], serviceAccountRoles: [model-churn]}
   - {clientId: mute, kind: service, roles: []}
   - {clientId: cli, kind: cli}
@@ -443,7 +443,7 @@ clients:
 	m.inputs(t, "openid/client:Client", "api", `{"accessType":"CONFIDENTIAL","standardFlowEnabled":false,"serviceAccountsEnabled":true,"directAccessGrantsEnabled":false,"fullScopeAllowed":false,
 		"extraConfig":{"standard.token.exchange.enabled":"true"},"validRedirectUris":[]}`).absent(t, "pkceCodeChallengeMethod")
 	m.inputs(t, "openid/client:Client", "web", `{"standardFlowEnabled":true,"serviceAccountsEnabled":false,"fullScopeAllowed":false,"pkceCodeChallengeMethod":"S256","validPostLogoutRedirectUris":["+"],
-		"backchannelLogoutUrl":"https://w.example.com/logout","backchannelLogoutSessionRequired":true,"accessTokenLifespan":"120","clientSessionIdleTimeout":"3600","clientSessionMaxLifespan":"",
+		"backchannelLogoutUrl":"https://w.example.com/logout","backchannelLogoutSessionRequired":true,"accessTokenLifespan":"120","clientSessionIdleTimeout":"1200","clientSessionMaxLifespan":"",
 		"extraConfig":{"standard.token.exchange.enabled":"false"},"webOrigins":[]}`)
 	m.inputs(t, "openid/client:Client", "cli", `{"accessType":"PUBLIC","standardFlowEnabled":true,"oauth2DeviceAuthorizationGrantEnabled":true,"pkceCodeChallengeMethod":"S256","validRedirectUris":["http://127.0.0.1/callback"]}`).absent(t, "clientSecret")
 	m.inputs(t, "openid/client:Client", "signed", `{"clientAuthenticatorType":"client-jwt","extraConfig":{"standard.token.exchange.enabled":"false","use.jwks.string":"true","jwks.string":"{\"keys\":[{\"kty\":\"EC\"}]}",
@@ -492,7 +492,10 @@ clients:
   - {clientId: api, kind: api, defaultScopes: [organization]}
   - {clientId: svc, kind: service, optionalScopes: []}
 `)
-	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "api", `{"optionalScopes":["address","phone","offline_access","microprofile-jwt"]}`)
+	optional := m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "api", `{"optionalScopes":["address","phone","offline_access","microprofile-jwt"]}`)
+	if !optional.RPC.GetRetainOnDelete() {
+		t.Error("optional scopes are not retained: without defaultScopes a later up would take all of them away")
+	}
 	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "api", `{"defaultScopes":["basic","roles","profile","email","acr","web-origins","service_account","organization","model-api","model-roles"]}`).
 		dependsOn(t, "openid/clientOptionalScopes:ClientOptionalScopes", "api")
 	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "svc", `{"optionalScopes":[]}`)
@@ -545,7 +548,7 @@ users:
 	ada := m.inputs(t, "index/user:User", "ada", `{"attributes":{"team":"vision","nick":"a"},"initialPassword":{"temporary":true,"value":"secret:correct horse battery"},"enabled":true}`)
 	ada.dependsOn(t, "index/defaultGroups:DefaultGroups", "test")
 	m.find(t, "index/defaultGroups:DefaultGroups", "test").dependsOn(t, "index/realmUserProfile:RealmUserProfile", "test")
-	if got := ada.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"requiredActions"}) {
+	if got := ada.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"requiredActions", "federatedIdentities"}) {
 		t.Errorf("a temporary password ignores changes of %q: the second up would differ", got)
 	}
 	m.inputs(t, "index/user:User", "bob", `{"requiredActions":["CONFIGURE_TOTP"]}`).absent(t, "initialPassword", "email", "firstName", "lastName")

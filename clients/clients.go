@@ -91,8 +91,8 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		Oauth2DeviceAuthorizationGrantEnabled: pulumi.Bool(*d.DeviceGrant),
 		FullScopeAllowed:                      pulumi.Bool(*d.FullScope),
 
-		// The provider keeps the last value of these where one is left out, so
-		// what the configuration leaves out is said.
+		// What the configuration leaves out is said, or the provider keeps the
+		// last value. Of the texts it keeps it even so: docs/configuration.md.
 		BaseUrl:                     pulumi.String(d.BaseURL),
 		AdminUrl:                    pulumi.String(d.AdminURL),
 		ValidRedirectUris:           pulumi.ToStringArray(orEmpty(d.RedirectURIs)),

@@ -101,7 +101,7 @@ func (c *Clients) scopes(ctx *pulumi.Context, d *config.Client, args *Args) erro
 			RealmId:        args.Realm,
 			ClientId:       id,
 			OptionalScopes: pulumi.ToStringArray(optional),
-		}, opts...)
+		}, pulumi.Parent(c), pulumi.RetainOnDelete(true)) // its deletion would take every optional scope away
 		if err != nil {
 			return fmt.Errorf("optional scopes: %w", err)
 		}

@@ -120,7 +120,7 @@ type Group struct {
 	Name       string            `json:"name" required:"true" doc:"Name, unique among all groups. Required."`
 	Parent     string            `json:"parent" doc:"Name of the group that it is a subgroup of."`
 	Roles      []string          `json:"roles" doc:"Realm roles that members get."`
-	Default    bool              `json:"default" doc:"New users join it."`
+	Default    bool              `json:"default" doc:"New users join it; it does not change what users are in that are there already, except that those that name it leave it when this is turned on."`
 	Attributes map[string]string `json:"attributes" doc:"Attributes of the group."`
 }
 
@@ -132,8 +132,8 @@ type Client struct {
 	Name        string `json:"name" doc:"Name that people see. Default: the client id."`
 	Description string `json:"description" doc:"What it is for."`
 
-	BaseURL                string   `json:"baseUrl" doc:"Home page of the client."`
-	AdminURL               string   `json:"adminUrl" doc:"Where Keycloak sends admin callbacks (k_logout, k_push_not_before)."`
+	BaseURL                string   `json:"baseUrl" doc:"Home page of the client. Once set it can only be changed, not taken out: the provider keeps the last value."`
+	AdminURL               string   `json:"adminUrl" doc:"Where Keycloak sends admin callbacks (k_logout, k_push_not_before). Once set it can only be changed, not taken out: the provider keeps the last value."`
 	RedirectURIs           []string `json:"redirectUris" doc:"Exact redirect URIs. Default for cli: http://127.0.0.1/callback, which holds for every port."`
 	PostLogoutRedirectURIs []string `json:"postLogoutRedirectUris" doc:"Where a logout may lead. Default where the code flow is on: + for the redirect URIs."`
 	WebOrigins             []string `json:"webOrigins" doc:"Origins that browsers may call Keycloak from. Default: none."`
@@ -160,12 +160,12 @@ type Client struct {
 	Lightweight     bool      `json:"lightweight" doc:"Lightweight access tokens: no roles and no audience inside, so the API must introspect each."`
 	DPoP            bool      `json:"dpop" doc:"Bind its tokens to a key (RFC 9449)."`
 	Mappers         []Mapper  `json:"mappers" doc:"Claims beside the built-in ones."`
-	DefaultScopes   []string  `json:"defaultScopes" doc:"Optional scopes of Keycloak (address, phone, organization, offline_access, microprofile-jwt) that this client gets by default."`
+	DefaultScopes   []string  `json:"defaultScopes" doc:"Optional scopes of Keycloak (address, phone, organization, offline_access, microprofile-jwt) that this client gets by default. To make one optional again takes two ups: first name optionalScopes without it, then with it."`
 	OptionalScopes  *[]string `json:"optionalScopes" doc:"Optional scopes, of Keycloak's own. Default: all that are not in defaultScopes."`
 
-	AccessTokenLifetime string `json:"accessTokenLifetime" doc:"Overrides lifetimes.accessToken."`
-	SessionIdle         string `json:"sessionIdle" doc:"Overrides lifetimes.clientSessionIdle."`
-	SessionMax          string `json:"sessionMax" doc:"Overrides lifetimes.clientSessionMax."`
+	AccessTokenLifetime string `json:"accessTokenLifetime" doc:"Overrides lifetimes.accessToken. To take it back, set it to that value: the provider keeps the last value of what is left out."`
+	SessionIdle         string `json:"sessionIdle" doc:"Overrides lifetimes.clientSessionIdle; at most lifetimes.ssoIdle. To take it back, set it to lifetimes.ssoIdle."`
+	SessionMax          string `json:"sessionMax" doc:"Overrides lifetimes.clientSessionMax; at most lifetimes.ssoMax. To take it back, set it to lifetimes.ssoMax."`
 }
 
 // Mapper puts a claim into a client's tokens.
@@ -196,7 +196,7 @@ type User struct {
 	Attributes      map[string]string `json:"attributes" doc:"Attributes; each must stand in userAttributes."`
 	Roles           []string          `json:"roles" doc:"Realm roles, beside what groups bring."`
 	Groups          []string          `json:"groups" doc:"Groups, by name. Default groups need no mention: every new user joins them."`
-	RequiredActions []string          `json:"requiredActions" doc:"What the user must do at next login, such as CONFIGURE_TOTP."`
+	RequiredActions []string          `json:"requiredActions" doc:"What the user must do at the first login, such as CONFIGURE_TOTP. Set at creation only."`
 }
 
 // IdentityProvider is an external OpenID Connect provider.

@@ -80,10 +80,12 @@ func (c *checker) all() {
 
 var (
 	realmName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$`) // Keycloak keeps the id, which is the name, in 36 characters
-	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/]{1,255}$`)
-	groupName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/]([^\x00-\x1f\x7f/]{0,253}[^\s\x00-\x1f\x7f/])?$`)
+	// The provider puts names into paths of URLs as they are.
+	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]{1,255}$`)
+	groupName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]([^\x00-\x1f\x7f/%?#;\\]{0,253}[^\s\x00-\x1f\x7f/%?#;\\])?$`)
 	// badUsername is what Keycloak's user profile refuses in a username.
-	badUsername   = regexp.MustCompile(`[<>&"'\s$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
+	badUsername   = regexp.MustCompile(`[<>&"'\s$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f]|[^\p{Latin}\p{Common}]`)
+	badPersonName = regexp.MustCompile(`[<>&"$%!#?§;*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	actionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
@@ -116,6 +118,7 @@ func (c *checker) realm() {
 	if cfg.APIURL != "" && c.httpURL("apiUrl", cfg.APIURL) {
 		c.plainHTTP("apiUrl", cfg.APIURL)
 	}
+	c.text("displayName", cfg.DisplayName)
 	c.name("baseRole", cfg.BaseRole)
 }
 
@@ -141,8 +144,6 @@ func (c *checker) lifetimes() {
 	offlineMax := c.duration("lifetimes.offlineMax", l.OfflineMax)
 	c.duration("lifetimes.deviceCode", l.DeviceCode)
 	c.duration("lifetimes.authorizationCode", l.AuthorizationCode)
-	c.duration("lifetimes.clientSessionIdle", l.ClientSessionIdle)
-	c.duration("lifetimes.clientSessionMax", l.ClientSessionMax)
 	c.duration("events.keepFor", c.cfg.Events.KeepFor)
 	if idle > 0 && most > 0 && idle > most {
 		c.errorf("lifetimes.ssoIdle", "%s is longer than lifetimes.ssoMax, %s", l.SSOIdle, l.SSOMax)
@@ -150,6 +151,9 @@ func (c *checker) lifetimes() {
 	if offlineIdle > 0 && offlineMax > 0 && offlineIdle > offlineMax {
 		c.errorf("lifetimes.offlineIdle", "%s is longer than lifetimes.offlineMax, %s", l.OfflineIdle, l.OfflineMax)
 	}
+	level := c.cfg.Level()
+	c.clientSession("lifetimes.clientSessionIdle", l.ClientSessionIdle, "ssoIdle", l.SSOIdle, level.SSOIdle)
+	c.clientSession("lifetimes.clientSessionMax", l.ClientSessionMax, "ssoMax", l.SSOMax, level.SSOMax)
 	if access > time.Hour {
 		c.warnf("lifetimes.accessToken", "%s: a stolen token is good for that long; minutes are usual", l.AccessToken)
 	}
@@ -245,6 +249,8 @@ func (c *checker) realmRoles() {
 		path := fmt.Sprintf("roles[%d].composites", i)
 		c.known(path, r.Composites, c.roles, "role", "roles")
 		c.twice(path, r.Composites)
+		c.text(fmt.Sprintf("roles[%d].description", i), r.Description)
+		c.attributeValues(fmt.Sprintf("roles[%d].attributes", i), r.Attributes)
 	}
 	if cycle := findCycle(edges); cycle != nil {
 		c.errorf("roles", "composites go round in a circle: %s", strings.Join(cycle, " → "))
@@ -257,7 +263,9 @@ func (c *checker) realmGroups() {
 	for i, g := range c.cfg.Groups {
 		path := fmt.Sprintf("groups[%d]", i)
 		if g.Name != "" && !groupName.MatchString(g.Name) {
-			c.errorf(path+".name", "%q: leave slashes, control characters and spaces at the ends out, 255 characters at most", g.Name)
+			c.errorf(path+".name", "%q: leave control characters, spaces at the ends and / %% ? # ; \\ out, 255 characters at most", g.Name)
+		} else if g.Name == "." || g.Name == ".." {
+			c.errorf(path+".name", "%q can't stand in a URL: choose another name", g.Name)
 		}
 		if c.groups[g.Name] {
 			c.errorf(path+".name", "%q is declared twice: names are unique among all groups", g.Name)
@@ -272,6 +280,7 @@ func (c *checker) realmGroups() {
 		c.knownOne(path+".parent", g.Parent, c.groups, "group", "groups")
 		c.known(path+".roles", g.Roles, c.roles, "role", "roles")
 		c.twice(path+".roles", g.Roles)
+		c.attributeValues(path+".attributes", g.Attributes)
 	}
 	if cycle := findCycle(edges); cycle != nil {
 		c.errorf("groups", "parents go round in a circle: %s", strings.Join(cycle, " → "))
@@ -323,14 +332,28 @@ func (c *checker) users() {
 				c.errorf(path+".email", "%q is not an email address", u.Email)
 			} else if u.Email != strings.ToLower(u.Email) {
 				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
+			} else if strings.LastIndex(u.Email, "@") > 64 {
+				c.errorf(path+".email", "%q: Keycloak takes 64 characters before the @", u.Email)
 			} else if emails[u.Email] {
 				c.errorf(path+".email", "%q belongs to two users", u.Email)
 			}
 			emails[u.Email] = true
 		}
+		for _, name := range []struct{ key, text string }{{".firstName", u.FirstName}, {".lastName", u.LastName}} {
+			c.text(path+name.key, name.text)
+			if badPersonName.MatchString(name.text) {
+				c.errorf(path+name.key, "%q holds a character that Keycloak refuses in the name of a person", name.text)
+			}
+		}
 		for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
-			if !c.attributes[name] {
-				c.errorf(fmt.Sprintf("%s.attributes[%q]", path, name), "Keycloak drops what is not declared: add it to userAttributes")
+			at := fmt.Sprintf("%s.attributes[%q]", path, name)
+			switch value := u.Attributes[name]; {
+			case !c.attributes[name]:
+				c.errorf(at, "Keycloak drops what is not declared: add it to userAttributes")
+			case value == "":
+				c.errorf(at, "is empty, which Keycloak drops: leave it out")
+			case strings.Contains(value, "##"):
+				c.errorf(at, "holds ##, by which the provider separates values: an attribute has one")
 			}
 		}
 		for j, a := range c.cfg.UserAttributes {
@@ -348,6 +371,11 @@ func (c *checker) users() {
 			}
 		}
 		c.password(u, path, level.PasswordLength)
+	}
+	for i := range c.cfg.Users {
+		if u := &c.cfg.Users[i]; u.Email != u.Username && names[u.Email] {
+			c.errorf(c.userPath[i]+".email", "%q is the username of another user, and a login may give either", u.Email)
+		}
 	}
 }
 
@@ -383,7 +411,9 @@ func (c *checker) identityProviders() {
 	seen := map[string]bool{}
 	for i, p := range c.cfg.IdentityProviders {
 		path := fmt.Sprintf("identityProviders[%d]", i)
-		c.name(path+".alias", p.Alias)
+		if p.Alias != "" && !attributeName.MatchString(p.Alias) {
+			c.errorf(path+".alias", "%q stands in URLs: use letters, digits, dots, underscores and hyphens", p.Alias)
+		}
 		if seen[p.Alias] {
 			c.errorf(path+".alias", "%q is declared twice", p.Alias)
 		}
@@ -402,6 +432,9 @@ func (c *checker) identityProviders() {
 		}
 		for j, m := range p.RoleMappings {
 			c.knownOne(fmt.Sprintf("%s.roleMappings[%d].role", path, j), m.Role, c.roles, "role", "roles")
+			if slices.Contains(p.RoleMappings[:j], m) {
+				c.errorf(fmt.Sprintf("%s.roleMappings[%d]", path, j), "is there twice")
+			}
 		}
 		for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
 			attribute := p.AttributeMappings[claim]
@@ -488,7 +521,23 @@ func (c *checker) missingSecret(key, name, or string) {
 // decoder's to report.
 func (c *checker) name(path, name string) {
 	if name != "" && !plainName.MatchString(name) {
-		c.errorf(path, "%q: leave spaces, slashes and control characters out, 255 characters at most", name)
+		c.errorf(path, "%q: leave spaces, control characters and / %% ? # ; \\ out, 255 characters at most", name)
+	} else if name == "." || name == ".." {
+		c.errorf(path, "%q can't stand in a URL: choose another name", name)
+	}
+}
+
+// text checks what Keycloak's database keeps in 255 characters.
+func (c *checker) text(path, text string) {
+	if n := len([]rune(text)); n > 255 {
+		c.errorf(path, "has %d characters: Keycloak keeps 255 at most", n)
+	}
+}
+
+// attributes of a role or group.
+func (c *checker) attributeValues(path string, attributes map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		c.text(fmt.Sprintf("%s[%q]", path, name), attributes[name])
 	}
 }
 

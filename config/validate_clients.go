@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // builtInClients are made by Keycloak in each realm.
@@ -19,6 +20,7 @@ func BuiltInClient(clientID string) bool { return slices.Contains(builtInClients
 
 func (c *checker) clients() {
 	c.clientRoles = make(map[string]map[string]bool, len(c.cfg.Clients))
+	accounts := map[string]string{} // client ids with a service account, by lower case
 	api := 0
 	for i := range c.cfg.Clients {
 		cl := &c.cfg.Clients[i]
@@ -26,11 +28,23 @@ func (c *checker) clients() {
 		if cl.ClientID != "" && strings.ContainsAny(cl.ClientID, " \t\n\"<>") {
 			c.errorf(path, "%q: leave spaces, quotes and angle brackets out", cl.ClientID)
 		}
+		if n := len([]rune(cl.ClientID)); n > 200 {
+			c.errorf(path, "has %d characters: use 200 at most, since Keycloak adds to it", n)
+		}
 		if BuiltInClient(cl.ClientID) {
 			c.errorf(path, "%q is a client that Keycloak makes itself: choose another id", cl.ClientID)
 		}
 		if _, ok := c.clientRoles[cl.ClientID]; ok {
 			c.errorf(path, "%q is declared twice", cl.ClientID)
+		}
+		if cl.ClientID == "model-roles" {
+			c.errorf(path, "%q is the name of a client scope that the stack makes: choose another id", cl.ClientID)
+		}
+		if account := strings.ToLower(cl.ClientID); *cl.ServiceAccount {
+			if other, ok := accounts[account]; ok && other != cl.ClientID {
+				c.errorf(path, "the service accounts of %q and %q would have one username, which is in lower case: choose another id", other, cl.ClientID)
+			}
+			accounts[account] = cl.ClientID
 		}
 		roles := make(map[string]bool, len(cl.ClientRoles))
 		for _, r := range cl.ClientRoles {
@@ -140,11 +154,29 @@ func (c *checker) client(cl *Client, path string) {
 
 	c.scopes(cl, path)
 	c.mappers(cl, path)
+	c.text(path+".name", cl.Name)
+	c.text(path+".baseUrl", cl.BaseURL)
+	c.text(path+".adminUrl", cl.AdminURL)
+	for i, u := range cl.RedirectURIs {
+		c.text(fmt.Sprintf("%s.redirectUris[%d]", path, i), u)
+	}
+	c.text(path+".description", cl.Description)
 	c.duration(path+".accessTokenLifetime", cl.AccessTokenLifetime)
-	c.duration(path+".sessionIdle", cl.SessionIdle)
-	c.duration(path+".sessionMax", cl.SessionMax)
+	c.clientSession(path+".sessionIdle", cl.SessionIdle, "ssoIdle", c.cfg.Lifetimes.SSOIdle, level.SSOIdle)
+	c.clientSession(path+".sessionMax", cl.SessionMax, "ssoMax", c.cfg.Lifetimes.SSOMax, level.SSOMax)
 	if cl.Lightweight && cl.AccessTokenType == "at+jwt" {
 		c.warnf(path+".lightweight", "an at+jwt access token must have aud (RFC 9068, 2.2), which a lightweight one lacks")
+	}
+}
+
+// clientSession is refused by Keycloak where it outlives the user's session.
+func (c *checker) clientSession(path, own, key, session string, level time.Duration) {
+	most := level
+	if d, err := time.ParseDuration(session); err == nil && d > 0 {
+		most = d
+	}
+	if c.duration(path, own) > most {
+		c.errorf(path, "%s is longer than the session's: at most %s, see lifetimes.%s", own, most, key)
 	}
 }
 

@@ -83,12 +83,11 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 			Temporary: pulumi.Bool(declared.Password != "permanent"),
 		}
 	}
-	opts := []pulumi.ResourceOption{pulumi.Parent(u), pulumi.DependsOn(args.After), pulumi.Protect(args.Protect)}
-	if declared.Password == "temporary" || declared.Password == "" || len(declared.RequiredActions) > 0 {
-		// Keycloak adds UPDATE_PASSWORD for a temporary password, and users work
-		// the rest off: neither is a change of ours.
-		opts = append(opts, pulumi.IgnoreChanges([]string{"requiredActions"}))
-	}
+	// What users and brokering add later is no change of ours: the required
+	// action of a temporary password, and links to identity providers, which
+	// the provider would cut.
+	opts := []pulumi.ResourceOption{pulumi.Parent(u), pulumi.DependsOn(args.After), pulumi.Protect(args.Protect),
+		pulumi.IgnoreChanges([]string{"requiredActions", "federatedIdentities"})}
 	user, err := keycloak.NewUser(ctx, declared.Username, a, opts...)
 	if err != nil {
 		return err
