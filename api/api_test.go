@@ -92,7 +92,9 @@ func (f *fixture) do(t *testing.T, method, path, token, contentType, body string
 
 func send(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()
-	response, err := http.DefaultTransport.RoundTrip(r) // follows no redirect
+	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	defer cancel()
+	response, err := http.DefaultTransport.RoundTrip(r.WithContext(ctx)) // follows no redirect
 	if err != nil {
 		t.Fatal(err)
 	}

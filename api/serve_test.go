@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
@@ -58,7 +59,16 @@ func start(t *testing.T, issuer *oidctest.Issuer, p *policy.Policy, flags ...str
 	go func() {
 		g.ended <- run(ctx, args, func(string) string { return "" }, strings.NewReader(""), g.log, g.log)
 	}()
+	stillRuns := func() {
+		t.Helper()
+		select {
+		case err := <-g.ended:
+			t.Fatalf("the API ended: %v\n%s", err, g.log)
+		default:
+		}
+	}
 	waitFor(t, "the API to listen", func() bool {
+		stillRuns()
 		for line := range strings.Lines(g.log.String()) {
 			var record struct{ Msg, URL string }
 			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
@@ -68,14 +78,27 @@ func start(t *testing.T, issuer *oidctest.Issuer, p *policy.Policy, flags ...str
 		return g.url != ""
 	})
 	waitFor(t, "the API to be ready", func() bool {
-		response, err := http.Get(g.url + "/readyz")
+		stillRuns()
+		r, err := http.NewRequest("GET", g.url+"/readyz", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		response.Body.Close()
+		response, _ := send(t, r)
 		return response.StatusCode == http.StatusOK
 	})
 	return g
+}
+
+// await returns what comes on a channel within a minute.
+func await[T any](t *testing.T, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case got := <-from:
+		return got
+	case <-time.After(time.Minute):
+		t.Fatalf("waited too long for %s", what)
+		panic("unreachable")
+	}
 }
 
 // slowUpstream says on begun when a request has come, and answers after
@@ -109,7 +132,7 @@ func (g *program) inferSlow(t *testing.T, issuer *oidctest.Issuer) chan string {
 	r.Header.Set("Content-Type", "application/json")
 	answered := make(chan string, 1)
 	go func() {
-		response, err := http.DefaultClient.Do(r)
+		response, err := http.DefaultTransport.RoundTrip(r)
 		if err != nil {
 			answered <- err.Error()
 			return
@@ -131,6 +154,8 @@ func awaitUpstream(t *testing.T, begun chan struct{}, answered chan string) {
 	case <-begun:
 	case got := <-answered:
 		t.Fatalf("answered before the upstream was asked: %s", got)
+	case <-time.After(time.Minute):
+		t.Fatal("waited too long for the upstream to be asked")
 	}
 }
 
@@ -146,7 +171,7 @@ func TestGracefulShutdown(t *testing.T) {
 	awaitUpstream(t, begun, answered)
 	sendSignal(t, syscall.SIGTERM)
 	waitFor(t, "the listener to close", func() bool {
-		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(g.url + "/healthz")
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}).Get(g.url + "/healthz")
 		if err == nil {
 			response.Body.Close()
 		}
@@ -158,10 +183,10 @@ func TestGracefulShutdown(t *testing.T) {
 	default:
 	}
 	close(release)
-	if got := <-answered; got != "200 OK "+`{"model_name":"slow"}`+"\n" {
+	if got := await(t, "the answer", answered); got != "200 OK "+`{"model_name":"slow"}`+"\n" {
 		t.Errorf("the request under way got %s, want 200", got)
 	}
-	if err := <-g.ended; err != nil {
+	if err := await(t, "the end", g.ended); err != nil {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -175,7 +200,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	answered := g.inferSlow(t, issuer)
 	awaitUpstream(t, begun, answered)
 	sendSignal(t, syscall.SIGTERM)
-	if err := <-g.ended; err == nil || exitCode(err) != 1 {
+	if err := await(t, "the end", g.ended); err == nil || exitCode(err) != 1 {
 		t.Errorf("ended with %v, want an error and exit status 1", err)
 	}
 }

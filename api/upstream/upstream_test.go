@@ -47,7 +47,9 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 
 func do(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()
-	response, err := http.DefaultTransport.RoundTrip(r)
+	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	defer cancel()
+	response, err := http.DefaultTransport.RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +59,16 @@ func do(t *testing.T, r *http.Request) (*http.Response, string) {
 		t.Fatal(err)
 	}
 	return response, string(body)
+}
+
+// await returns when the upstream's request has ended, within a minute.
+func await(t *testing.T, ended <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("the upstream's request did not end")
+	}
 }
 
 // Nothing that the outside says about identity, credentials or routing gets
@@ -302,7 +314,7 @@ func TestSlow(t *testing.T) {
 	if response.StatusCode != http.StatusGatewayTimeout || strings.TrimSpace(body) != "upstream_timeout /v2/models/m" {
 		t.Errorf("%s: %s", response.Status, body)
 	}
-	<-ended
+	await(t, ended)
 }
 
 // A caller that goes away ends the upstream's work.
@@ -313,7 +325,7 @@ func TestCallerGone(t *testing.T) {
 		<-r.Context().Done()
 		close(ended)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	r, err := http.NewRequestWithContext(ctx, "GET", url+"/v2/models/m", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -325,17 +337,21 @@ func TestCallerGone(t *testing.T) {
 	if _, err := http.DefaultTransport.RoundTrip(r); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	<-ended
+	await(t, ended)
 }
 
 // What the upstream has sent reaches the caller before it sends more.
 func TestStreaming(t *testing.T) {
 	more := make(chan struct{})
-	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, "data: 1\n\n")
 		http.NewResponseController(w).Flush()
-		<-more
+		select {
+		case <-more:
+		case <-r.Context().Done():
+			return
+		}
 		io.WriteString(w, "data: 2\n\n")
 	})
 	response, err := http.Get(url + "/v2/models/m")
