@@ -163,7 +163,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, `Usage: go run ./api [flags]
        go run ./api explain -h    why a token is refused
        go run ./api contract -h   try attacks on a running deployment
-       go run ./api contract -h   try attacks on a running deployment
+       go run ./api doctor -h     what is wrong with the realm
 
 Serves the models of the stack's access policy to callers whose access token
 allows it. Each flag can also be set by the environment variable beside it.

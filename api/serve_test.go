@@ -294,6 +294,7 @@ func TestWrongConfiguration(t *testing.T) {
 		{"stack of another issuer", []string{"-stack", file("c.json", strings.Replace(model(""), `"issuer":"http://kc/realms/r","audience":"api",`, `"issuer":"http://kc/realms/s","audience":"other",`, 1))}, nil, []string{"issuer is", "audience is"}},
 		{"policy of another version", []string{"-stack", file("d.json", strings.Replace(model(""), `"version":1`, `"version":2`, 1))}, nil, []string{"version is 2"}},
 		{"policy that says more", []string{"-stack", file("e.json", strings.Replace(model(""), `"version":1`, `"version":1,"limits":{}`, 1))}, nil, []string{"limits"}},
+		{"introspection without a client", []string{"-stack", file("g.json", model(`{"name":"a","roles":["r"],"embedded":"iris","introspect":true}`))}, nil, []string{"client_secret"}},
 		{"models that can't be served", []string{"-stack", file("f.json", model(
 			`{"name":"a","roles":["r"],"embedded":"rose"},{"name":"b","roles":["r"],"upstream":{"url":"http://up","credential":"UP_TOKEN"}}`))}, nil,
 			[]string{`no embedded model "rose"`, "set UP_TOKEN"}},

@@ -57,5 +57,10 @@ func loadStack(path string) (*Stack, error) {
 			errs = append(errs, fmt.Errorf("api: -stack: %s: %s is %q and the policy's is %q: the file is not of one stack", path, output.name, output.value, output.policy))
 		}
 	}
+	for _, m := range s.Policy.Models {
+		if m.Introspect && s.ClientSecret == "" {
+			errs = append(errs, fmt.Errorf("api: -stack: %s: model %q has introspect, for which the outputs client_id and client_secret are needed: write the file with --show-secrets", path, m.Name))
+		}
+	}
 	return &s, errors.Join(errs...)
 }

@@ -5,13 +5,13 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Version of the document's shape. A reader refuses any other.
@@ -75,13 +75,12 @@ var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 // no proxy rewrites.
 func ValidModelName(s string) bool { return modelName.MatchString(s) }
 
-// Parse reads a policy and validates it. Unknown members are an error: a
-// policy that says more than the reader understands must not be half enforced.
+// Parse reads a policy and validates it. Members that are unknown, in another
+// case or there twice are an error: a policy that says more than the reader
+// understands must not be half enforced.
 func Parse(data []byte) (*Policy, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var p Policy
-	if err := dec.Decode(&p); err != nil {
+	if err := json.Unmarshal(data, &p, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("policy: not an access policy: %w", err)
 	}
 	if err := p.Validate(); err != nil {

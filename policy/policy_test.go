@@ -55,8 +55,15 @@ func TestParseRefuses(t *testing.T) {
 	if _, err := Parse(data); err != nil {
 		t.Errorf("a valid policy: %v", err)
 	}
-	if _, err := Parse([]byte(strings.Replace(string(data), `"version"`, `"allowAll":true,"version"`, 1))); err == nil {
-		t.Error("a member that this version does not know is accepted")
+	for _, ambiguous := range []struct{ name, text string }{
+		{"a member that this version does not know", strings.Replace(string(data), `"version"`, `"allowAll":true,"version"`, 1)},
+		{"roles twice, the laxer ones last", strings.Replace(string(data), `"embedded"`, `"roles":["everybody"],"embedded"`, 1)},
+		{"roles in another case", strings.Replace(string(data), `"embedded"`, `"ROLES":["everybody"],"embedded"`, 1)},
+		{"a second policy behind the first", string(data) + string(data)},
+	} {
+		if _, err := Parse([]byte(ambiguous.text)); err == nil {
+			t.Errorf("%s is accepted", ambiguous.name)
+		}
 	}
 }
 
