@@ -21,7 +21,13 @@ import (
 // resource is reported at once, p.Check's included.
 func Run(ctx context.Context, p monitor.Program) (*monitor.Result, error) {
 	var k provider
-	p.Create = k.create
+	p.Create = func(r *monitor.Resource) error {
+		// One Keycloak may have several realms from stacks of one name.
+		if realm := r.Inputs["realmId"]; realm.IsString() {
+			r.ID = stableID(realm.StringValue(), r.URN)
+		}
+		return k.create(r)
+	}
 	p.Invoke = k.invoke
 	return monitor.Run(ctx, p)
 }
