@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -173,6 +174,30 @@ func TestCacheMemory(t *testing.T) {
 	t.Logf("%d bytes for each token", used)
 	if used > bound {
 		t.Errorf("a cached token takes %d bytes, want at most %d", used, bound)
+	}
+	runtime.KeepAlive(v)
+}
+
+// TestCacheMemoryOfLargeTokens: the bound holds for users with hundreds of
+// roles of their own too, one of whom could refresh a token as fast as Keycloak
+// gives them (CWE-770).
+func TestCacheMemoryOfLargeTokens(t *testing.T) {
+	const entries, bound = 1_000, 8 << 20
+	issuer := newIssuer()
+	issuer.Key("EdDSA")
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.CacheEntries = entries })
+	before := heap()
+	for i := range entries {
+		var roles []string
+		for n := range 300 {
+			roles = append(roles, fmt.Sprintf("role-%06d-of-user-%06d", n, i))
+		}
+		if _, err := v.Verify(t.Context(), issuer.Token("EdDSA", oidctest.Claims{"realm_access": map[string]any{"roles": roles}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used := heap() - before; used > bound {
+		t.Errorf("%d large tokens take %d bytes, want at most %d", entries, used, bound)
 	}
 	runtime.KeepAlive(v)
 }

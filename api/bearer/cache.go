@@ -17,7 +17,12 @@ type verified struct {
 	hash                        [32]byte // SHA-256 of the whole token
 	notBefore, issuedAt, expiry int64    // Unix seconds
 	until                       int64    // Unix seconds; then it is verified again
+	weight                      int64    // in the cache
 }
+
+// weight is for how many typical tokens a token of a size counts. What is kept
+// of one grows with it, by its lists of roles and groups.
+func weight(bytes int) int64 { return 1 + int64(bytes)>>11 }
 
 // usable tells whether the checks whose outcome changes with time still pass.
 // What it refuses is checked in full, which finds the reason.
@@ -33,19 +38,20 @@ func (e *verified) usable(now, skew int64) bool {
 //
 // It is a set-associative table of atomic pointers: the hash picks a set, and
 // a token is in one of the set's few ways or nowhere. Reading takes no lock,
-// and the table's size bounds the memory. Refusals are never in it.
+// and the limit on the weight bounds the memory. Refusals are never in it.
 type cache struct {
 	ways  []atomic.Pointer[verified]
 	mask  uint64       // number of sets - 1
-	count atomic.Int64 // of entries
-	limit int64
+	total atomic.Int64 // weight of all entries
+	limit int64        // of total; goroutines that add at once can pass it by one entry each
 }
 
 // waysPerSet pointers fill one cache line.
 const waysPerSet = 8
 
-// newCache makes a cache of at most limit entries, or none if limit < 0. It has
-// twice as many ways, so that a set hardly ever fills before the cache does.
+// newCache makes a cache of at most limit typical tokens, or none if limit < 0.
+// It has twice as many ways, so that a set hardly ever fills before the cache
+// does.
 func newCache(limit int) *cache {
 	if limit < 0 {
 		return nil
@@ -97,12 +103,16 @@ func (c *cache) put(e *verified) {
 			way, old = w, x
 		}
 	}
-	if old == nil && c.count.Load() >= c.limit {
+	more := e.weight
+	if old != nil {
+		more -= old.weight
+	}
+	if more > 0 && c.total.Load()+more > c.limit {
 		return
 	}
 	// Losing the race to another token costs one more verification.
-	if way.CompareAndSwap(old, e) && old == nil {
-		c.count.Add(1)
+	if way.CompareAndSwap(old, e) {
+		c.total.Add(more)
 	}
 }
 
@@ -114,7 +124,7 @@ func (c *cache) sweep(now time.Time, skew int64) {
 	for i := range c.ways {
 		way := &c.ways[i]
 		if e := way.Load(); e != nil && !e.usable(now.Unix(), skew) && way.CompareAndSwap(e, nil) {
-			c.count.Add(-1)
+			c.total.Add(-e.weight)
 		}
 	}
 }

@@ -99,7 +99,8 @@ type Config struct {
 	UnknownKeyCooldown time.Duration
 
 	// CacheEntries bounds the cache of verified tokens. 100,000 typical
-	// tokens take less than 64 MiB. Negative turns the cache off.
+	// tokens take less than 64 MiB; one of more than 2 KiB counts as several.
+	// Negative turns the cache off.
 	// Default 100,000.
 	CacheEntries int
 

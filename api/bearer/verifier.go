@@ -125,6 +125,7 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 	}
 	e := a.found
 	e.until = min(e.expiry+v.skew(), a.now+int64(v.config.CacheTTL/time.Second))
+	e.weight = weight(len(token))
 	if !a.asked {
 		v.cache.put(&e)
 	}
