@@ -87,7 +87,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		{"verification", o.speed, verification},
 		{"keys", o.speed, keySets},
 		{"throughput", o.speed, throughput},
-		{"scale", o.scale, scale},
+		{"registering", o.scale, registering},
+		{"applying", o.scale, applying},
 	} {
 		if !part.wanted {
 			continue

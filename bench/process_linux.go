@@ -46,12 +46,21 @@ func setAffinity(set *unix.CPUSet) {
 	}
 }
 
-func cpuTime() time.Duration {
-	var u unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
-		return 0
+// cpuTime is what this process has computed, and with children also what those
+// of its children have that have ended.
+func cpuTime(children bool) time.Duration {
+	who := []int{unix.RUSAGE_SELF}
+	if children {
+		who = append(who, unix.RUSAGE_CHILDREN)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	var sum int64
+	for _, w := range who {
+		var u unix.Rusage
+		if unix.Getrusage(w, &u) == nil {
+			sum += u.Utime.Nano() + u.Stime.Nano()
+		}
+	}
+	return time.Duration(sum)
 }
 
 // residentBytes is 0 if it can't be told.

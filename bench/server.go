@@ -56,7 +56,7 @@ func serve(ctx context.Context, o options, stdin io.Reader, stdout io.Writer) er
 		}
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		if err := out.Encode(usage{cpuTime(), m.Mallocs, m.HeapAlloc, residentBytes()}); err != nil {
+		if err := out.Encode(usage{cpuTime(false), m.Mallocs, m.HeapAlloc, residentBytes()}); err != nil {
 			return err
 		}
 	}
