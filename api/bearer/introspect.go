@@ -2,7 +2,6 @@ package bearer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -57,7 +56,7 @@ func (a *attempt) introspection() *Error {
 		return refuse(TokenInactive, nil)
 	}
 	answer := claims{payload: payload, tops: a.v.paths.tops}
-	if err := jsonv2.Unmarshal(payload, &answer); err != nil {
+	if err := json.Unmarshal(payload, &answer); err != nil {
 		return refuse(IntrospectionUnavailable, fmt.Errorf("introspection answer: %w", err))
 	}
 	for _, same := range []struct {
