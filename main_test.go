@@ -251,9 +251,9 @@ func TestDevStack(t *testing.T) {
 		t.Errorf("the program looks up %v: a preview without a server would fail", m.calls)
 	}
 	for _, tt := range []struct{ typ, name, inputs string }{
-		{"index/realm:Realm", "example-realm", `{"accessCodeLifespan":"1m0s","accessTokenLifespan":"5m0s","clientSessionIdleTimeout":"0s","clientSessionMaxLifespan":"0s",
+		{"index/realm:Realm", "example-realm", `{"accessCodeLifespan":"1m0s","accessTokenLifespan":"5m0s",
 			"displayName":"Example Realm","enabled":true,"loginWithEmailAllowed":true,"oauth2DeviceCodeLifespan":"10m0s","offlineSessionIdleTimeout":"720h0m0s",
-			"offlineSessionMaxLifespanEnabled":false,"realm":"example-realm","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s"}`},
+			"realm":"example-realm","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s"}`},
 		{"openid/client:Client", "model-serving-api", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"http://my-api-server/admin","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"http://my-api-server/api",
 			"clientId":"model-serving-api","clientSecret":"secret:api-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"",
 			"directAccessGrantsEnabled":true,"enabled":true,"extraConfig":{"standard.token.exchange.enabled":"false"},"fullScopeAllowed":true,"implicitFlowEnabled":false,"name":"model-serving-api",
@@ -629,8 +629,7 @@ func TestHardening(t *testing.T) {
 		// The provider keeps a lifetime that is left out, so taking one out of the
 		// configuration has to say Keycloak's own.
 		m.inputs(t, "index/realm:Realm", "test", `{"accessTokenLifespan":"5m0s","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s",
-			"offlineSessionIdleTimeout":"720h0m0s","offlineSessionMaxLifespanEnabled":false,"oauth2DeviceCodeLifespan":"10m0s","accessCodeLifespan":"1m0s",
-			"clientSessionIdleTimeout":"0s","clientSessionMaxLifespan":"0s"}`)
+			"offlineSessionIdleTimeout":"720h0m0s","oauth2DeviceCodeLifespan":"10m0s","accessCodeLifespan":"1m0s"}`)
 		if m.count("RealmEvents") != 0 {
 			t.Error("events are kept")
 		}

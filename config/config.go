@@ -58,12 +58,12 @@ type Lifetimes struct {
 	SSOIdle           string `json:"ssoIdle" doc:"Session without activity; also bounds refresh tokens."`
 	SSOMax            string `json:"ssoMax" doc:"Session in all."`
 	OfflineIdle       string `json:"offlineIdle" doc:"Offline session without activity."`
-	OfflineMax        string `json:"offlineMax" doc:"Offline session in all; setting it turns the bound on."`
+	OfflineMax        string `json:"offlineMax" doc:"Offline session in all; setting it turns the bound on, as hardening does. The provider can't turn it off again: set a long one instead."`
 	DeviceCode        string `json:"deviceCode" doc:"Code of the device authorization grant."`
 	AuthorizationCode string `json:"authorizationCode" doc:"Authorization code."`
 	RefreshTokenReuse *int   `json:"refreshTokenReuse" doc:"Turns rotation on: a refresh token may be used this many times more after its first use; 0 is strictest."`
-	ClientSessionIdle string `json:"clientSessionIdle" doc:"Client session without activity."`
-	ClientSessionMax  string `json:"clientSessionMax" doc:"Client session in all."`
+	ClientSessionIdle string `json:"clientSessionIdle" doc:"Client session without activity, at most ssoIdle. To take it back, set it to ssoIdle: the provider keeps the last value of what is left out."`
+	ClientSessionMax  string `json:"clientSessionMax" doc:"Client session in all, at most ssoMax. To take it back, set it to ssoMax."`
 }
 
 // SigningKey is a key store of the realm.
@@ -81,7 +81,7 @@ type SigningKey struct {
 // find the provider as it is, so the first up imports it and the second, with
 // disable set, switches it off.
 type RetireKey struct {
-	ComponentID string `json:"componentId" doc:"Id of the component rsa-generated, as an export or the admin console shows it."`
+	ComponentID string `json:"componentId" doc:"Id of the component rsa-generated, as an export or the admin console shows it. The up that imports it needs a live Keycloak for its preview too."`
 	Disable     bool   `json:"disable" doc:"Set in a later up than the one that imported the component."`
 }
 
@@ -141,7 +141,7 @@ type Client struct {
 
 	StandardFlow       *bool `json:"standardFlow" doc:"Authorization code flow. Default: by kind (web, cli)."`
 	DirectAccessGrants *bool `json:"directAccessGrants" doc:"Password grant. Default: false."`
-	ServiceAccount     *bool `json:"serviceAccount" doc:"Client credentials. Default: by kind (service, api)."`
+	ServiceAccount     *bool `json:"serviceAccount" doc:"Client credentials. Default: by kind (service, api). Before turning it off take its roles out in an up of their own: Keycloak deletes the account, and the provider then fails to take roles from it."`
 	DeviceGrant        *bool `json:"deviceGrant" doc:"Device authorization grant. Default: by kind (cli)."`
 	PKCE               *bool `json:"pkce" doc:"Demand PKCE with S256. Default: true where the authorization code flow or the device grant is on."`
 	FullScope          *bool `json:"fullScope" doc:"Put all roles of the user into tokens. Default: false."`

@@ -81,19 +81,20 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 		// The provider turns each boolean that is left out into false.
 		LoginWithEmailAllowed: pulumi.Bool(true),
 
-		AccessTokenLifespan:              lifetime(l.AccessToken, level.AccessToken),
-		SsoSessionIdleTimeout:            lifetime(l.SSOIdle, level.SSOIdle),
-		SsoSessionMaxLifespan:            lifetime(l.SSOMax, level.SSOMax),
-		OfflineSessionIdleTimeout:        lifetime(l.OfflineIdle, level.OfflineIdle),
-		OfflineSessionMaxLifespan:        lifetime(l.OfflineMax, level.OfflineMax),
-		OfflineSessionMaxLifespanEnabled: pulumi.Bool(l.OfflineMax != "" || level.OfflineMax > 0),
-		Oauth2DeviceCodeLifespan:         lifetime(l.DeviceCode, level.DeviceCode),
-		AccessCodeLifespan:               lifetime(l.AuthorizationCode, level.AuthorizationCode),
-		// 0 is no bound of their own. The provider keeps what is left out.
-		ClientSessionIdleTimeout: lifetime(cmp.Or(l.ClientSessionIdle, "0s"), 0),
-		ClientSessionMaxLifespan: lifetime(cmp.Or(l.ClientSessionMax, "0s"), 0),
+		AccessTokenLifespan:       lifetime(l.AccessToken, level.AccessToken),
+		SsoSessionIdleTimeout:     lifetime(l.SSOIdle, level.SSOIdle),
+		SsoSessionMaxLifespan:     lifetime(l.SSOMax, level.SSOMax),
+		OfflineSessionIdleTimeout: lifetime(l.OfflineIdle, level.OfflineIdle),
+		OfflineSessionMaxLifespan: lifetime(l.OfflineMax, level.OfflineMax),
+		Oauth2DeviceCodeLifespan:  lifetime(l.DeviceCode, level.DeviceCode),
+		AccessCodeLifespan:        lifetime(l.AuthorizationCode, level.AuthorizationCode),
+		ClientSessionIdleTimeout:  lifetime(l.ClientSessionIdle, 0),
+		ClientSessionMaxLifespan:  lifetime(l.ClientSessionMax, 0),
 
 		SecurityDefenses: defenses(level),
+	}
+	if a.OfflineSessionMaxLifespan != nil {
+		a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(true)
 	}
 	if reuse := l.RefreshTokenReuse; reuse != nil {
 		a.RevokeRefreshToken, a.RefreshTokenMaxReuse = pulumi.Bool(true), pulumi.Int(*reuse)
