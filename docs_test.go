@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+// stackFiles are the stack files that a document shows: its blocks of YAML that
+// begin with config:.
+func stackFiles(t *testing.T, document string) []string {
+	t.Helper()
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for i, part := range strings.Split(string(text), "\n```") {
+		if block, ok := strings.CutPrefix(part, "yaml\nconfig:\n"); ok && i%2 == 1 {
+			found = append(found, "config:\n"+block)
+		}
+	}
+	return found
+}
+
+// shown are the settings of a stack file in a document, with what it leaves out
+// and with its secrets.
+func shown(t *testing.T, text string) settings {
+	t.Helper()
+	var file struct {
+		Config map[string]any
+	}
+	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	over, err := yaml.Marshal(file.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := with(t, string(over))
+	names := func(key, by string) map[string]string {
+		secrets := map[string]string{}
+		list, _ := s[project+":"+key].([]any)
+		for _, e := range list {
+			secrets[fmt.Sprint(e.(map[string]any)[by])] = "a long enough secret"
+		}
+		return secrets
+	}
+	s[project+":initialPasswords"] = names("users", "username")
+	federated := names("identityProviders", "alias")
+	for name, secret := range names("ldap", "name") {
+		federated[name] = secret
+	}
+	s[project+":federationSecrets"] = federated
+	return s
+}
+
+// Each stack file in the documents goes up.
+func TestDocumentedConfiguration(t *testing.T) {
+	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/pulumi.md", "docs/users.md"}
+	n := 0
+	for _, document := range documents {
+		for i, text := range stackFiles(t, document) {
+			n++
+			t.Run(fmt.Sprintf("%s %d", document, i+1), func(t *testing.T) {
+				if _, _, err := up(t, shown(t, text)); err != nil {
+					t.Errorf("%v\nin\n%s", err, text)
+				}
+			})
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d stack files in the documents: are they marked as YAML?", n)
+	}
+}
+
+// docs/keys.md promises what each step of a rotation makes of the keys.
+func TestDocumentedKeyRotation(t *testing.T) {
+	const old, next = "test/es256-2026", "test/es256-2027"
+	const ecdsa, rsa = "index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated", "index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated"
+	steps := stackFiles(t, "docs/keys.md")
+	if len(steps) != 6 {
+		t.Fatalf("docs/keys.md has %d steps, want 6", len(steps))
+	}
+	for i, want := range []struct{ old, next, own string }{
+		{old: `{"active":true,"enabled":true}`},
+		{old: `{"active":true,"enabled":true}`, next: `{"active":false,"enabled":true}`},
+		{old: `{"active":false,"enabled":true}`, next: `{"active":true,"enabled":true}`},
+		{old: `{"active":false,"enabled":false}`, next: `{"active":true,"enabled":true}`},
+		{next: `{"active":true,"enabled":true}`, own: `{"priority":100,"keySize":2048,"active":false,"enabled":false}`},
+		{next: `{"active":true,"enabled":true}`, own: `{"algorithm":"RS256","priority":100,"active":false,"enabled":false}`},
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			m, _, err := up(t, shown(t, steps[i]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.inputs(t, "index/realm:Realm", "test", `{"defaultSignatureAlgorithm":"ES256"}`)
+			keys := 0
+			for _, key := range []struct{ typ, name, want string }{{ecdsa, old, want.old}, {ecdsa, next, want.next}, {rsa, "test/rsa-generated", want.own}} {
+				if key.want == "" {
+					continue
+				}
+				keys++
+				r := m.inputs(t, key.typ, key.name, key.want)
+				if !r.RPC.GetProtect() {
+					t.Errorf("%s is not protected", key.name)
+				}
+				if key.typ == rsa {
+					if id := r.RPC.GetImportId(); id != "test/0c2b6c1e-5f0a-4d57-9a39-8f6f1d2f6a11" {
+						t.Errorf("%s is imported from %q", key.name, id)
+					}
+					if i == 4 {
+						r.absent(t, "algorithm") // an import must match, so nothing changes yet
+					}
+				}
+			}
+			if n := m.count("RealmKeystoreEcdsaGenerated") + m.count("RealmKeystoreRsaGenerated"); n != keys {
+				t.Errorf("%d keys, want %d", n, keys)
+			}
+		})
+	}
+}
+
+// The ESC environment sets keys that there are, all secrets of the production
+// example among them.
+func TestESCEnvironment(t *testing.T) {
+	var env struct {
+		Values struct {
+			ClientSecrets    map[string]any    `yaml:"clientSecrets"`
+			InitialPasswords map[string]any    `yaml:"initialPasswords"`
+			PulumiConfig     map[string]string `yaml:"pulumiConfig"`
+		}
+	}
+	readYAML(t, "examples/esc/models-prod.yaml", &env)
+	known := projectDefaults(t)
+	for key := range env.Values.PulumiConfig {
+		if _, ok := known[key]; !ok && key != "keycloak:clientSecret" {
+			t.Errorf("pulumiConfig sets %s, which nobody reads", key)
+		}
+	}
+	var stack struct{ Config settings }
+	readYAML(t, "Pulumi.prod.example.yaml", &stack)
+	clients, _ := stack.Config[project+":clients"].([]any)
+	needed := 0
+	for _, c := range clients {
+		client := c.(map[string]any)
+		if client["kind"] == "cli" || client["authentication"] == "jwt" {
+			continue
+		}
+		needed++
+		if _, ok := env.Values.ClientSecrets[fmt.Sprint(client["clientId"])]; !ok {
+			t.Errorf("the secret of client %v is missing", client["clientId"])
+		}
+	}
+	if needed == 0 || len(env.Values.InitialPasswords) == 0 {
+		t.Error("there are no secrets to compare")
+	}
+}
