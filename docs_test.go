@@ -142,7 +142,7 @@ func TestESCEnvironment(t *testing.T) {
 			t.Errorf("pulumiConfig sets %s, which nobody reads", key)
 		}
 	}
-	var stack struct{ Config settings }
+	var stack struct{ Config map[string]any }
 	readYAML(t, "Pulumi.prod.example.yaml", &stack)
 	clients, _ := stack.Config[project+":clients"].([]any)
 	needed := 0
