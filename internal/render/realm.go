@@ -122,7 +122,7 @@ func (b *builder) realm(realm *Realm, in *inputs) {
 		rep["attributes"].(object)[key] = value
 	}
 	// Keycloak repeats these among the attributes.
-	for _, key := range []string{"oauth2DeviceCodeLifespan", "oauth2DevicePollingInterval"} {
+	for _, key := range []string{"clientSessionIdleTimeout", "clientSessionMaxLifespan", "oauth2DeviceCodeLifespan", "oauth2DevicePollingInterval"} {
 		if value, ok := rep[key]; ok {
 			rep["attributes"].(object)[key] = fmt.Sprint(value)
 		}
