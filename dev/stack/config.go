@@ -35,8 +35,8 @@ func (p *program) config() (*monitor.Config, error) {
 		return nil, err
 	}
 	for key, names := range neededSecrets(declaredIn(c)) {
-		// Neither is an object that holds no strings completed: the program says
-		// what is wrong with it.
+		// What is no object of strings stays as it is: the program says what is
+		// wrong with it.
 		given, err := c.Object(key)
 		if err != nil {
 			continue
