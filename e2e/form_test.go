@@ -149,7 +149,7 @@ func (p *person) signIn(t *testing.T, rp *oauth2.Config, forms ...url.Values) *o
 		pg = pg.submit(t, form)
 	}
 	back := pg.URL.Query()
-	issuer := strings.TrimSuffix(rp.Endpoint.AuthURL, "/protocol/openid-connect/auth")
+	issuer := strings.TrimSuffix(rp.Endpoint.TokenURL, "/protocol/openid-connect/token")
 	if back.Get("code") == "" || back.Get("state") != "a-state" || back.Get("iss") != issuer {
 		t.Fatalf("Keycloak did not send the browser back with a code, but to %s (%d): %s", pg.URL, pg.Status, pg.Body)
 	}

@@ -211,9 +211,9 @@ func TestProduction(t *testing.T) {
 		address := a.URL + "/v2/models/iris/infer"
 		proof := dpopProof(t, key, http.MethodPost, address, token)
 		a.callBound(t, token, proof).want(t, http.StatusOK, "setosa")
-		a.callBound(t, token, proof).want(t, http.StatusUnauthorized, "proof") // a replay
-		a.callBound(t, token, dpopProof(t, newKey(t), http.MethodPost, address, token)).want(t, http.StatusUnauthorized, "proof")
-		a.call(t, "iris", token).want(t, http.StatusUnauthorized, "error") // as a bearer token
+		a.callBound(t, token, proof).want(t, http.StatusUnauthorized, "dpop_proof_replayed")
+		a.callBound(t, token, dpopProof(t, newKey(t), http.MethodPost, address, token)).want(t, http.StatusUnauthorized, "dpop_proof_invalid")
+		a.call(t, "iris", token).want(t, http.StatusUnauthorized, "sender_constraint") // as a bearer token
 	})
 	t.Run("RFC 8693: exchange for a narrower audience", func(t *testing.T) {
 		exchanged := func(audience string) string {
