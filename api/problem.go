@@ -3,9 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // problem is a refusal: what the caller is told, and apart from it the cause,
@@ -38,17 +36,14 @@ func refuse(w http.ResponseWriter, r *http.Request, p problem) {
 		}{http.StatusText(p.status), p.status, p.detail, p.code}
 		contentType = "application/problem+json"
 	}
-	if p.status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+	if p.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5") // seconds
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(p.status)
 	// An error here means that the caller is gone: there is nobody to tell.
 	_ = json.NewEncoder(w).Encode(body)
 }
-
-// retryAfter is when to ask again what could not be answered now.
-const retryAfter = 5 * time.Second
 
 // answer writes v as JSON with status 200.
 func answer(w http.ResponseWriter, v any) {

@@ -13,8 +13,6 @@ import (
 // Stack is what the API reads of the stack's outputs: the JSON object that
 // `pulumi stack output --json --show-secrets` prints.
 type Stack struct {
-	RealmName        string         `json:"realm_name"`
-	Realm            string         `json:"realm"` // display name
 	Issuer           string         `json:"issuer"`
 	JWKSURI          string         `json:"jwks_uri"`
 	Audience         string         `json:"audience"`

@@ -3,9 +3,7 @@ package bearer
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // Code names the reason of a refusal. Codes are stable: they stand in
@@ -149,11 +147,10 @@ func (code Code) meaning() refusal {
 // Error is a refusal: a stable code and a sentence for the caller, and apart
 // from them the cause for the log.
 type Error struct {
-	Code       Code
-	Status     int           // 400, 401, 403 or 503
-	Message    string        // for the caller: what was expected and what to do
-	Scope      string        // what ScopeMissing asks for, separated by spaces
-	RetryAfter time.Duration // with status 503, when to try again
+	Code    Code
+	Status  int    // 400, 401, 403 or 503
+	Message string // for the caller: what was expected and what to do
+	Scope   string // what ScopeMissing asks for, separated by spaces
 
 	oauth string // error attribute of the challenge
 	dpop  bool   // the credential came with the scheme DPoP
@@ -163,11 +160,7 @@ type Error struct {
 // refuse makes the Error of a code.
 func refuse(code Code, cause error) *Error {
 	m := code.meaning()
-	e := &Error{Code: code, Status: m.status, Message: m.advice, oauth: m.oauth, cause: cause}
-	if e.Status == http.StatusServiceUnavailable {
-		e.RetryAfter = 5 * time.Second
-	}
-	return e
+	return &Error{Code: code, Status: m.status, Message: m.advice, oauth: m.oauth, cause: cause}
 }
 
 // InsufficientScope is the refusal of a token that lacks one of scopes
@@ -197,8 +190,7 @@ func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if e.Status == http.StatusServiceUnavailable {
-		seconds := max(1, int((e.RetryAfter+time.Second-1)/time.Second))
-		h.Set("Retry-After", strconv.Itoa(seconds))
+		h.Set("Retry-After", "5") // seconds
 		return
 	}
 	h.Set("WWW-Authenticate", v.challenge("Bearer", e, !e.dpop))

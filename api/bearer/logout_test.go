@@ -99,7 +99,8 @@ func TestLogoutTokens(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			v := newVerifier(t, issuer, nil)
-			token := issuer.Token("RS256")
+			// Before the rows were made, however slowly they run.
+			token := issuer.Token("RS256", oidctest.Claims{"iat": time.Now().Unix() - 20})
 			response := postForm(v.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {row.token}})
 			if response.StatusCode != row.status || response.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("answer %d, %v, want %d", response.StatusCode, response.Header, row.status)
@@ -179,16 +180,56 @@ func TestLogoutReach(t *testing.T) {
 	})
 }
 
+// What one issuer says is about its own tokens, though another has given the
+// same sub and sid.
+func TestRevocationOfOneIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newIssuer(), oidctest.New("https://id.example/realms/other-realm")
+		v := newVerifier(t, one, func(c *bearer.Config) {
+			c.Issuers = append(c.Issuers, bearer.Issuer{URL: two.URL})
+			c.HTTPClient = oidctest.Client(one, two)
+		})
+		synctest.Wait()
+		ofOne, ofTwo := one.Token("RS256"), two.Token("RS256")
+		check := func(name, token string, want bearer.Code) {
+			t.Helper()
+			if _, err := v.Check(request(token)); code(err) != want {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		logouts := v.BackchannelLogout(policyClients, nil)
+		if got := postForm(logouts, url.Values{"logout_token": {logoutToken(two, nil, oidctest.Claims{"iss": one.URL})}}).StatusCode; got != 400 {
+			t.Errorf("logout of one, signed by two: %d", got)
+		}
+		if got := post(v.KeycloakNotBefore(one.URL, one.Audience), "text/plain", action(two, nil)).StatusCode; got != 400 {
+			t.Errorf("not-before of one, signed by two: %d", got)
+		}
+		check("of one, untouched", ofOne, "")
+		for _, changes := range []oidctest.Claims{nil, {"sid": nil}} {
+			if got := postForm(logouts, url.Values{"logout_token": {logoutToken(one, nil, changes)}}).StatusCode; got != 200 {
+				t.Errorf("logout of one: %d", got)
+			}
+		}
+		if got := post(v.KeycloakNotBefore(one.URL, one.Audience), "text/plain", action(one, nil)).StatusCode; got != 204 {
+			t.Errorf("not-before of one: %d", got)
+		}
+		check("of one", ofOne, bearer.TokenRevoked)
+		check("of two", ofTwo, "")
+	})
+}
+
 // Back-Channel Logout 1.0, section 2.8: the issuer hears of a failure. Our own
 // part is done all the same.
 func TestLogoutHookFails(t *testing.T) {
 	issuer := newIssuer()
 	v := newVerifier(t, issuer, nil)
+	token := issuer.Token("RS256") // not of the second after
 	h := v.BackchannelLogout(policyClients, func(context.Context, bearer.Logout) error { return errors.New("store is down") })
 	if got := postForm(h, url.Values{"logout_token": {logoutToken(issuer, nil)}}).StatusCode; got != 400 {
 		t.Errorf("status %d", got)
 	}
-	if _, err := v.Check(request(issuer.Token("RS256"))); code(err) != bearer.TokenRevoked {
+	if _, err := v.Check(request(token)); code(err) != bearer.TokenRevoked {
 		t.Errorf("the access token: %v", err)
 	}
 }

@@ -42,12 +42,6 @@ func (p *Principal) HasScope(scope string) bool { return slices.Contains(p.Scope
 
 type principalKey struct{}
 
-// WithPrincipal returns ctx with p in it, as Middleware does. It is for other
-// ways in, such as a session cookie.
-func WithPrincipal(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
-}
-
 // FromContext returns the principal of a request that passed Middleware, and
 // whether there is one.
 func FromContext(ctx context.Context) (*Principal, bool) {
@@ -64,6 +58,6 @@ func Middleware(v *Verifier, next http.Handler) http.Handler {
 			v.Refuse(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
 	})
 }
