@@ -62,7 +62,8 @@ type Config struct {
 	// HTTPClient reaches the issuer. Default: http.DefaultTransport.
 	HTTPClient *http.Client
 
-	// Logger gets what goes wrong in the background, never a token or cookie.
+	// Logger gets who signs in and out and what goes wrong in the background,
+	// never a token or cookie.
 	Logger *slog.Logger
 }
 
@@ -273,6 +274,7 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	if err := l.start(w, r, g); err != nil {
 		return err
 	}
+	l.logger.InfoContext(r.Context(), "signed in", "subject", g.Subject, "session", g.SessionID)
 	http.Redirect(w, r, begun.ReturnTo, http.StatusSeeOther)
 	return nil
 }
@@ -383,6 +385,7 @@ func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error
 		}
 		if g != nil {
 			ended = g
+			l.logger.InfoContext(r.Context(), "signed out", "subject", g.Subject, "session", g.SessionID)
 		}
 	}
 	l.Forget(w)

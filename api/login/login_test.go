@@ -210,6 +210,9 @@ func TestSignIn(t *testing.T) {
 		if len(b.cookies) != 1 {
 			t.Errorf("cookies left: %v", b.cookies)
 		}
+		if subject := s.issuer.Claims()["sub"].(string); !strings.Contains(s.log.String(), `"msg":"signed in","subject":"`+subject+`"`) {
+			t.Errorf("the log doesn't say who signed in: %s", s.log)
+		}
 	})
 }
 
