@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestModelctl signs in by device and by browser, and uses what that gives.
+func TestModelctl(t *testing.T) {
+	st := e.up(t, strings.Replace(e.devConfig(t), "realm: example-realm", "realm: command-line", 1), devSecrets())
+	a := e.startAPI(t, st)
+	password := devSecrets()["initialPasswords"]["ml-api-user"]
+
+	t.Run("device", func(t *testing.T) {
+		m := &modelctl{t: t, dir: t.TempDir()}
+		login := m.start("login", "-device", "-api", a.URL)
+		page := newPerson(t).open(t, login.address(`http://\S+user_code=\S+`)).submit(t, loginForm("ml-api-user", password))
+		// Keycloak asks whether that device may act for the person.
+		if page = page.submit(t, url.Values{"accept": {"Yes"}}); page.Status != http.StatusOK || !strings.Contains(page.Body, "Device Login Successful") {
+			t.Fatalf("the device is not let in: %d %s", page.Status, page.Body)
+		}
+		login.want(0, "Signed in to "+a.URL)
+
+		m.run("whoami").want(0, "ml-api-user")
+		m.run("models").want(0, "iris")
+		flowers := filepath.Join(m.dir, "flowers.csv")
+		writeFile(t, flowers, []byte("5.1,3.5,1.4,0.2\n6.0,2.9,4.5,1.5\n"))
+		m.run("predict", "iris", flowers).want(0, "versicolor")
+		m.run("predict", "no-such", flowers).want(4, "")
+
+		token := m.run("token")
+		token.want(0, "")
+		a.infer(t, strings.TrimSpace(token.stdout.String())).want(t, http.StatusOK, "setosa")
+
+		m.run("logout").want(0, "")
+		m.run("token").want(3, "Sign in")
+	})
+	t.Run("browser", func(t *testing.T) {
+		m := &modelctl{t: t, dir: t.TempDir()}
+		// The browser is the test's own person: this program only notes the address.
+		browser, address := filepath.Join(m.dir, "browser"), filepath.Join(m.dir, "address")
+		if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" > "+address+".new && mv "+address+".new "+address+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m.env = []string{"BROWSER=" + browser}
+		login := m.start("login", "-api", a.URL)
+		var opened []byte
+		eventually(t, 30*time.Second, "the browser opens", func() (err error) {
+			opened, err = os.ReadFile(address)
+			return err
+		})
+		back := newPerson(t).open(t, strings.TrimSpace(string(opened))).submit(t, loginForm("ml-api-user", password))
+		if back.URL.Hostname() != "127.0.0.1" || back.URL.Query().Get("code") == "" {
+			t.Fatalf("Keycloak leads to %s: %s", back.URL, back.Body)
+		}
+		res, err := http.Get(back.URL.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		login.want(0, "Signed in to "+a.URL)
+		m.run("models").want(0, "iris")
+		m.run("logout").want(0, "")
+	})
+}
+
+// modelctl is the command on a computer of its own, which has no keyring.
+type modelctl struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+// run is one command, begun by start and awaited by want.
+type run struct {
+	t              *testing.T
+	command        *exec.Cmd
+	stdout, stderr lockedBuffer
+}
+
+func (m *modelctl) start(args ...string) *run {
+	m.t.Helper()
+	r := &run{t: m.t, command: exec.CommandContext(m.t.Context(), e.program("modelctl"), args...)}
+	r.command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir, "MODELCTL_CONFIG=" + m.dir}, m.env...)
+	r.command.Stdout, r.command.Stderr = &r.stdout, &r.stderr
+	if err := r.command.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	return r
+}
+
+func (m *modelctl) run(args ...string) *run { m.t.Helper(); return m.start(args...) }
+
+// address waits until the command has shown one.
+func (r *run) address(pattern string) (address string) {
+	r.t.Helper()
+	expression := regexp.MustCompile(pattern)
+	eventually(r.t, 30*time.Second, "an address is shown", func() error {
+		if address = expression.FindString(r.output()); address == "" {
+			return errors.New(r.output())
+		}
+		return nil
+	})
+	return address
+}
+
+func (r *run) output() string { return r.stdout.String() + r.stderr.String() }
+
+// want waits for the end of the command and fails the test unless it has the
+// status and shows the text.
+func (r *run) want(status int, text string) {
+	r.t.Helper()
+	err := r.command.Wait()
+	if got := r.command.ProcessState.ExitCode(); got != status || !bytes.Contains([]byte(r.output()), []byte(text)) {
+		r.t.Fatalf("modelctl %s: status %d (%v), want %d with %q\n%s", strings.Join(r.command.Args[1:], " "), got, err, status, text, r.output())
+	}
+}
