@@ -259,3 +259,13 @@ func (a *fakeAPI) protect(next http.HandlerFunc) http.HandlerFunc {
 func writeJSON(w http.ResponseWriter, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that has gone away is not the test's business
 }
+
+// A model's server answers what it likes: its shapes are not believed.
+func TestPredictionRowsOfAnyShape(t *testing.T) {
+	for _, shape := range []string{"[1000000000000000]", "[1000000000]", "[2,2]", "[0]", "[-1]", "[]"} {
+		answer := `{"outputs":[{"name":"class","datatype":"BYTES","shape":` + shape + `,"data":["setosa"]}]}`
+		if rows, err := predictionRows([]byte(answer)); err == nil {
+			t.Errorf("shape %s of one value makes the table %q", shape, rows)
+		}
+	}
+}

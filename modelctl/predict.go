@@ -92,11 +92,14 @@ func predictionRows(answer []byte) ([][]string, error) {
 		return nil, errors.New("the API's answer has no outputs to lay out as a table: see it with -o json")
 	}
 	n := a.Outputs[0].Shape[0]
-	rows := make([][]string, 1+max(n, 0))
+	rows := [][]string{nil}
 	for _, out := range a.Outputs {
 		values := flatten(nil, out.Data)
 		if n < 1 || len(out.Shape) == 0 || out.Shape[0] != n || len(values) == 0 || len(values)%n != 0 {
 			return nil, errors.New("the outputs of this model don't make one table: see them with -o json")
+		}
+		for len(rows) < 1+n { // no more than there are values
+			rows = append(rows, nil)
 		}
 		columns := len(values) / n
 		for c := range columns {
