@@ -55,7 +55,11 @@ func (u *up) whatNext() string {
 
 `, quote(api+"/v2/models"))
 	}
-	fmt.Fprintf(&b, "Playground     %s/\nAdmin console  %s/admin/master/console/#/%s\n               %s\n", api, u.server.url, e.Realm, u.server.console)
+	fmt.Fprintf(&b, "Playground     %s/\n", api)
+	if e.Username != "" {
+		fmt.Fprintf(&b, "               user %s, password at the end of %s\n", e.Username, filepath.Join(u.state, "curl-secrets"))
+	}
+	fmt.Fprintf(&b, "Admin console  %s/admin/master/console/#/%s\n               %s\n", u.server.url, e.Realm, u.server.console)
 	fmt.Fprintf(&b, "Logs           %s\n\nCtrl-C stops everything.\n", filepath.Join(u.state, "api.log"))
 	return b.String()
 }
