@@ -146,7 +146,7 @@ func (u *up) makeRealm(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	defer p.Stop(u.patience)
+	defer u.stop(p)
 	select {
 	case <-u.booted:
 		ready.Close()
@@ -190,7 +190,7 @@ func (u *up) serveAPI(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	defer p.Stop(u.patience)
+	defer u.stop(p)
 
 	ready := make(chan error, 1)
 	go func() { ready <- untilReady(ctx, "http://"+u.api+"/readyz") }()
@@ -211,6 +211,16 @@ func (u *up) serveAPI(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// stopTimeout is a little longer than the API gives to requests that are under
+// way.
+const stopTimeout = 30 * time.Second
+
+func (u *up) stop(p *child.Process) {
+	ctx, cancel := context.WithTimeout(u.patience, stopTimeout)
+	defer cancel()
+	p.Stop(ctx)
 }
 
 // untilReady asks url until it answers 200.

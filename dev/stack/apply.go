@@ -41,7 +41,7 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 		return err
 	}
 
-	if _, err := io.Copy(io.Discard, keycloakReady); err != nil {
+	if err := untilEnd(ctx, keycloakReady); err != nil {
 		return fmt.Errorf("stack: %w", err)
 	}
 	admin := keycloak.NewAdmin(p.keycloakURL, keycloak.Credentials{
@@ -60,6 +60,21 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 		return err
 	}
 	return p.example(c, result)
+}
+
+// untilEnd returns at the end of r or of ctx.
+func untilEnd(ctx context.Context, r io.Reader) error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, r)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // withoutKeycloak leaves out what the provider reads from the environment: the

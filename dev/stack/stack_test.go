@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -119,6 +120,19 @@ func TestNoSecretsOutsideDev(t *testing.T) {
 	}
 	if _, err := os.Stat(p.state); !os.IsNotExist(err) {
 		t.Errorf("a folder for secrets was made (%v)", err)
+	}
+}
+
+func TestUntilEnd(t *testing.T) {
+	if err := untilEnd(t.Context(), strings.NewReader("x")); err != nil {
+		t.Error(err)
+	}
+	never, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := untilEnd(ctx, never); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's error", err)
 	}
 }
 
