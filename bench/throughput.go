@@ -35,6 +35,7 @@ type trial struct {
 type round struct {
 	perSecond, p50, p99       float64
 	ratio, p50Ratio, p99Ratio float64
+	cpuRatio                  float64
 	cpu, allocations          float64 // for each request
 	busy                      float64 // part of the time in which the server computed
 }
@@ -103,7 +104,7 @@ func load(ctx context.Context, o options, list []*trial, progress io.Writer) (er
 	for n := range o.rounds {
 		fmt.Fprintf(progress, "  round %d of %d\n", n+1, o.rounds)
 		for i, t := range list {
-			if err := t.round(ctx, baseClient, o.slice, (n+i)%2 == 0); err != nil {
+			if err := t.round(ctx, base, baseClient, o.slice, (n+i)%2 == 0); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
@@ -178,17 +179,17 @@ func (t *trial) start(ctx context.Context, issuer string) (err error) {
 
 // round loads the server of t and the unprotected one, one after the other, in
 // either order.
-func (t *trial) round(ctx context.Context, base *client, slice time.Duration, baseFirst bool) error {
+func (t *trial) round(ctx context.Context, base *process, baseClient *client, slice time.Duration, baseFirst bool) error {
 	var ours, theirs sample
 	var err error
 	if baseFirst {
-		theirs, err = measure(ctx, nil, base, t.requests, slice)
+		theirs, err = measure(ctx, base, baseClient, t.requests, slice)
 	}
 	if err == nil {
 		ours, err = measure(ctx, t.server, t.client, t.requests, slice)
 	}
 	if err == nil && !baseFirst {
-		theirs, err = measure(ctx, nil, base, t.requests, slice)
+		theirs, err = measure(ctx, base, baseClient, t.requests, slice)
 	}
 	if err != nil {
 		return err
@@ -196,6 +197,7 @@ func (t *trial) round(ctx context.Context, base *client, slice time.Duration, ba
 	t.rounds = append(t.rounds, round{
 		perSecond: ours.perSecond, p50: ours.p50, p99: ours.p99, cpu: ours.cpu, allocations: ours.allocations, busy: ours.busy,
 		ratio: ours.perSecond / theirs.perSecond, p50Ratio: ours.p50 / theirs.p50, p99Ratio: ours.p99 / theirs.p99,
+		cpuRatio: ours.cpu / theirs.cpu,
 	})
 	return nil
 }
@@ -211,28 +213,23 @@ func measure(ctx context.Context, server *process, c *client, requests [][]byte,
 	if _, _, err := c.run(ctx, requests, slice/8); err != nil {
 		return sample{}, err
 	}
-	var before, after usage
-	var err error
-	if server != nil {
-		if before, err = server.usage(askUsage); err != nil {
-			return sample{}, err
-		}
+	before, err := server.usage(askUsage)
+	if err != nil {
+		return sample{}, err
 	}
 	latencies, took, err := c.run(ctx, requests, slice)
 	if err != nil {
 		return sample{}, err
 	}
-	n := float64(len(latencies))
-	s := sample{perSecond: n / took.Seconds(), p50: micro(latencies[len(latencies)/2]), p99: micro(latencies[len(latencies)*99/100])}
-	if server != nil {
-		if after, err = server.usage(askUsage); err != nil {
-			return sample{}, err
-		}
-		s.cpu = micro(after.CPU-before.CPU) / n
-		s.allocations = float64(after.Mallocs-before.Mallocs) / n
-		s.busy = float64(after.CPU-before.CPU) / float64(took)
+	after, err := server.usage(askUsage)
+	if err != nil {
+		return sample{}, err
 	}
-	return s, nil
+	n, cpu := float64(len(latencies)), after.CPU-before.CPU
+	return sample{
+		perSecond: n / took.Seconds(), p50: micro(latencies[len(latencies)/2]), p99: micro(latencies[len(latencies)*99/100]),
+		cpu: micro(cpu) / n, allocations: float64(after.Mallocs-before.Mallocs) / n, busy: float64(cpu) / float64(took),
+	}, nil
 }
 
 func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
@@ -271,7 +268,7 @@ func throughputReport(list []*trial) report {
 	plot := &chart{file: "throughput.svg", title: "Requests per second, RS256, of the unprotected handler", unit: ""}
 	warm := section{heading: "RS256"}
 	other := section{heading: "Other algorithms, without a cache"}
-	header := []string{"", "of unprotected", "p50 of unprotected", "p99 of unprotected", "requests/s", "p50 µs", "p99 µs", "CPU µs/request", "allocations/request", "server busy"}
+	header := []string{"", "of unprotected", "p50 of unprotected", "p99 of unprotected", "CPU of unprotected", "requests/s", "p50 µs", "p99 µs", "CPU µs/request", "allocations/request", "server busy"}
 	warm.header, other.header = header, header
 	memory := section{
 		heading: "Memory of the warm ones", header: []string{"", "heap MiB", "resident MiB", "heap bytes/token"},
@@ -283,7 +280,7 @@ func throughputReport(list []*trial) report {
 	for _, t := range list {
 		cells := []string{t.name()}
 		for _, value := range []func(round) float64{
-			ratio, func(r round) float64 { return r.p50Ratio }, p99,
+			ratio, func(r round) float64 { return r.p50Ratio }, p99, func(r round) float64 { return r.cpuRatio },
 			func(r round) float64 { return r.perSecond }, func(r round) float64 { return r.p50 }, func(r round) float64 { return r.p99 },
 			func(r round) float64 { return r.cpu }, func(r round) float64 { return r.allocations }, func(r round) float64 { return r.busy },
 		} {

@@ -84,7 +84,7 @@ func verification(ctx context.Context, o options, _ io.Writer) (report, error) {
 			}
 			subjects = append(subjects, s)
 		}
-		if err := compare(ctx, 20*o.rounds, subjects); err != nil {
+		if err := compare(ctx, 50*o.rounds, subjects); err != nil {
 			return r, err
 		}
 		s := subjectTable(subjects)
@@ -114,7 +114,7 @@ func verification(ctx context.Context, o options, _ io.Writer) (report, error) {
 		}
 		subjects = append(subjects, s)
 	}
-	if err := compare(ctx, 20*o.rounds, subjects); err != nil {
+	if err := compare(ctx, 50*o.rounds, subjects); err != nil {
 		return r, err
 	}
 	s := subjectTable(subjects)
