@@ -141,7 +141,7 @@ type bar struct {
 const (
 	barHeight  = 18
 	barGap     = 10
-	labelWidth = 260
+	labelWidth = 320
 	plotWidth  = 420
 	chartTop   = 44
 )
