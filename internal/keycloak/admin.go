@@ -51,7 +51,7 @@ func NewAdmin(baseURL string, c Credentials) *Admin {
 		baseURL:     strings.TrimSuffix(baseURL, "/"),
 		credentials: c,
 		http: &http.Client{
-			Timeout: 60 * time.Second, // a large import takes its time
+			Timeout: 5 * time.Minute, // a realm with thousands of users takes its time
 			// The API redirects nowhere, and the token is for it alone.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
