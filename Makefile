@@ -12,7 +12,8 @@ help: ## List the targets
 
 .PHONY: up
 up: ## Keycloak, the realm and the API on this computer; Ctrl-C stops them
-	@$(GO) run ./dev
+	@# Not go run, which makes an error of Ctrl-C and hands no other signal on.
+	@$(GO) build -o bin/ ./dev && exec bin/dev
 
 .PHONY: preview
 preview: ## What the stack would make, as text, without any server
