@@ -20,8 +20,8 @@ preview: ## What the stack would make, as text, without any server
 	@$(GO) run ./dev render -preview
 
 .PHONY: quick
-quick: ## The unit tests, for the inner loop
-	$(GO) test $$($(GO) list ./... | grep -v /e2e)
+quick: ## The unit tests that compile no other program, for the inner loop
+	$(GO) test $$($(GO) list ./... | grep -vE '/(e2e|dev|examples)$$')
 
 .PHONY: prerequisites
 prerequisites: ## Install or name what the tests need beside Go
