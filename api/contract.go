@@ -35,7 +35,6 @@ usage.
 // runContract is the subcommand contract.
 func runContract(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("contract", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	target := suite.Target{}
 	flags.StringVar(&target.URL, "url", "", "URL of a protected resource, such as http://127.0.0.1:8000/v2.")
 	flags.StringVar(&target.Method, "method", "GET", "Method of the requests.")
@@ -46,14 +45,10 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	clientID := flags.String("client-id", "", "Confidential client whose service account may call the resource.")
 	tokenFile := flags.String("token-file", "", "File with a good access token, instead of -client-id.")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, contractUsage)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return nil
-	case err != nil:
-		return &usageError{fmt.Errorf("api: contract: %w", err)}
+	if done, err := parseFlags(flags, args, contractUsage, stdout); done || err != nil {
+		return err
+	}
+	switch {
 	case flags.NArg() > 0:
 		return &usageError{errors.New("api: contract: it takes flags only: see go run ./api contract -h")}
 	case target.URL == "":

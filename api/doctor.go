@@ -72,21 +72,15 @@ func (d *doctor) fail(check, change, format string, args ...any) {
 // runDoctor is the subcommand doctor.
 func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs, with their secrets.")
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	publicURL := flags.String("public-url", "http://127.0.0.1:8000", "URL of the API as its callers see it: sign-in and sign-out lead back there.")
 	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
 	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, doctorUsage)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return nil
-	case err != nil:
-		return &usageError{fmt.Errorf("api: doctor: %w", err)}
-	case flags.NArg() > 0:
+	if done, err := parseFlags(flags, args, doctorUsage, stdout); done || err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
 		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
 	}
 	stack, err := loadStack(*stackFile)
@@ -285,12 +279,6 @@ func (d *doctor) endpoints(meta *metadata) {
 	}
 }
 
-// accepted are the algorithms that the API takes, as bearer.Config.Algorithms
-// has them by default.
-var accepted = []jose.SignatureAlgorithm{
-	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-}
-
 // keys checks the key set (RFC 7517, section 5).
 func (d *doctor) keys(ctx context.Context, meta *metadata) {
 	const change = "Keycloak: Realm settings → Keys → Providers; stack configuration signingKeys and retireGeneratedKey (docs/keys.md)."
@@ -321,7 +309,7 @@ func (d *doctor) keys(ctx context.Context, meta *metadata) {
 			// For encryption: nobody verifies by it.
 		case weak:
 			d.fail("keys", change, "key %q has %d bits: RFC 7518 demands more", key.KeyID, bits)
-		case !slices.Contains(accepted, jose.SignatureAlgorithm(key.Algorithm)):
+		case !slices.Contains(bearer.Algorithms(), key.Algorithm):
 			d.warn("keys", change, "key %q is for %q, which the API does not take: tokens that it signs are refused", key.KeyID, key.Algorithm)
 		default:
 			usable = append(usable, key.Algorithm)

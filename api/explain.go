@@ -30,22 +30,16 @@ not printed. Exit status: 0 accepted, 1 refused, 2 wrong usage.
 // explain is the subcommand of that name.
 func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	tokenFile := flags.String("token-file", "-", "File with the token; - is standard input.")
 	jwksFile := flags.String("jwks", "", "File with the issuer's keys (its jwks_uri), to explain without a server.")
 	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs.")
 	model := flags.String("model", "", "Model to ask for: its roles are checked too.")
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks may differ.")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, explainUsage)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return nil
-	case err != nil:
-		return &usageError{fmt.Errorf("api: explain: %w", err)}
-	case flags.NArg() > 0:
+	if done, err := parseFlags(flags, args, explainUsage, stdout); done || err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
 		// It may well be the token, so it is not repeated.
 		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
 	}

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
+
+// parseFlags reads the flags of a subcommand. It is done after -h, which it
+// answers; a mistake is a usageError.
+func parseFlags(flags *flag.FlagSet, args []string, usage string, stdout io.Writer) (done bool, err error) {
+	flags.SetOutput(io.Discard) // mistakes are returned
+	err = flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return true, nil
+	} else if err != nil {
+		return false, &usageError{fmt.Errorf("api: %s: %w", flags.Name(), err)}
+	}
+	return false, nil
+}
 
 // exitCode is 2 for a wrong configuration and 1 for everything else that ends
 // the program.

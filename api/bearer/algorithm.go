@@ -36,8 +36,9 @@ var algorithms = map[string]*algorithm{
 	"EdDSA": {"EdDSA", 0, verifyEd25519, isEd25519},
 }
 
-// algorithmNames returns the names of all algorithms in a fixed order.
-func algorithmNames() []string {
+// Algorithms returns the names of all algorithms that Config.Algorithms can
+// allow, in a fixed order.
+func Algorithms() []string {
 	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }
 

@@ -171,7 +171,7 @@ type ClaimPaths struct {
 // withDefaults returns c with every zero field filled in.
 func (c Config) withDefaults() Config {
 	if len(c.Algorithms) == 0 {
-		c.Algorithms = algorithmNames()
+		c.Algorithms = Algorithms()
 	}
 	if len(c.HeaderTypes) == 0 {
 		c.HeaderTypes = []string{"JWT", "at+jwt", "application/at+jwt"}
@@ -244,7 +244,7 @@ func (c Config) Validate() error {
 	}
 	for _, name := range c.Algorithms {
 		if _, ok := algorithms[name]; !ok {
-			wrong("Algorithms: %q is not one of %s", name, strings.Join(algorithmNames(), " "))
+			wrong("Algorithms: %q is not one of %s", name, strings.Join(Algorithms(), " "))
 		}
 	}
 	for _, path := range []struct{ field, value string }{
