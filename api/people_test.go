@@ -17,7 +17,6 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
-	"keycloak-model-api/api/login/logintest"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -25,7 +24,7 @@ import (
 // site is the whole API with a sign-in for browsers.
 type site struct {
 	t      *testing.T
-	issuer *logintest.Issuer
+	issuer *oidctest.Provider
 	server *server
 	url    string
 	log    *syncBuffer
@@ -33,8 +32,8 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	issuer, stop := logintest.Start()
-	t.Cleanup(stop)
+	issuer := oidctest.NewProvider(oidctest.Start(), "my-api-client", "my-api-client-secret")
+	t.Cleanup(issuer.Close)
 	front := httptest.NewUnstartedServer(nil)
 	s := &site{t: t, issuer: issuer, url: "http://" + front.Listener.Addr().String(), log: &syncBuffer{}}
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
@@ -47,7 +46,7 @@ func newSite(t *testing.T) *site {
 	}
 	waitFor(t, "the issuer's keys", func() bool { return verifier.Ready() == nil })
 	p := testPolicy(issuer.Issuer)
-	p.Clients = []policy.Client{{ClientID: logintest.ClientID, Kind: "web"}}
+	p.Clients = []policy.Client{{ClientID: issuer.ClientID, Kind: "web"}}
 	access, err := newAccess(p, 10*time.Second, http.DefaultTransport, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +55,7 @@ func newSite(t *testing.T) *site {
 	s.server.access.Store(access)
 	err = s.server.signPeopleIn(
 		Config{SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour},
-		&Stack{Issuer: issuer.URL, OIDCClientID: logintest.ClientID, OIDCClientSecret: logintest.ClientSecret},
+		&Stack{Issuer: issuer.URL, OIDCClientID: issuer.ClientID, OIDCClientSecret: issuer.ClientSecret},
 		memstore.NewWithCleanupInterval(0),
 	)
 	if err != nil {
@@ -159,8 +158,8 @@ func (s *site) checkPage(response *http.Response, page string) {
 // wantNoSecret checks text for tokens, codes, verifiers and the client secret.
 func (s *site) wantNoSecret(where, text string) {
 	s.t.Helper()
-	for _, secret := range s.issuer.Secrets() {
-		if secret != "" && strings.Contains(text, secret) {
+	for _, secret := range s.issuer.Sensitive() {
+		if strings.Contains(text, secret) {
 			s.t.Errorf("%s holds a secret: %s", where, secret)
 		}
 	}
@@ -225,7 +224,7 @@ func TestPlayground(t *testing.T) {
 // Form fields of the person's own making reach the page as text.
 func TestPageEscapes(t *testing.T) {
 	s := newSite(t)
-	s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"name": `<script>alert(1)</script>"'`} })
+	s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"name": `<script>alert(1)</script>"'`} })
 	p := s.person()
 	page := p.want(http.StatusOK, []string{"&lt;script&gt;alert(1)"}, "GET", "/login", "")
 	if strings.Contains(page, "<script>alert") {
@@ -304,7 +303,7 @@ func TestSignOut(t *testing.T) {
 	page := p.want(http.StatusOK, []string{
 		`method="post" action="` + s.issuer.URL + `/protocol/openid-connect/logout"`, `name="id_token_hint"`, `name="post_logout_redirect_uri" value="` + s.url + `/"`, "Continue",
 	}, "POST", "/logout", "")
-	if strings.Contains(page, "refresh-") || strings.Contains(page, logintest.ClientSecret) {
+	if strings.Contains(page, "refresh-") || strings.Contains(page, s.issuer.ClientSecret) {
 		t.Error("the page holds more than the hint")
 	}
 	p.want(http.StatusOK, []string{"Sign in"}, "GET", "/", "")
@@ -325,7 +324,7 @@ func TestBackchannelLogoutEndsSession(t *testing.T) {
 	key := s.issuer.Key("RS256")
 	now := time.Now().Unix()
 	token := oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": key.ID}, oidctest.Claims{
-		"iss": s.issuer.URL, "aud": logintest.ClientID, "iat": now, "exp": now + 120, "jti": "a1", "typ": "Logout",
+		"iss": s.issuer.URL, "aud": s.issuer.ClientID, "iat": now, "exp": now + 120, "jti": "a1", "typ": "Logout",
 		"sub": "6b0c2a7e-3f0d-4d5b-9c1a-8f2e4d6a7b90", "sid": "yN3bqkT0a8rD5sWm2xQvJ7Lc",
 		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 	})
@@ -346,19 +345,19 @@ func TestBackchannelLogoutEndsSession(t *testing.T) {
 func TestFailurePages(t *testing.T) {
 	tests := []struct {
 		name   string
-		set    func(*logintest.Settings)
+		set    func(*oidctest.Settings)
 		status int
 		words  []string
 	}{
-		{"no role", func(set *logintest.Settings) {
+		{"no role", func(set *oidctest.Settings) {
 			set.Access = oidctest.Claims{"realm_access": map[string]any{"roles": []string{"offline_access"}}}
 		}, 403, []string{"You may not call any model yet", `<code class="role">model-api-access</code>`, "Model User", "Sign out"}},
-		{"access_denied", func(set *logintest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} }, 403, []string{"You did not sign in", `href="/login"`}},
-		{"another error, whose text is not shown", func(set *logintest.Settings) {
+		{"access_denied", func(set *oidctest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} }, 403, []string{"You did not sign in", `href="/login"`}},
+		{"another error, whose text is not shown", func(set *oidctest.Settings) {
 			set.Response = url.Values{"code": nil, "error": {"server_error"}, "error_description": {"<b>call 555-0100</b>"}}
 		}, 502, []string{"The sign-in did not work", "sign_in_failed"}},
-		{"state", func(set *logintest.Settings) { set.Response = url.Values{"state": {"x"}} }, 400, []string{"not begun in this browser", "state_mismatch"}},
-		{"the token endpoint is down", func(set *logintest.Settings) { set.Status = 500 }, 503, []string{"identity provider is not answering", "Try again", `href="/login"`}},
+		{"state", func(set *oidctest.Settings) { set.Response = url.Values{"state": {"x"}} }, 400, []string{"not begun in this browser", "state_mismatch"}},
+		{"the token endpoint is down", func(set *oidctest.Settings) { set.Status = 500 }, 503, []string{"identity provider is not answering", "Try again", `href="/login"`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -433,7 +432,7 @@ func TestNoSignIn(t *testing.T) {
 	config := Config{SessionIdle: time.Minute, SessionLifetime: time.Hour}
 	for _, test := range []struct{ publicURL, clientID, want string }{
 		{s.url, "", "oidc_client_id"},
-		{"http://models.example.com", logintest.ClientID, "need https"},
+		{"http://models.example.com", s.issuer.ClientID, "need https"},
 	} {
 		bare := &server{verifier: s.server.verifier, publicURL: test.publicURL, issuer: s.issuer.URL, log: s.server.log, now: time.Now}
 		bare.access.Store(s.server.access.Load())

@@ -20,7 +20,6 @@ import (
 	"github.com/zalando/go-keyring"
 
 	"keycloak-model-api/internal/oidctest"
-	"keycloak-model-api/modelctl/session/sessiontest"
 )
 
 func TestMain(m *testing.M) {
@@ -71,8 +70,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			issuer, stop := sessiontest.Start()
-			env.Defer(stop)
+			issuer := oidctest.NewProvider(oidctest.Start(), "model-cli", "")
+			env.Defer(issuer.Close)
 			api := newFakeAPI(issuer)
 			env.Defer(api.server.Close)
 			env.Values["issuer"], env.Values["api"] = issuer, api
@@ -83,13 +82,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("MODELCTL_CONFIG", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("MODELCTL_API", api.server.URL)
 			env.Setenv("API", api.server.URL)
-			env.Setenv("ISSUER", issuer.URL())
+			env.Setenv("ISSUER", issuer.URL)
 			env.Defer(func() {
 				output, err := os.ReadFile(log)
 				if err != nil && !errors.Is(err, os.ErrNotExist) {
 					env.T().Fatal(err)
 				}
-				for _, secret := range issuer.Secrets() {
+				for _, secret := range issuer.Sensitive() {
 					if strings.Contains(string(output), secret) {
 						env.T().Fatal("the output holds the secret ", secret)
 					}
@@ -124,7 +123,7 @@ func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
 
 // cmdIssuer changes the issuer, or counts what it did.
 func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
-	issuer := ts.Value("issuer").(*sessiontest.Issuer)
+	issuer := ts.Value("issuer").(*oidctest.Provider)
 	number := func() int {
 		n, err := strconv.Atoi(args[len(args)-1])
 		ts.Check(err)
@@ -132,19 +131,19 @@ func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	switch args[0] {
 	case "down":
-		issuer.Set(func(s *sessiontest.Settings) { s.Status = http.StatusServiceUnavailable })
+		issuer.SetOutage(true)
 	case "up":
-		issuer.Set(func(s *sessiontest.Settings) { s.Status = 0 })
+		issuer.SetOutage(false)
 	case "ended":
-		issuer.Set(func(s *sessiontest.Settings) { s.Ended = true })
+		issuer.Set(func(s *oidctest.Settings) { s.Ended = true })
 	case "lifetime":
-		issuer.Set(func(s *sessiontest.Settings) { s.Lifetime = number() })
+		issuer.Set(func(s *oidctest.Settings) { s.Lifetime = number() })
 	case "device":
-		issuer.Set(func(s *sessiontest.Settings) { s.Device = args[1:] })
+		issuer.Set(func(s *oidctest.Settings) { s.Device = args[1:] })
 	case "iss":
-		issuer.Set(func(s *sessiontest.Settings) { s.Response = url.Values{"iss": args[1:]} })
+		issuer.Set(func(s *oidctest.Settings) { s.Response = url.Values{"iss": args[1:]} })
 	case "name":
-		issuer.Set(func(s *sessiontest.Settings) { s.ID = oidctest.Claims{"name": args[1] + "\x1b[2J"} })
+		issuer.Set(func(s *oidctest.Settings) { s.ID = oidctest.Claims{"name": args[1] + "\x1b[2J"} })
 	case "revoke":
 		issuer.Revoke()
 	case "count":
@@ -177,7 +176,7 @@ func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 // fakeAPI has one model, iris, whose class is always the second.
 type fakeAPI struct {
 	server *httptest.Server
-	issuer *sessiontest.Issuer
+	issuer *oidctest.Provider
 
 	mu       sync.Mutex
 	resource string // what its metadata say instead of its URL
@@ -185,7 +184,7 @@ type fakeAPI struct {
 	body     string
 }
 
-func newFakeAPI(issuer *sessiontest.Issuer) *fakeAPI {
+func newFakeAPI(issuer *oidctest.Provider) *fakeAPI {
 	api := &fakeAPI{issuer: issuer}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/oauth-protected-resource", func(w http.ResponseWriter, r *http.Request) {
@@ -195,7 +194,7 @@ func newFakeAPI(issuer *sessiontest.Issuer) *fakeAPI {
 		if api.resource != "" {
 			resource = api.resource
 		}
-		writeJSON(w, map[string]any{"resource": resource, "authorization_servers": []string{issuer.URL()}})
+		writeJSON(w, map[string]any{"resource": resource, "authorization_servers": []string{issuer.URL}})
 	})
 	mux.HandleFunc("GET /v2/models", api.protect(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{"models": []any{map[string]any{"name": "iris"}, map[string]any{"name": "sleepy"}}})

@@ -19,7 +19,6 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"keycloak-model-api/api/bearer"
-	"keycloak-model-api/api/login/logintest"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -28,13 +27,16 @@ const (
 	issuerURL = "https://id.example.com/realms/example-realm"
 )
 
+// key signs for all issuers here, since making one takes long.
+var key = sync.OnceValue(func() *oidctest.Key { return oidctest.NewKey("rs256-key", "RS256") })
+
 // site is the relying party behind a handler, and the issuer it trusts. It
 // runs in a bubble of synctest, so that time passes only when a test sleeps.
 type site struct {
 	t        *testing.T
 	login    *Login
 	verifier *bearer.Verifier
-	issuer   *logintest.Issuer
+	issuer   *oidctest.Provider
 	handler  http.Handler
 	log      *bytes.Buffer
 }
@@ -43,7 +45,9 @@ func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Confi
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		s := &site{t: t, issuer: logintest.New(issuerURL), log: &bytes.Buffer{}}
+		issuer := &oidctest.Issuer{URL: issuerURL, Audience: "model-serving-api", Now: time.Now}
+		issuer.Publish(key())
+		s := &site{t: t, issuer: oidctest.NewProvider(issuer, "my-api-client", "my-api-client-secret"), log: &bytes.Buffer{}}
 		logger := slog.New(slog.NewJSONHandler(s.log, nil))
 		var err error
 		s.verifier, err = bearer.New(ctx, bearer.Config{
@@ -54,7 +58,7 @@ func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Confi
 		}
 		synctest.Wait() // the keys are there
 		c := Config{
-			Issuer: issuerURL, ClientID: logintest.ClientID, ClientSecret: logintest.ClientSecret, PublicURL: publicURL,
+			Issuer: issuerURL, ClientID: s.issuer.ClientID, ClientSecret: s.issuer.ClientSecret, PublicURL: publicURL,
 			Verifier: s.verifier, Store: memstore.NewWithCleanupInterval(0), Idle: 30 * time.Minute, Lifetime: 10 * time.Hour,
 			HTTPClient: s.issuer.Client(), Logger: logger,
 		}
@@ -66,8 +70,8 @@ func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Confi
 		}
 		s.handler = s.routes()
 		test(t, s)
-		for _, secret := range s.issuer.Secrets() {
-			if secret != "" && strings.Contains(s.log.String(), secret) {
+		for _, secret := range s.issuer.Sensitive() {
+			if strings.Contains(s.log.String(), secret) {
 				t.Errorf("the log holds a secret: %s", s.log)
 			}
 		}
@@ -227,7 +231,7 @@ func TestAuthorizationRequest(t *testing.T) {
 		}
 		q := u.Query()
 		for name, want := range map[string]string{
-			"response_type": "code", "client_id": logintest.ClientID, "redirect_uri": publicURL + "/callback",
+			"response_type": "code", "client_id": s.issuer.ClientID, "redirect_uri": publicURL + "/callback",
 			"code_challenge_method": "S256", "scope": "openid",
 		} {
 			if q.Get(name) != want {
@@ -239,7 +243,7 @@ func TestAuthorizationRequest(t *testing.T) {
 		if response.StatusCode != http.StatusSeeOther {
 			t.Fatal(response.Status)
 		}
-		for _, secret := range s.issuer.Secrets() {
+		for _, secret := range s.issuer.Sensitive() {
 			if strings.Contains(u.String(), secret) || strings.Contains(response.Header.Get("Location"), secret) ||
 				strings.Contains(callback, secret) && !strings.HasPrefix(secret, "code-") {
 				t.Errorf("a URL holds a secret: %s", secret)
@@ -344,7 +348,7 @@ func TestCallbackRefused(t *testing.T) {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
 		}, 400, CodeRefused},
 		{"RFC 9700 4.5: the same where the issuer ignores PKCE: the nonce", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.IgnoresPKCE = true })
+			s.issuer.Set(func(set *oidctest.Settings) { set.IgnoresPKCE = true })
 			attacker := s.browser()
 			code := s.issuer.Code(attacker.begin("/"))
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
@@ -387,45 +391,45 @@ func TestCallbackRefused(t *testing.T) {
 			return victim.authorize(authorization)
 		}, 400, StateMismatch},
 		{"the person says no", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} })
 			return victim.authorize(victim.begin("/"))
 		}, 403, AccessDenied},
 		{"the login page timed out", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) {
+			s.issuer.Set(func(set *oidctest.Settings) {
 				set.Response = url.Values{"code": nil, "error": {"temporarily_unavailable"}, "error_description": {"authentication_expired"}}
 			})
 			return victim.authorize(victim.begin("/"))
 		}, 502, SignInFailed},
 		{"OIDC Core 3.1.3.7: ID token without the nonce", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"nonce": nil} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"nonce": nil} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token of another issuer", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"iss": "https://evil.example"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"iss": "https://evil.example"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token for another client", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"aud": "another-client"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"aud": "another-client"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"OIDC Core 3.1.3.7: azp is another client", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"azp": "another-client"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"azp": "another-client"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token expired", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"exp": time.Now().Add(-time.Hour).Unix()} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"exp": time.Now().Add(-time.Hour).Unix()} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"OIDC Core 3.1.3.8: access token swapped", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, IDTokenRefused},
 		{"access token of another subject", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.Access = oidctest.Claims{"sub": "another"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"sub": "another"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, TokenRefused},
 		{"access token not for this API", func(s *site, victim *browser) string {
-			s.issuer.Set(func(set *logintest.Settings) { set.Access = oidctest.Claims{"aud": "account"} })
+			s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": "account"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, TokenRefused},
 	}
@@ -490,7 +494,7 @@ func TestPKCEDowngrade(t *testing.T) {
 	for name, methods := range map[string]any{"plain only": []string{"plain"}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *site) {
-				s.issuer.Set(func(set *logintest.Settings) {
+				s.issuer.Set(func(set *oidctest.Settings) {
 					set.Metadata = oidctest.Claims{"code_challenge_methods_supported": methods}
 				})
 				response, body := s.browser().get("/login")
@@ -502,7 +506,7 @@ func TestPKCEDowngrade(t *testing.T) {
 
 func TestMetadataOfAnotherIssuer(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
-		s.issuer.Set(func(set *logintest.Settings) { set.Metadata = oidctest.Claims{"issuer": "https://evil.example"} })
+		s.issuer.Set(func(set *oidctest.Settings) { set.Metadata = oidctest.Claims{"issuer": "https://evil.example"} })
 		response, body := s.browser().get("/login")
 		wantFailure(t, response, body, 502, IssuerUnfit)
 	})
@@ -664,12 +668,12 @@ func TestNoNeedlessRefresh(t *testing.T) {
 func TestRefreshRefused(t *testing.T) {
 	tests := []struct {
 		name string
-		set  func(*logintest.Settings)
+		set  func(*oidctest.Settings)
 	}{
-		{"the session at the issuer has ended", func(set *logintest.Settings) { set.Ended = true }},
-		{"OIDC Core 12.2: the new ID token is of another subject", func(set *logintest.Settings) { set.ID = oidctest.Claims{"sub": "another"} }},
-		{"the new access token is of another subject", func(set *logintest.Settings) { set.Access = oidctest.Claims{"sub": "another"} }},
-		{"the new access token is not for this API", func(set *logintest.Settings) { set.Access = oidctest.Claims{"aud": "account"} }},
+		{"the session at the issuer has ended", func(set *oidctest.Settings) { set.Ended = true }},
+		{"OIDC Core 12.2: the new ID token is of another subject", func(set *oidctest.Settings) { set.ID = oidctest.Claims{"sub": "another"} }},
+		{"the new access token is of another subject", func(set *oidctest.Settings) { set.Access = oidctest.Claims{"sub": "another"} }},
+		{"the new access token is not for this API", func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": "account"} }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -680,7 +684,7 @@ func TestRefreshRefused(t *testing.T) {
 				s.issuer.Set(test.set)
 				b.want(http.StatusUnauthorized, string(SessionEnded))
 				// It is gone, and doesn't come back with the issuer.
-				s.issuer.Set(func(set *logintest.Settings) { *set = logintest.Settings{} })
+				s.issuer.Set(func(set *oidctest.Settings) { *set = oidctest.Settings{Lifetime: 300} })
 				b.want(http.StatusUnauthorized, string(SessionEnded))
 			})
 		})
@@ -693,7 +697,7 @@ func TestIssuerDown(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
 		b.signIn()
-		s.issuer.Set(func(set *logintest.Settings) { set.Status = 502 })
+		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 502 })
 		time.Sleep(4*time.Minute + 50*time.Second)
 		for range 5 {
 			b.wantSignedIn()
@@ -704,7 +708,7 @@ func TestIssuerDown(t *testing.T) {
 		time.Sleep(time.Minute)
 		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
 		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
-		s.issuer.Set(func(set *logintest.Settings) { set.Status = 0 })
+		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
 		time.Sleep(refreshRetry)
 		b.wantSignedIn()
 	})
@@ -718,10 +722,10 @@ func TestIssuerDownAtSignIn(t *testing.T) {
 		wantFailure(t, response, body, 503, IssuerUnavailable)
 		s.issuer.SetOutage(false)
 		callback := b.authorize(b.begin("/"))
-		s.issuer.Set(func(set *logintest.Settings) { set.Status = 500 })
+		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 500 })
 		response, body = b.get(callback)
 		wantFailure(t, response, body, 503, IssuerUnavailable)
-		s.issuer.Set(func(set *logintest.Settings) { set.Status = 0 })
+		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
 		if response, body = b.get(callback); response.StatusCode != http.StatusSeeOther {
 			t.Errorf("the same callback after the outage: %d %s", response.StatusCode, body)
 		}
@@ -766,7 +770,7 @@ func TestLogout(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &farewell); err != nil || farewell == nil {
 			t.Fatalf("%d %s: %v", response.StatusCode, body, err)
 		}
-		if farewell.URL != issuerURL+"/protocol/openid-connect/logout" || farewell.ClientID != logintest.ClientID ||
+		if farewell.URL != issuerURL+"/protocol/openid-connect/logout" || farewell.ClientID != s.issuer.ClientID ||
 			farewell.PostLogoutRedirectURI != publicURL+"/" || strings.Count(farewell.IDTokenHint, ".") != 2 {
 			t.Errorf("%+v", farewell)
 		}

@@ -1,6 +1,7 @@
 // Package oidctest provides an OpenID provider with real keys for tests and
 // benchmarks: discovery, JWKS, a token endpoint, tokens as Keycloak makes
-// them, key rotation and outages, all under the test's control.
+// them, sign-in of people, key rotation and outages, all under the test's
+// control.
 package oidctest
 
 import (
@@ -31,7 +32,9 @@ type Issuer struct {
 	// client id.
 	Secrets map[string]string
 
-	server *httptest.Server
+	server    *httptest.Server
+	endpoints map[string]http.HandlerFunc // a Provider's, by path below URL
+	amend     func(metadata Claims)       // a Provider's, or nil
 
 	mu        sync.Mutex
 	keys      []*Key // published; the first of an algorithm signs
@@ -174,9 +177,12 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.jwks++
 	}
 	i.mu.Unlock()
+	endpoint := i.endpoints[path]
 	switch {
 	case override != nil:
 		override.ServeHTTP(w, r)
+	case endpoint != nil:
+		endpoint(w, r)
 	case path == "/.well-known/openid-configuration":
 		writeJSON(w, http.StatusOK, i.metadata())
 	case path == "/protocol/openid-connect/certs":
@@ -188,9 +194,9 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (i *Issuer) metadata() map[string]any {
+func (i *Issuer) metadata() Claims {
 	endpoints := i.URL + "/protocol/openid-connect"
-	return map[string]any{
+	metadata := Claims{
 		"issuer":                                i.URL,
 		"authorization_endpoint":                endpoints + "/auth",
 		"token_endpoint":                        endpoints + "/token",
@@ -201,6 +207,10 @@ func (i *Issuer) metadata() map[string]any {
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256", "PS256", "ES256", "EdDSA"},
 	}
+	if i.amend != nil {
+		i.amend(metadata)
+	}
+	return metadata
 }
 
 // SetKeySet publishes any JSON value as key set, or the keys again after nil.
@@ -249,11 +259,11 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	notBefore := i.notBefore
 	i.mu.Unlock()
 	if !exists || known != secret {
-		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "unauthorized_client", "error_description": "Invalid client or Invalid client credentials"})
+		refuse(w, http.StatusUnauthorized, "unauthorized_client", "Invalid client or Invalid client credentials")
 		return
 	}
 	if grant := r.PostFormValue("grant_type"); grant != "client_credentials" {
-		writeJSON(w, http.StatusBadRequest, map[string]any{"error": "unsupported_grant_type"})
+		refuse(w, http.StatusBadRequest, "unsupported_grant_type", "Unsupported grant_type")
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
@@ -270,8 +280,16 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// Claims are the claims of a token, or changes to them: nil removes a claim.
+// Claims are the claims of a token, or the members of another document, or
+// changes to them: nil removes one.
 type Claims map[string]any
+
+func (c Claims) apply(changes ...Claims) {
+	for _, change := range changes {
+		maps.Copy(c, change)
+	}
+	maps.DeleteFunc(c, func(_ string, value any) bool { return value == nil })
+}
 
 // ServiceAccount returns what sets a client-credentials token apart from a
 // user's.
@@ -303,10 +321,7 @@ func (i *Issuer) Claims(changes ...Claims) Claims {
 		"scope": "openid profile email model-api", "email_verified": true, "name": "Model User",
 		"preferred_username": "ml-api-user", "given_name": "Model", "family_name": "User", "email": "user@example.com",
 	}
-	for _, change := range changes {
-		maps.Copy(claims, change)
-	}
-	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
+	claims.apply(changes...)
 	return claims
 }
 

@@ -21,17 +21,16 @@ import (
 
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/modelctl/session"
-	"keycloak-model-api/modelctl/session/sessiontest"
 )
 
 const api = "https://models.example.com"
 
 // fixture is an issuer without a network and a keeper in a folder of its own.
-func fixture(t *testing.T) (*sessiontest.Issuer, *session.Keeper, session.Session) {
+func fixture(t *testing.T) (*oidctest.Provider, *session.Keeper, session.Session) {
 	t.Helper()
-	issuer := sessiontest.New("https://issuer.example.com/realms/example-realm")
+	issuer := oidctest.NewProvider(oidctest.New("https://issuer.example.com/realms/example-realm"), "model-cli", "")
 	keeper := &session.Keeper{Dir: filepath.Join(t.TempDir(), "modelctl"), HTTP: issuer.Client(), Notice: func(string) {}}
-	return issuer, keeper, session.Session{API: api, Issuer: issuer.URL(), ClientID: sessiontest.ClientID}
+	return issuer, keeper, session.Session{API: api, Issuer: issuer.URL, ClientID: issuer.ClientID}
 }
 
 func noPrompt(string, string, string) {}
@@ -78,7 +77,7 @@ func TestDevicePolling(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				issuer, keeper, s := fixture(t)
-				issuer.Set(func(set *sessiontest.Settings) { set.Interval, set.Device = tt.interval, tt.answers })
+				issuer.Set(func(set *oidctest.Settings) { set.Interval, set.Device = tt.interval, tt.answers })
 				last := time.Now()
 				signIn(t, keeper, s)
 				var got []int
@@ -98,43 +97,43 @@ func TestLoginDeviceRefused(t *testing.T) {
 	pending := strings.Split(strings.Repeat("authorization_pending ", 100), " ")
 	for _, tt := range []struct {
 		name   string
-		change func(*sessiontest.Settings)
+		change func(*oidctest.Settings)
 		want   string
 	}{
-		{"denied by the person (RFC 8628 section 3.5)", func(s *sessiontest.Settings) { s.Device = []string{"access_denied"} }, "refused on the other device"},
-		{"expired, says the issuer (RFC 8628 section 3.5)", func(s *sessiontest.Settings) { s.Device = []string{"expired_token"} }, "code has expired"},
-		{"expired, says the clock", func(s *sessiontest.Settings) { s.Device, s.CodeLives = pending, 20 }, "code has expired"},
-		{"unknown client", func(s *sessiontest.Settings) { s.Device = []string{"invalid_client"} }, "is -client-id right"},
-		{"no device grant", func(s *sessiontest.Settings) {
+		{"denied by the person (RFC 8628 section 3.5)", func(s *oidctest.Settings) { s.Device = []string{"access_denied"} }, "refused on the other device"},
+		{"expired, says the issuer (RFC 8628 section 3.5)", func(s *oidctest.Settings) { s.Device = []string{"expired_token"} }, "code has expired"},
+		{"expired, says the clock", func(s *oidctest.Settings) { s.Device, s.CodeLives = pending, 20 }, "code has expired"},
+		{"unknown client", func(s *oidctest.Settings) { s.Device = []string{"invalid_client"} }, "is -client-id right"},
+		{"no device grant", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"device_authorization_endpoint": nil}
 		}, "no device authorization grant"},
-		{"endpoint without TLS (RFC 8628 section 3.1)", func(s *sessiontest.Settings) {
+		{"endpoint without TLS (RFC 8628 section 3.1)", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"device_authorization_endpoint": "http://issuer.example.com/device"}
 		}, "in the clear"},
-		{"authorization endpoint that is a program's argument", func(s *sessiontest.Settings) {
+		{"authorization endpoint that is a program's argument", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"authorization_endpoint": "file:///etc/passwd"}
 		}, "authorization_endpoint"},
-		{"metadata of another issuer (OpenID Connect Discovery section 4.3)", func(s *sessiontest.Settings) {
+		{"metadata of another issuer (OpenID Connect Discovery section 4.3)", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"issuer": "https://evil.example.com"}
 		}, "calls itself"},
-		{"ID token of another issuer (OpenID Connect Core section 3.1.3.7)", func(s *sessiontest.Settings) {
+		{"ID token of another issuer (OpenID Connect Core section 3.1.3.7)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"iss": "https://evil.example.com"}
 		}, "different provider"},
-		{"ID token for another client (OpenID Connect Core section 3.1.3.7)", func(s *sessiontest.Settings) {
+		{"ID token for another client (OpenID Connect Core section 3.1.3.7)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"aud": "other-client"}
 		}, "expected audience"},
-		{"expired ID token (OpenID Connect Core section 3.1.3.7)", func(s *sessiontest.Settings) {
+		{"expired ID token (OpenID Connect Core section 3.1.3.7)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"exp": 1}
 		}, "expired"},
-		{"ID token of another access token (OpenID Connect Core section 3.1.3.8)", func(s *sessiontest.Settings) {
+		{"ID token of another access token (OpenID Connect Core section 3.1.3.8)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}
 		}, "another access token"},
-		{"unsigned ID token (RFC 8725 section 2.1)", func(s *sessiontest.Settings) {
+		{"unsigned ID token (RFC 8725 section 2.1)", func(s *oidctest.Settings) {
 			s.Token = oidctest.Claims{"id_token": "eyJhbGciOiJub25lIn0.e30."}
 		}, "ID token"},
-		{"no ID token", func(s *sessiontest.Settings) { s.Token = oidctest.Claims{"id_token": nil} }, "no ID token"},
-		{"no refresh token", func(s *sessiontest.Settings) { s.Token = oidctest.Claims{"refresh_token": nil} }, "no refresh token"},
-		{"token bound to a key (RFC 9449)", func(s *sessiontest.Settings) { s.Token = oidctest.Claims{"token_type": "DPoP"} }, "Bearer"},
+		{"no ID token", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"id_token": nil} }, "no ID token"},
+		{"no refresh token", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"refresh_token": nil} }, "no refresh token"},
+		{"token bound to a key (RFC 9449)", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"token_type": "DPoP"} }, "Bearer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -144,7 +143,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, want an error that says %q", err, tt.want)
 				}
-				for _, secret := range issuer.Secrets() {
+				for _, secret := range issuer.Sensitive() {
 					if err != nil && strings.Contains(err.Error(), secret) {
 						t.Errorf("the error holds the secret %s", secret)
 					}
@@ -162,7 +161,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 func TestClaimsDoNotChangeTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer, keeper, s := fixture(t)
-		issuer.Set(func(set *sessiontest.Settings) {
+		issuer.Set(func(set *oidctest.Settings) {
 			set.ID = oidctest.Claims{"api": "https://evil.example.com", "issuer": "https://evil.example.com", "clientId": "evil"}
 		})
 		signIn(t, keeper, s)
@@ -238,29 +237,29 @@ func TestLoginBrowser(t *testing.T) {
 }
 
 func TestLoginBrowserRefused(t *testing.T) {
-	set := func(name, value string) func(*sessiontest.Settings) {
-		return func(s *sessiontest.Settings) { s.Response = url.Values{name: {value}} }
+	set := func(name, value string) func(*oidctest.Settings) {
+		return func(s *oidctest.Settings) { s.Response = url.Values{name: {value}} }
 	}
 	for _, tt := range []struct {
 		name   string
-		change func(*sessiontest.Settings)
+		change func(*oidctest.Settings)
 		want   string
 	}{
 		{"response of another issuer (RFC 9207 section 2.4)", set("iss", "https://evil.example.com"), "mixing up"},
 		{"response without iss (RFC 9207 section 2.4)", set("iss", ""), "mixing up"},
-		{"another issuer's iss, though none is announced (RFC 9207 section 2.4)", func(s *sessiontest.Settings) {
+		{"another issuer's iss, though none is announced (RFC 9207 section 2.4)", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"authorization_response_iss_parameter_supported": nil}
 			s.Response = url.Values{"iss": {"https://evil.example.com"}}
 		}, "mixing up"},
-		{"repeated code (RFC 6749 section 3.1)", func(s *sessiontest.Settings) { s.Response = url.Values{"code": {"a", "b"}} }, "repeats code"},
+		{"repeated code (RFC 6749 section 3.1)", func(s *oidctest.Settings) { s.Response = url.Values{"code": {"a", "b"}} }, "repeats code"},
 		{"somebody else's code (RFC 9700 section 4.5)", set("code", "injected"), "invalid_grant"},
 		{"refused by the person", set("error", "access_denied"), "refused"},
 		{"refused by the issuer", set("error", "invalid_scope"), "invalid_scope"},
 		{"no code", set("code", ""), "no code"},
-		{"nonce of another sign-in (OpenID Connect Core section 3.1.3.7)", func(s *sessiontest.Settings) {
+		{"nonce of another sign-in (OpenID Connect Core section 3.1.3.7)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"nonce": "other"}
 		}, "another sign-in (nonce)"},
-		{"no nonce (OpenID Connect Core section 3.1.3.7)", func(s *sessiontest.Settings) {
+		{"no nonce (OpenID Connect Core section 3.1.3.7)", func(s *oidctest.Settings) {
 			s.ID = oidctest.Claims{"nonce": nil}
 		}, "another sign-in (nonce)"},
 	} {
@@ -378,7 +377,7 @@ func TestAccessOfEndedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer, keeper, s := fixture(t)
 		signIn(t, keeper, s)
-		issuer.Set(func(set *sessiontest.Settings) { set.Ended = true })
+		issuer.Set(func(set *oidctest.Settings) { set.Ended = true })
 		time.Sleep(5 * time.Minute)
 		if _, err := keeper.Access(t.Context()); !errors.Is(err, session.ErrSignedOut) {
 			t.Errorf("got %v", err)
@@ -393,7 +392,7 @@ func TestAccessWhileTheIssuerIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer, keeper, s := fixture(t)
 		signIn(t, keeper, s)
-		issuer.Set(func(set *sessiontest.Settings) { set.Status = http.StatusServiceUnavailable })
+		issuer.SetOutage(true)
 		if _, err := keeper.Access(t.Context()); err != nil {
 			t.Errorf("a token that lives: %v", err)
 		}
@@ -401,7 +400,7 @@ func TestAccessWhileTheIssuerIsDown(t *testing.T) {
 		if _, err := keeper.Access(t.Context()); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}
-		issuer.Set(func(set *sessiontest.Settings) { set.Status = 0 })
+		issuer.SetOutage(false)
 		if _, err := keeper.Access(t.Context()); err != nil {
 			t.Errorf("when the issuer is back: %v", err)
 		}
@@ -442,9 +441,9 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // work once, so a second refresh would fail.
 func TestOneRefreshForMany(t *testing.T) {
 	issuer, keeper, s := fixture(t)
-	issuer.Set(func(set *sessiontest.Settings) { set.Lifetime = 1 })
+	issuer.Set(func(set *oidctest.Settings) { set.Lifetime = 1 })
 	signIn(t, keeper, s)
-	issuer.Set(func(set *sessiontest.Settings) { set.Lifetime = 300 })
+	issuer.Set(func(set *oidctest.Settings) { set.Lifetime = 300 })
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -463,21 +462,21 @@ func TestOneRefreshForMany(t *testing.T) {
 func TestLogout(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		change  func(*sessiontest.Settings)
+		change  func(*oidctest.Provider)
 		revoked int
 		want    string
 	}{
-		{"revokes the refresh token (RFC 7009)", func(*sessiontest.Settings) {}, 1, ""},
-		{"forgets while the issuer is down", func(s *sessiontest.Settings) { s.Status = 503 }, 0, session.ErrUnavailable.Error()},
-		{"forgets where nothing can be revoked", func(s *sessiontest.Settings) {
-			s.Metadata = oidctest.Claims{"revocation_endpoint": nil}
+		{"revokes the refresh token (RFC 7009)", func(*oidctest.Provider) {}, 1, ""},
+		{"forgets while the issuer is down", func(i *oidctest.Provider) { i.SetOutage(true) }, 0, session.ErrUnavailable.Error()},
+		{"forgets where nothing can be revoked", func(i *oidctest.Provider) {
+			i.Set(func(s *oidctest.Settings) { s.Metadata = oidctest.Claims{"revocation_endpoint": nil} })
 		}, 0, "no revocation endpoint"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				issuer, keeper, s := fixture(t)
 				signIn(t, keeper, s)
-				issuer.Set(tt.change)
+				tt.change(issuer)
 				err := keeper.Logout(t.Context())
 				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, want %q", err, tt.want)
@@ -497,7 +496,7 @@ func TestLogout(t *testing.T) {
 }
 
 // secretsIn returns the files below dir that hold a secret of the issuer.
-func secretsIn(t *testing.T, dir string, issuer *sessiontest.Issuer) (files []string) {
+func secretsIn(t *testing.T, dir string, issuer *oidctest.Provider) (files []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -508,7 +507,7 @@ func secretsIn(t *testing.T, dir string, issuer *sessiontest.Issuer) (files []st
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, secret := range issuer.Secrets() {
+		for _, secret := range issuer.Sensitive() {
 			if strings.Contains(string(data), secret) {
 				files = append(files, e.Name())
 				break
