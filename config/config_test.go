@@ -126,6 +126,8 @@ func TestRefusals(t *testing.T) {
 		{"model that nobody may call", `models: [{name: m, embedded: iris, roles: []}]`, []string{"models[0].roles: is empty"}},
 		{"upstream that is no URL", `models: [{name: m, upstream: {url: "triton:8000"}}]`, []string{"models[0].upstream.url: "}},
 		{"credential in the upstream's URL", `models: [{name: m, upstream: {url: "https://u:p@triton"}}]`, []string{"models[0].upstream.url: holds user info"}},
+		{"key in the upstream's query", `models: [{name: m, upstream: {url: "https://triton/?key=k"}}]`, []string{"models[0].upstream.url: holds a query"}},
+		{"fragment in the upstream's URL", `models: [{name: m, upstream: {url: "https://triton/#v2"}}]`, []string{"models[0].upstream.url: holds a fragment"}},
 		{"credential in place of its name", `models: [{name: m, upstream: {url: "https://m", credential: "Bearer abc.def"}}]`, []string{"models[0].upstream.credential: must be the name"}},
 
 		{"role twice", `roles: [{name: r}, {name: r}]`, []string{"roles[1].name: \"r\" is declared twice"}},

@@ -206,9 +206,8 @@ func (c *checker) models() {
 			c.errorf(path, "set either embedded (such as iris) or upstream.url")
 		}
 		if m.Upstream != nil {
-			c.httpURL(path+".upstream.url", m.Upstream.URL)
-			if u, err := url.Parse(m.Upstream.URL); err == nil && u.User != nil {
-				c.errorf(path+".upstream.url", "holds user info: name the credential by upstream.credential")
+			if err := policy.CheckUpstreamURL(m.Upstream.URL); err != nil {
+				c.errorf(path+".upstream.url", "%v", err)
 			}
 			if m.Upstream.Credential != "" && !envName.MatchString(m.Upstream.Credential) {
 				c.errorf(path+".upstream.credential", "must be the name of an environment variable of the API, never the credential itself")

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 )
@@ -44,7 +45,7 @@ type Model struct {
 
 // Upstream is a model server that speaks the Open Inference Protocol v2.
 type Upstream struct {
-	URL string `json:"url"` // http or https, without the /v2 path
+	URL string `json:"url"` // http or https, without the /v2 path, user info, query and fragment
 	// Credential names what the API shows to the upstream: the environment
 	// variable of that name, or the file that NAME_FILE points to. The secret
 	// itself never stands in the policy.
@@ -74,6 +75,23 @@ var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 // digits, dots, underscores and hyphens, so that it is one path segment that
 // no proxy rewrites.
 func ValidModelName(s string) bool { return modelName.MatchString(s) }
+
+// CheckUpstreamURL says why text can't be the URL of a model server, after a
+// key that names it. The text may hold a credential, so it isn't repeated.
+func CheckUpstreamURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return errors.New("is not an http or https URL such as http://triton:8000")
+	case u.User != nil:
+		return errors.New("holds user info: name the credential by upstream.credential")
+	case u.RawQuery != "" || u.ForceQuery:
+		return errors.New("holds a query, which no request to the model server would have: end it with the path")
+	case strings.Contains(text, "#"):
+		return errors.New("holds a fragment, which is never sent to a server: end it with the path")
+	}
+	return nil
+}
 
 // Parse reads a policy and validates it. Members that are unknown, in another
 // case or there twice are an error: a policy that says more than the reader
@@ -121,8 +139,8 @@ func (p *Policy) Validate() error {
 			fail("model %q: set either embedded or upstream", m.Name)
 		}
 		if m.Upstream != nil {
-			if u, err := url.Parse(m.Upstream.URL); err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
-				fail("model %q: upstream %q is not an http or https URL without user info", m.Name, m.Upstream.URL)
+			if err := CheckUpstreamURL(m.Upstream.URL); err != nil {
+				fail("model %q: upstream.url %w", m.Name, err)
 			}
 		}
 	}

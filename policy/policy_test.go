@@ -33,8 +33,13 @@ func TestParseRefuses(t *testing.T) {
 		{"a model whose name leaves its path segment", func(p *Policy) { p.Models[0].Name = "../admin" }, "model name"},
 		{"a model that runs nowhere", func(p *Policy) { p.Models[0].Embedded = "" }, "embedded or upstream"},
 		{"a model that runs twice", func(p *Policy) { p.Models[1].Embedded = "iris" }, "embedded or upstream"},
-		{"an upstream with a credential in its URL", func(p *Policy) { p.Models[1].Upstream.URL = "http://u:p@triton" }, "user info"},
-		{"an upstream that is a file", func(p *Policy) { p.Models[1].Upstream.URL = "file:///etc/passwd" }, "upstream"},
+		{"an upstream with a credential in its URL (RFC 9110, 4.2.4)", func(p *Policy) { p.Models[1].Upstream.URL = "http://u:hunter2@triton" }, "user info"},
+		{"an upstream with a credential in what is no URL", func(p *Policy) { p.Models[1].Upstream.URL = "http://u:hunter2@tri ton" }, "not an http or https URL"},
+		{"an upstream that is a file", func(p *Policy) { p.Models[1].Upstream.URL = "file:///etc/passwd" }, `model "churn": upstream.url is not an http`},
+		{"an upstream with a key in the query, which no request would have", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/?key=hunter2" }, "holds a query"},
+		{"an upstream with an empty query", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton?" }, "holds a query"},
+		{"an upstream with a fragment (RFC 9110, 4.2.5)", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/#hunter2" }, "holds a fragment"},
+		{"an upstream with an empty fragment", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/#" }, "holds a fragment"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := valid()
@@ -43,8 +48,8 @@ func TestParseRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Parse(data); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %q", err, tt.want)
+			if _, err := Parse(data); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v, want %q and no secret", err, tt.want)
 			}
 		})
 	}
