@@ -169,7 +169,8 @@ const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
 
 The first starts Keycloak, makes the realm that the stack declares, starts the
 API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
-them. The second prints the realm as one file that Keycloak's --import-realm
+them. Each start begins with the realm as it is declared: what was changed in it
+by hand is gone. The second prints the realm as one file that Keycloak's --import-realm
 takes, and needs no Keycloak.
 
   -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of

@@ -97,7 +97,7 @@ func (u *up) startKeycloak(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		u.forgetRealm(k)
+		u.prepareRealm(k)
 		err = errors.Join(err, k.Stop(u.patience))
 	}()
 	u.server = server{
@@ -118,15 +118,19 @@ func (u *up) startKeycloak(ctx context.Context) (err error) {
 	}
 }
 
-// forgetRealm removes the realm, which the next start would replace: that takes
-// seconds from a server that has just booted, and next to nothing from this one.
-// Whatever goes wrong here, the next start does it.
-func (u *up) forgetRealm(k *keycloak.Server) {
+// prepareRealm makes the realm anew for the next start, which takes seconds from
+// a server that has just booted and much less from this one. Whatever goes wrong
+// here, the next start does it.
+func (u *up) prepareRealm(k *keycloak.Server) {
+	if k.Container() || k.Err() != nil {
+		return // its database ends with it, or it has ended
+	}
 	select {
 	case <-u.applied:
-		ctx, cancel := context.WithTimeout(u.patience, 5*time.Second)
+		ctx, cancel := context.WithTimeout(u.patience, 15*time.Second)
 		defer cancel()
-		_ = keycloak.NewAdmin(k.BaseURL, k.Admin).DeleteRealm(ctx, u.example.Realm)
+		fmt.Fprintln(u.out, "Making the realm anew for the next start")
+		_ = child.Run(ctx, u.realmCommand("prepare"))
 	default:
 	}
 }
@@ -149,8 +153,7 @@ func (u *up) makeRealm(ctx context.Context) error {
 	if err := wait(ctx, u.launched); err != nil {
 		return err
 	}
-	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", "http://"+u.api, "apply")
-	cmd.Env = append(cmd.Env, u.server.account...)
+	cmd := u.realmCommand("apply")
 	var out bytes.Buffer
 	stderr := &warnings{w: u.out}
 	cmd.Stdout, cmd.Stderr = &out, stderr
@@ -185,6 +188,13 @@ func (u *up) makeRealm(ctx context.Context) error {
 	}
 	close(u.applied)
 	return nil
+}
+
+// realmCommand does something with the realm in Keycloak.
+func (u *up) realmCommand(do string) *exec.Cmd {
+	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", "http://"+u.api, do)
+	cmd.Env = append(cmd.Env, u.server.account...)
+	return cmd
 }
 
 // serveAPI runs the API until ctx ends, and says what to type next when it is

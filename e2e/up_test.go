@@ -23,6 +23,7 @@ import (
 func TestUp(t *testing.T) {
 	dir := copyCheckout(t)
 	const ready = "Ctrl-C stops everything."
+	prepared := filepath.Join(dir, ".dev", "keycloak", "prepared")
 	t.Run("first time, with the usual port of the API taken", func(t *testing.T) {
 		if l, err := net.Listen("tcp", "127.0.0.1:8000"); err == nil {
 			defer l.Close() // else somebody has it already
@@ -33,6 +34,9 @@ func TestUp(t *testing.T) {
 		u.checkFiles(t, dir)
 		u.interrupt(t)
 		u.says(t, "Port 8000 is taken", "Stopping")
+		if _, err := os.Stat(prepared); err != nil {
+			t.Errorf("no realm was made for the next start: %v", err)
+		}
 	})
 	t.Run("second time, then Keycloak dies", func(t *testing.T) {
 		u := makeUp(t, dir)
@@ -41,6 +45,9 @@ func TestUp(t *testing.T) {
 		t.Logf("from make up to the first prediction: %v", time.Since(u.start).Round(100*time.Millisecond))
 		if out := u.out.String(); strings.Contains(out, "Downloading") || strings.Contains(out, "Unpacking") {
 			t.Errorf("something was downloaded:\n%s", out)
+		}
+		if _, err := os.Stat(prepared); !os.IsNotExist(err) {
+			t.Errorf("a realm in use passes for one that was made anew (%v)", err)
 		}
 		u.kill(t, "io.quarkus.bootstrap.runner.QuarkusEntryPoint")
 		u.says(t, "keycloak: ended by itself (", "its log ends with:")

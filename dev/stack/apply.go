@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"golang.org/x/oauth2"
 
 	"keycloak-model-api/config"
 	"keycloak-model-api/internal/keycloak"
@@ -23,27 +25,57 @@ import (
 // once standard input ends, which says that Keycloak is ready. The account for
 // that is in the variables by which the Keycloak provider knows it.
 func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
-	c, err := p.config()
+	d, err := p.declareHere(ctx)
 	if err != nil {
 		return err
+	}
+	outputs, err := d.result.OutputsJSON(true)
+	if err != nil {
+		return err
+	}
+	if err := untilEnd(ctx, keycloakReady); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	prepared, err := p.takePrepared(ctx, d)
+	if err != nil {
+		return err
+	}
+	if !prepared {
+		if err := p.makeRealms(ctx, d); err != nil {
+			return err
+		}
+	}
+	if err := writeFile(filepath.Join(p.state, "stack.json"), outputs); err != nil {
+		return err
+	}
+	return p.example(d.config, d.result)
+}
+
+// declaration is what the program declares for the Keycloak at hand.
+type declaration struct {
+	config *monitor.Config
+	result *monitor.Result
+	realms []*render.Realm
+}
+
+func (p *program) declareHere(ctx context.Context) (*declaration, error) {
+	c, err := p.config()
+	if err != nil {
+		return nil, err
 	}
 	p.localize(c)
 	result, err := p.run(ctx, c, withoutKeycloak(p.environ))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	realms, err := render.Build(result.Resources)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	outputs, err := result.OutputsJSON(true)
-	if err != nil {
-		return err
-	}
+	return &declaration{c, result, realms}, nil
+}
 
-	if err := untilEnd(ctx, keycloakReady); err != nil {
-		return fmt.Errorf("stack: %w", err)
-	}
+func (p *program) makeRealms(ctx context.Context, d *declaration) error {
 	admin := keycloak.NewAdmin(p.keycloakURL, keycloak.Credentials{
 		Realm:        p.getenv("KEYCLOAK_REALM"),
 		ClientID:     p.getenv("KEYCLOAK_CLIENT_ID"),
@@ -51,15 +83,16 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 		Username:     p.getenv("KEYCLOAK_USER"),
 		Password:     p.getenv("KEYCLOAK_PASSWORD"),
 	})
-	for _, realm := range realms {
-		if err := realm.Apply(ctx, admin); err != nil {
+	for _, realm := range d.realms {
+		err := realm.Apply(ctx, admin)
+		if _, refused := errors.AsType[*oauth2.RetrieveError](err); refused && p.local {
+			return fmt.Errorf("%w\nits database is another admin's: delete the folder %s and start again", err, p.data())
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if err := writeFile(filepath.Join(p.state, "stack.json"), outputs); err != nil {
-		return err
-	}
-	return p.example(c, result)
+	return nil
 }
 
 // untilEnd returns at the end of r or of ctx.

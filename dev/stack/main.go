@@ -35,9 +35,9 @@ type options struct {
 	color   bool   // for diff
 	file    string // for adopt: where to write the import file
 
-	keycloakURL string // for apply: the Keycloak that gets the realm, base path included
-	local       bool   // for apply: that Keycloak is one that dev has started
-	apiURL      string // for apply: where the API will listen
+	keycloakURL string // for apply and prepare: the Keycloak that gets the realm, base path included
+	local       bool   // for apply and prepare: that Keycloak is one that dev has started
+	apiURL      string // for apply and prepare: where the API will listen
 }
 
 // run is the whole program. The last argument says what to do.
@@ -52,9 +52,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 	flags.StringVar(&o.export, "export", "", "for diff and adopt: a realm's export")
 	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
 	flags.StringVar(&o.file, "file", "", "for adopt: where to write the import file")
-	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply: the Keycloak's URL")
-	flags.BoolVar(&o.local, "local", false, "for apply: the Keycloak was started for this")
-	flags.StringVar(&o.apiURL, "api", "", "for apply: the API's URL")
+	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply and prepare: the Keycloak's URL")
+	flags.BoolVar(&o.local, "local", false, "for apply and prepare: the Keycloak was started for this")
+	flags.StringVar(&o.apiURL, "api", "", "for apply and prepare: the API's URL")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -70,7 +70,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 		return p.adopt(ctx)
 	case "apply":
 		return p.apply(ctx, stdin)
+	case "prepare":
+		return p.prepare(ctx)
 	default:
-		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt and apply", do)
+		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt, apply and prepare", do)
 	}
 }

@@ -166,11 +166,11 @@ func (s *Server) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.admin.Booted {
+		return nil // a login takes seconds from a server that has just booted
+	}
 	if err := s.checkAdmin(ctx, s.cmd.Dir); err != nil {
 		return err
-	}
-	if s.admin.Booted {
-		return nil
 	}
 	s.admin.Booted = true
 	return s.admin.save(s.cmd.Dir)
@@ -453,6 +453,10 @@ func (s *Server) Err() error {
 		return nil
 	}
 }
+
+// Container tells that the server runs in a container, whose database ends with
+// it.
+func (s *Server) Container() bool { return s.container != "" }
 
 // Stop ends the server and returns when no process of it is left. Keycloak gets
 // until the end of ctx, 20 seconds at most, to do it by itself.
