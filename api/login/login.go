@@ -296,13 +296,9 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		return nil, tokenEndpointError(err, CodeRefused)
 	}
 	raw, _ := token.Extra("id_token").(string)
-	id, err := l.idTokens.Verify(ctx, raw)
+	id, err := l.verifyIDToken(ctx, raw)
 	if err != nil {
-		var unavailable *bearer.Error
-		if errors.As(err, &unavailable) && unavailable.Status == http.StatusServiceUnavailable {
-			return nil, fail(IssuerUnavailable, err)
-		}
-		return nil, fail(IDTokenRefused, err)
+		return nil, err
 	}
 	var claims struct {
 		AuthorizedParty string `json:"azp"`
@@ -335,6 +331,21 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		AccessToken: token.AccessToken, RefreshToken: token.RefreshToken, IDToken: raw, Expiry: token.Expiry,
 		Subject: id.Subject, SessionID: claims.SessionID, Name: name, Begun: principal.IssuedAt,
 	}, nil
+}
+
+// verifyIDToken checks an ID token. The error is an *Error, IssuerUnavailable if
+// its key can't be had.
+func (l *Login) verifyIDToken(ctx context.Context, raw string) (*oidc.IDToken, error) {
+	// The signature by itself first: of this error go-oidc keeps only the text.
+	_, err := l.verifier.KeySet(l.issuer).VerifySignature(ctx, raw)
+	if refused := (*bearer.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable {
+		return nil, fail(IssuerUnavailable, err)
+	}
+	id, err := l.idTokens.Verify(ctx, raw)
+	if err != nil {
+		return nil, fail(IDTokenRefused, err)
+	}
+	return id, nil
 }
 
 // start makes a session with an id that nobody can have known before, and ends

@@ -732,6 +732,56 @@ func TestIssuerDownAtSignIn(t *testing.T) {
 	})
 }
 
+// hideNewKeys has the issuer sign with a key that it doesn't get to publish.
+func (s *site) hideNewKeys() {
+	time.Sleep(11 * time.Second) // beyond the cool-down, so that the API asks for the key
+	s.issuer.SetKeySet("nothing")
+	s.issuer.Rotate("RS256")
+}
+
+// An ID token whose key can't be fetched was not refused: the person can try
+// again.
+func TestKeysUnavailableAtSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		s.hideNewKeys()
+		response, body := b.get(b.authorize(b.begin("/")))
+		wantFailure(t, response, body, http.StatusServiceUnavailable, IssuerUnavailable)
+	})
+}
+
+// New tokens that can't be verified for the moment are kept: the refresh token
+// that they were got with doesn't work again.
+func TestKeysUnavailableAfterRefresh(t *testing.T) {
+	tests := []struct {
+		name string
+		set  func(*oidctest.Settings)
+	}{
+		{"with an ID token", func(*oidctest.Settings) {}},
+		{"without an ID token", func(set *oidctest.Settings) { set.Token = oidctest.Claims{"id_token": nil} }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				b := s.browser()
+				b.signIn()
+				s.issuer.Set(test.set)
+				time.Sleep(5 * time.Minute)
+				s.hideNewKeys()
+				b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
+				s.issuer.SetKeySet(nil)
+				time.Sleep(11 * time.Second)
+				b.wantSignedIn()
+				if got := s.issuer.Count("refresh_token"); got != 1 {
+					t.Errorf("%d refreshes", got)
+				}
+				time.Sleep(5 * time.Minute)
+				b.wantSignedIn()
+			})
+		})
+	}
+}
+
 func TestLifetimes(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, s *site) {

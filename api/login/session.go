@@ -90,10 +90,9 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	}
 	principal, err := l.verifier.Verify(ctx, g.AccessToken)
 	switch refused := (*bearer.Error)(nil); {
-	case errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable:
-		return nil, fail(IssuerUnavailable, err)
-	case errors.As(err, &refused) && refused.Code == bearer.TokenExpired && !g.RetryAt.IsZero():
-		// The issuer may be back soon, and the session with it.
+	case errors.As(err, &refused) && (refused.Status == http.StatusServiceUnavailable || refused.Code == bearer.TokenExpired && !g.RetryAt.IsZero()):
+		// The issuer may be back soon, and the session with it. What a refresh
+		// brought is kept: the refresh token from before is spent.
 		if err := l.store(ctx, g); err != nil {
 			return nil, err
 		}
@@ -167,7 +166,7 @@ func (l *Login) end(ctx context.Context, cause error) error {
 	return fail(SessionEnded, cause)
 }
 
-// refresh replaces the tokens of g.
+// refresh replaces the tokens of g, which may have changed after an error, too.
 func (l *Login) refresh(ctx context.Context, g *grant) error {
 	p, err := l.discovery.get(ctx)
 	if err != nil {
@@ -181,15 +180,17 @@ func (l *Login) refresh(ctx context.Context, g *grant) error {
 	if err != nil {
 		return tokenEndpointError(err, SessionEnded)
 	}
+	g.AccessToken, g.RefreshToken, g.Expiry, g.RetryAt = token.AccessToken, token.RefreshToken, token.Expiry, time.Time{}
 	if raw, ok := token.Extra("id_token").(string); ok {
-		// OpenID Connect Core, section 12.2.
-		id, err := l.idTokens.Verify(ctx, raw)
-		if err != nil || id.Subject != g.Subject {
-			return fail(IDTokenRefused, errors.New("the refreshed ID token is not of this session"))
+		id, err := l.verifyIDToken(ctx, raw)
+		if err != nil {
+			return err
+		}
+		if id.Subject != g.Subject { // OpenID Connect Core, section 12.2
+			return fail(IDTokenRefused, errors.New("the refreshed ID token is of another subject"))
 		}
 		g.IDToken = raw
 	}
-	g.AccessToken, g.RefreshToken, g.Expiry, g.RetryAt = token.AccessToken, token.RefreshToken, token.Expiry, time.Time{}
 	return nil
 }
 
