@@ -782,6 +782,20 @@ func TestKeysUnavailableAfterRefresh(t *testing.T) {
 	}
 }
 
+// An issuer that gives no refresh token gives a session as long as its access
+// token, not one that seems to wait for the issuer.
+func TestNoRefreshToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		s.issuer.Set(func(set *oidctest.Settings) { set.Token = oidctest.Claims{"refresh_token": nil} })
+		b := s.browser()
+		b.signIn()
+		time.Sleep(4*time.Minute + 50*time.Second)
+		b.wantSignedIn()
+		time.Sleep(time.Minute)
+		b.want(http.StatusUnauthorized, string(SessionEnded))
+	})
+}
+
 func TestLifetimes(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, s *site) {

@@ -26,9 +26,9 @@ type Session struct {
 // grant is what a session holds on the server.
 type grant struct {
 	AccessToken  string    `json:"access_token"`
-	RefreshToken string    `json:"refresh_token"`
-	IDToken      string    `json:"id_token"` // the hint at logout
-	Expiry       time.Time `json:"expiry"`   // of the access token
+	RefreshToken string    `json:"refresh_token"` // empty if the issuer gave none
+	IDToken      string    `json:"id_token"`      // the hint at logout
+	Expiry       time.Time `json:"expiry"`        // of the access token
 
 	Subject   string    `json:"sub"`
 	SessionID string    `json:"sid"` // at the issuer
@@ -78,7 +78,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 		return nil, err
 	}
 	now := time.Now()
-	if g.Expiry.Sub(now) < refreshAhead && !now.Before(g.RetryAt) {
+	if g.RefreshToken != "" && g.Expiry.Sub(now) < refreshAhead && !now.Before(g.RetryAt) {
 		if err := l.refresh(ctx, g); err != nil {
 			var failed *Error
 			if !errors.As(err, &failed) || failed.Code != IssuerUnavailable {
