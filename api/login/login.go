@@ -99,7 +99,8 @@ func New(c Config) (*Login, error) {
 	if c.InternalURL == "" {
 		c.InternalURL = c.Issuer
 	}
-	client := &http.Client{Timeout: askTimeout}
+	// A redirect could carry a code or a refresh token to another host.
+	client := &http.Client{Timeout: askTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if c.HTTPClient != nil {
 		client.Transport = c.HTTPClient.Transport
 	}

@@ -796,6 +796,31 @@ func TestNoRefreshToken(t *testing.T) {
 	})
 }
 
+// The client's secret, codes and refresh tokens go to no other address than the
+// issuer's metadata name (RFC 9700, section 4.12: a 307 repeats the body).
+func TestTokenEndpointRedirects(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		callback := b.authorize(b.begin("/"))
+		elsewhere := false
+		s.login.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			elsewhere = elsewhere || r.URL.Host == "evil.example"
+			w := httptest.NewRecorder()
+			http.Redirect(w, r, "https://evil.example/token", http.StatusTemporaryRedirect)
+			return w.Result(), nil
+		})
+		response, body := b.get(callback)
+		wantFailure(t, response, body, http.StatusServiceUnavailable, IssuerUnavailable)
+		if elsewhere {
+			t.Error("the code went to another host")
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestLifetimes(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, s *site) {
