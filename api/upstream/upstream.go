@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -116,6 +117,7 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, who Identity)
 	ctx, cancel := context.WithTimeout(r.Context(), u.timeout)
 	defer cancel()
 	ctx = context.WithValue(ctx, exchangeKey{}, exchange{r, who})
+	w.Header()["Content-Type"] = nil // else net/http guesses one where the upstream gives none
 	u.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -157,7 +159,7 @@ func (u *Upstream) modify(r *http.Response) error {
 		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server does not accept this API.", fmt.Errorf("answered %s", r.Status)}
 	case r.StatusCode < 200, r.StatusCode >= 300 && r.StatusCode < 400:
 		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s", r.Status)}
-	case strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "text/html"):
+	case slices.ContainsFunc(r.Header["Content-Type"], isPage):
 		// Of a proxy on the way, as a rule. A browser would show it as ours.
 		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s with a page", r.Status)}
 	}
@@ -169,6 +171,11 @@ func (u *Upstream) modify(r *http.Response) error {
 	}
 	r.Header = h
 	return nil
+}
+
+func isPage(contentType string) bool {
+	mediaType := strings.ToLower(contentType)
+	return strings.HasPrefix(mediaType, "text/html") || strings.HasPrefix(mediaType, "application/xhtml+xml")
 }
 
 // failed is called when there is no answer to pass on.

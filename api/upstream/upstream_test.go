@@ -266,20 +266,46 @@ func TestAnswersRefused(t *testing.T) {
 
 // A page is no answer of a model, and would be shown as one of the API's.
 func TestPageRefused(t *testing.T) {
-	for _, status := range []int{200, 404, 503} {
-		url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "Text/HTML; charset=utf-8")
-			w.WriteHeader(status)
-			io.WriteString(w, "<script>steal()</script>")
-		})
-		r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if response, body := do(t, r); response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m" {
-			t.Errorf("%d: %s: %s", status, response.Status, body)
+	tests := map[string][]string{
+		"HTML":                             {"Text/HTML; charset=utf-8"},
+		"XHTML":                            {"application/xhtml+xml"},
+		"HTML beside JSON (RFC 9110, 8.3)": {"application/json", "text/html"},
+	}
+	for name, types := range tests {
+		for _, status := range []int{200, 404, 503} {
+			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
+				response, body := pageOf(t, types, status)
+				if response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m" {
+					t.Errorf("%s: %s", response.Status, body)
+				}
+			})
 		}
 	}
+}
+
+// An answer without a type stays without one: net/http would guess that this
+// one is a page.
+func TestTypeNotGuessed(t *testing.T) {
+	response, body := pageOf(t, nil, 200)
+	if got := response.Header["Content-Type"]; got != nil || !strings.Contains(body, "<script>") {
+		t.Errorf("Content-Type %q, body %q", got, body)
+	}
+}
+
+// pageOf is what becomes of a page that the upstream sends with the given
+// types.
+func pageOf(t *testing.T, types []string, status int) (*http.Response, string) {
+	t.Helper()
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = types
+		w.WriteHeader(status)
+		io.WriteString(w, "<!doctype html><script>steal()</script>")
+	})
+	r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(t, r)
 }
 
 func TestUnreachable(t *testing.T) {
