@@ -101,16 +101,23 @@ func load(ctx context.Context, o options, list []*trial, progress io.Writer) (er
 			err = errors.Join(err, t.server.stop())
 		}()
 	}
-	for n := range o.rounds {
-		fmt.Fprintf(progress, "  round %d of %d\n", n+1, o.rounds)
+	for n := range turns * o.rounds {
+		if n%turns == 0 {
+			fmt.Fprintf(progress, "  round %d of %d\n", n/turns+1, o.rounds)
+		}
 		for i, t := range list {
-			if err := t.round(ctx, base, baseClient, o.slice, (n+i)%2 == 0); err != nil {
+			if err := t.round(ctx, base, baseClient, o.slice/turns, (n+i)%2 == 0); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
 	}
 	return nil
 }
+
+// turns is into how many parts the slice of a round is cut. The noise of a
+// machine comes in stretches that are longer than a part: it hits both sides of
+// a pair, or few of the pairs.
+const turns = 4
 
 // mint makes the tokens of all trials. Those of equal number and algorithm are
 // the same.
@@ -210,7 +217,7 @@ type sample struct {
 
 func measure(ctx context.Context, server *process, c *client, requests [][]byte, slice time.Duration) (sample, error) {
 	// The caches of the CPU are another's until now.
-	if _, _, err := c.run(ctx, requests, slice/8); err != nil {
+	if _, _, err := c.run(ctx, requests, slice/4); err != nil {
 		return sample{}, err
 	}
 	before, err := server.usage(askUsage)
@@ -318,7 +325,7 @@ func throughputReport(list []*trial) report {
 	}
 	warm.chart = plot
 	warm.text = fmt.Sprintf("Keep-alive connections over loopback, %d of them with one request each under way; servers on one CPU, the load on another. "+
-		"Each measurement stands beside one of the unprotected handler under the same requests; the figures are medians over %d rounds. "+
+		"Each measurement stands beside one of the unprotected handler under the same requests, by turns; the figures are medians over %d pairs. "+
 		"The first row is the unprotected handler beside itself: what differs from 1 there is noise. The 100,000 tokens are signed with EdDSA and made as long as the others: once they are verified, only their length counts.", connections, len(list[0].rounds))
 	return report{title: "Throughput and latency", sections: []section{warm, other, memory, goals(reached...)}}
 }
