@@ -14,10 +14,14 @@ import (
 // decoder fills the configuration from JSON values, guided by the struct's
 // tags, and keeps every problem with the path of its key. Package json stops at
 // the first one and can't say where it stood.
-type decoder struct{ errs []error }
+type decoder struct {
+	errs  []error
+	paths []string // of errs
+}
 
 func (d *decoder) errorf(path, format string, args ...any) {
 	d.errs = append(d.errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	d.paths = append(d.paths, path)
 }
 
 // top decodes one top-level key, which Pulumi hands over as a string: plain for
@@ -25,6 +29,11 @@ func (d *decoder) errorf(path, format string, args ...any) {
 func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
 	path := jsonName(f)
 	if f.Type.Kind() == reflect.String {
+		var structure any
+		if strings.ContainsAny(raw[:1], "[{") && json.Unmarshal([]byte(raw), &structure) == nil {
+			d.errorf(path, "expected %s, got %s", kindOf(f.Type), describe(structure))
+			return
+		}
 		d.field(path, f, v, raw)
 		return
 	}
@@ -32,7 +41,7 @@ func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
 	dec.UseNumber()
 	var value any
 	if err := dec.Decode(&value); err != nil || dec.More() {
-		d.errorf(path, "expected %s", kindOf(f.Type))
+		d.errorf(path, "expected %s, got a text", kindOf(f.Type))
 		return
 	}
 	d.field(path, f, v, value)
@@ -119,8 +128,8 @@ func (d *decoder) value(path string, v reflect.Value, value any) {
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
 		for i, item := range items {
-			if item == nil {
-				d.errorf(fmt.Sprintf("%s[%d]", path, i), "is empty")
+			if item == nil || item == "" {
+				d.errorf(fmt.Sprintf("%s[%d]", path, i), "is empty: take it out")
 				continue
 			}
 			d.value(fmt.Sprintf("%s[%d]", path, i), v.Index(i), item)

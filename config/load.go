@@ -76,7 +76,7 @@ func Parse(src Source) (*Config, []string, error) {
 		cfg.tellAPI(&cfg.Clients[i])
 	}
 
-	c := &checker{decoder: d, cfg: cfg, userPath: origins}
+	c := &checker{decoder: d, cfg: cfg, unread: d.paths, userPath: origins}
 	c.all()
 	if len(d.errs) > 0 {
 		return nil, c.warnings, fmt.Errorf("config: correct the stack's configuration (%d):\n%w", len(d.errs), errors.Join(d.errs...))

@@ -21,6 +21,7 @@ import (
 type checker struct {
 	*decoder
 	cfg      *Config
+	unread   []string // paths that the decoder has reported
 	userPath []string // where each of cfg.Users stands
 	warnings []string
 
@@ -28,6 +29,17 @@ type checker struct {
 	groups      map[string]bool
 	clientRoles map[string]map[string]bool // by client id
 	attributes  map[string]bool
+}
+
+// errorf reports a problem, unless the decoder has reported the same key or one
+// around it: what could not be read is not wrong in other ways too.
+func (c *checker) errorf(path, format string, args ...any) {
+	for _, p := range c.unread {
+		if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return
+		}
+	}
+	c.decoder.errorf(path, format, args...)
 }
 
 func (c *checker) warnf(path, format string, args ...any) {
@@ -242,7 +254,9 @@ func (c *checker) realmRoles() {
 			c.errorf("roles", "%q is a role that Keycloak makes itself: choose another name", r.Name)
 		}
 		c.roles[r.Name] = true
-		edges[r.Name] = r.Composites
+		if r.Name != "" {
+			edges[r.Name] = r.Composites
+		}
 	}
 	for i, r := range c.cfg.Roles {
 		path := fmt.Sprintf("roles[%d].composites", i)
@@ -311,9 +325,7 @@ func (c *checker) users() {
 		u, path := &c.cfg.Users[i], c.userPath[i]
 		switch {
 		case u.Username == "":
-			if strings.HasPrefix(path, "usersFile") {
-				c.errorf(path+".username", "is missing")
-			}
+			c.errorf(path+".username", "is missing")
 		case u.Username != strings.ToLower(u.Username):
 			c.errorf(path+".username", "%q has upper case, which Keycloak does not keep: write %q", u.Username, strings.ToLower(u.Username))
 		case len([]rune(u.Username)) < 3 || len([]rune(u.Username)) > 255:
