@@ -77,6 +77,7 @@ func (c *checker) refuseUnlessExempt(resource, rule, path, format string, args .
 func (c *checker) all() {
 	c.realm()
 	c.lifetimes()
+	c.events()
 	c.keys()
 	c.models()
 	c.realmRoles()
@@ -157,13 +158,9 @@ func (c *checker) lifetimes() {
 	c.duration("lifetimes.deviceCode", l.DeviceCode)
 	c.duration("lifetimes.authorizationCode", l.AuthorizationCode)
 	c.duration("events.keepFor", c.cfg.Events.KeepFor)
-	if idle > 0 && most > 0 && idle > most {
-		c.errorf("lifetimes.ssoIdle", "%s is longer than lifetimes.ssoMax, %s", l.SSOIdle, l.SSOMax)
-	}
-	if offlineIdle > 0 && offlineMax > 0 && offlineIdle > offlineMax {
-		c.errorf("lifetimes.offlineIdle", "%s is longer than lifetimes.offlineMax, %s", l.OfflineIdle, l.OfflineMax)
-	}
 	level := c.cfg.Level()
+	c.within("lifetimes.ssoIdle", cmp.Or(idle, level.SSOIdle), "lifetimes.ssoMax", cmp.Or(most, level.SSOMax))
+	c.within("lifetimes.offlineIdle", cmp.Or(offlineIdle, level.OfflineIdle), "lifetimes.offlineMax", cmp.Or(offlineMax, level.OfflineMax))
 	c.clientSession("lifetimes.clientSessionIdle", l.ClientSessionIdle, "ssoIdle", l.SSOIdle, level.SSOIdle)
 	c.clientSession("lifetimes.clientSessionMax", l.ClientSessionMax, "ssoMax", l.SSOMax, level.SSOMax)
 	if access > time.Hour {
@@ -171,6 +168,28 @@ func (c *checker) lifetimes() {
 	}
 	if r := l.RefreshTokenReuse; r != nil && (*r < 0 || *r > 1000) {
 		c.errorf("lifetimes.refreshTokenReuse", "%d: use 0 to 1000", *r)
+	}
+}
+
+// within compares what the realm will have, whether it is given or comes from
+// hardening. A bound of 0 is none.
+func (c *checker) within(path string, idle time.Duration, bound string, most time.Duration) {
+	if most > 0 && idle > most {
+		c.errorf(path, "%s is longer than %s, %s: set both, or neither", idle, bound, most)
+	}
+}
+
+func (c *checker) events() {
+	e := c.cfg.Events
+	on := c.cfg.Level().Events
+	if e.Enabled != nil {
+		on = *e.Enabled
+	}
+	if !on && e.KeepFor != "" {
+		c.errorf("events.keepFor", "no events are kept: set events.enabled, or leave it out")
+	}
+	if !on && e.AdminDetail != nil {
+		c.errorf("events.adminDetails", "no events are kept: set events.enabled, or leave it out")
 	}
 }
 
@@ -185,6 +204,9 @@ func (c *checker) keys() {
 		}
 		seen[k.Name] = true
 		active = active || (isTrue(k.Active) && isTrue(k.Enabled))
+		if strings.HasPrefix(k.Algorithm, "ES") && k.Size != 2048 {
+			c.errorf(path+".size", "nothing reads it for %s, whose curve says the size: leave it out", k.Algorithm)
+		}
 		if isTrue(k.Active) && !isTrue(k.Enabled) {
 			c.warnf(path, "active, but not enabled: it is not even published")
 		}

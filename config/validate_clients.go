@@ -126,6 +126,9 @@ func (c *checker) client(cl *Client, path string) {
 	c.authentication(cl, path)
 
 	// Roles.
+	if *cl.FullScope && len(cl.Roles) > 0 {
+		c.errorf(path+".roles", "nothing reads it beside fullScope, which puts every role into tokens: leave one of them out")
+	}
 	c.known(path+".roles", cl.Roles, c.roles, "role", "roles")
 	c.twice(path+".roles", cl.Roles)
 	c.twice(path+".clientRoles", cl.ClientRoles)
