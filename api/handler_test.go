@@ -1,14 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"log"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/policy"
 )
 
 func newVerifier(t *testing.T, issuer *oidctest.Issuer) *bearer.Verifier {
@@ -148,4 +154,72 @@ func TestAudit(t *testing.T) {
 		}
 	}
 	checkNoToken(t, f, token)
+}
+
+// An answer that breaks off, or whose caller leaves, is not on record as if it
+// had arrived, nor as a fault of the model's server where it is none. Nothing
+// goes to the standard logger, whose lines are not JSON.
+func TestAuditOfBrokenAnswers(t *testing.T) {
+	var stray syncBuffer
+	log.SetOutput(&stray)
+	defer log.SetOutput(os.Stderr)
+	asked := make(chan struct{}, 1)
+	f := newFixture(t, upstreamOf(t, "half", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}), upstreamOf(t, "slow", func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	get := func(ctx context.Context, model string) {
+		r, err := http.NewRequestWithContext(ctx, "GET", f.url+"/v2/models/"+model, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+f.issuer.Token("RS256"))
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil {
+			_, err = io.ReadAll(response.Body)
+			response.Body.Close()
+		}
+		if err == nil {
+			t.Errorf("%s: the answer is whole", model)
+		}
+	}
+	get(t.Context(), "half")
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		leave()
+	}()
+	get(ctx, "slow")
+
+	waitFor(t, "two audit records", func() bool { return len(f.decisions(t)) == 2 })
+	for i, want := range []map[string]any{
+		{"model": "half", "code": "upstream_unreachable", "status": 200.0},
+		{"model": "slow", "code": "caller_gone"},
+	} {
+		got := f.decisions(t)[i]
+		for name, value := range want {
+			if got[name] != value {
+				t.Errorf("%s: %s is %v, want %v", want["model"], name, got[name], value)
+			}
+		}
+		if got["cause"] == nil {
+			t.Errorf("%s: no cause", want["model"])
+		}
+	}
+	if stray.String() != "" {
+		t.Errorf("standard logger: %s", stray.String())
+	}
+}
+
+// upstreamOf is a model that everybody may call, at a server of its own.
+func upstreamOf(t *testing.T, name string, handler http.HandlerFunc) policy.Model {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return policy.Model{Name: name, Roles: []string{"model-api-access"}, Upstream: &policy.Upstream{URL: server.URL}}
 }

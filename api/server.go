@@ -87,6 +87,10 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 		Fail: func(w http.ResponseWriter, r *http.Request, e *upstream.Error) {
 			refuse(w, r, problem{e.Status, e.Code, e.Message, e})
 		},
+		Broken: func(r *http.Request, e *upstream.Error) {
+			record := recordOf(r)
+			record.code, record.cause = e.Code, e
+		},
 	})
 	return &served{upstream: u}, err
 }

@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -52,10 +54,10 @@ type Upstream struct {
 	fail       func(http.ResponseWriter, *http.Request, *Error)
 }
 
-// Error is why an exchange with the upstream failed before its answer began.
+// Error is why an exchange with the upstream failed.
 type Error struct {
-	Code    string // upstream_timeout, upstream_unreachable or upstream_refused
-	Status  int    // 502, or 504 for upstream_timeout
+	Code    string // upstream_timeout, upstream_unreachable, upstream_refused or caller_gone
+	Status  int    // 502, 504 for upstream_timeout, 499 for caller_gone
 	Message string // for the caller
 	cause   error  // for the log
 }
@@ -73,6 +75,9 @@ type Config struct {
 	// Fail answers the caller, whose request it is given, when the upstream
 	// can't.
 	Fail func(http.ResponseWriter, *http.Request, *Error)
+
+	// Broken hears of an answer that breaks off after it has begun.
+	Broken func(*http.Request, *Error)
 }
 
 // Transport returns the connections to all upstreams. It asks for no
@@ -98,7 +103,8 @@ func New(c Config) (*Upstream, error) {
 		Rewrite:        u.rewrite,
 		ModifyResponse: u.modify,
 		ErrorHandler:   u.failed,
-		Transport:      plain{c.Transport},
+		Transport:      plain{c.Transport, c.Broken},
+		ErrorLog:       log.New(io.Discard, "", 0), // Broken hears of it
 	}
 	return u, nil
 }
@@ -180,21 +186,30 @@ func isPage(contentType string) bool {
 
 // failed is called when there is no answer to pass on.
 func (u *Upstream) failed(w http.ResponseWriter, out *http.Request, err error) {
-	failure := &Error{"upstream_unreachable", http.StatusBadGateway, "The model's server can't be reached.", err}
+	u.fail(w, out.Context().Value(exchangeKey{}).(exchange).caller, reason(err))
+}
+
+// reason returns the Error that err stands for.
+func reason(err error) *Error {
 	var refused *Error
 	switch {
 	case errors.As(err, &refused):
-		failure = refused
+		return refused
 	case errors.Is(err, context.DeadlineExceeded):
-		failure = &Error{"upstream_timeout", http.StatusGatewayTimeout, "The model's server did not answer in time.", err}
+		return &Error{"upstream_timeout", http.StatusGatewayTimeout, "The model's server did not answer in time.", err}
+	case errors.Is(err, context.Canceled): // for the record: nobody gets this answer
+		return &Error{"caller_gone", 499, "The caller has left.", err}
 	}
-	u.fail(w, out.Context().Value(exchangeKey{}).(exchange).caller, failure)
+	return &Error{"upstream_unreachable", http.StatusBadGateway, "The model's server can't be reached.", err}
 }
 
 // plain keeps back what ReverseProxy would pass on past modify: informational
 // answers (1xx), which it learns of by a trace in the request's context, and
 // trailers, which the transport adds to the response that it returned.
-type plain struct{ next http.RoundTripper }
+type plain struct {
+	next   http.RoundTripper
+	broken func(*http.Request, *Error)
+}
 
 func (p plain) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := p.next.RoundTrip(r.WithContext(valueless{r.Context()}))
@@ -203,7 +218,24 @@ func (p plain) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	withoutTrailers := *response
 	withoutTrailers.Trailer = nil
+	withoutTrailers.Body = body{response.Body, func(err error) {
+		p.broken(r.Context().Value(exchangeKey{}).(exchange).caller, reason(err))
+	}}
 	return &withoutTrailers, nil
+}
+
+// body is that of an answer. It tells of an error that ends it.
+type body struct {
+	io.ReadCloser
+	broken func(error)
+}
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broken(err)
+	}
+	return n, err
 }
 
 // valueless is a context with the end of another but none of its values.

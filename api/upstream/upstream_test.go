@@ -36,6 +36,7 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 		Fail: func(w http.ResponseWriter, r *http.Request, e *Error) {
 			http.Error(w, e.Code+" "+r.URL.Path, e.Status)
 		},
+		Broken: func(*http.Request, *Error) {},
 	})
 	if err != nil {
 		t.Fatal(err)
