@@ -14,16 +14,16 @@ import (
 	"keycloak-model-api/policy"
 )
 
-// signPeopleIn makes the sign-in for browsers, with its sessions in store. The
-// error says why there can be none; the API serves bearer tokens all the same.
-func (s *server) signPeopleIn(config Config, stack *Stack, store login.Store) error {
+// signPeopleIn makes the sign-in for browsers. The error says why there can be
+// none; the API serves bearer tokens all the same.
+func (s *server) signPeopleIn(config Config, stack *Stack) error {
 	if stack.OIDCClientID == "" {
 		return errors.New("api: the stack has no output oidc_client_id")
 	}
 	people, err := login.New(login.Config{
 		Issuer: stack.Issuer, InternalURL: config.IssuerInternalURL,
 		ClientID: stack.OIDCClientID, ClientSecret: stack.OIDCClientSecret,
-		PublicURL: s.publicURL, Verifier: s.verifier, Store: store,
+		PublicURL: s.publicURL, Verifier: s.verifier,
 		Idle: config.SessionIdle, Lifetime: config.SessionLifetime, Logger: s.log,
 	})
 	if err != nil {

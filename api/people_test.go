@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alexedwards/scs/v2/memstore"
-
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/internal/oidctest"
@@ -56,7 +54,6 @@ func newSite(t *testing.T) *site {
 	err = s.server.signPeopleIn(
 		Config{SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour},
 		&Stack{Issuer: issuer.URL, OIDCClientID: issuer.ClientID, OIDCClientSecret: issuer.ClientSecret},
-		memstore.NewWithCleanupInterval(0),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -436,7 +433,7 @@ func TestNoSignIn(t *testing.T) {
 	} {
 		bare := &server{verifier: s.server.verifier, publicURL: test.publicURL, issuer: s.issuer.URL, log: s.server.log, now: time.Now}
 		bare.access.Store(s.server.access.Load())
-		err := bare.signPeopleIn(config, &Stack{Issuer: s.issuer.URL, OIDCClientID: test.clientID, OIDCClientSecret: "x"}, memstore.NewWithCleanupInterval(0))
+		err := bare.signPeopleIn(config, &Stack{Issuer: s.issuer.URL, OIDCClientID: test.clientID, OIDCClientSecret: "x"})
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%v", err)
 		}

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alexedwards/scs/v2/memstore"
-
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/model"
@@ -164,7 +162,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		maxBody: config.MaxBody, log: log, now: time.Now,
 	}
 	s.access.Store(access)
-	if err := s.signPeopleIn(config, stack, memstore.New()); err != nil {
+	if err := s.signPeopleIn(config, stack); err != nil {
 		log.Warn("nobody can sign in with a browser", "err", err)
 	}
 

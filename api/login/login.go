@@ -52,9 +52,6 @@ type Config struct {
 	// Verifier accepts or refuses the access tokens.
 	Verifier *bearer.Verifier
 
-	// Store keeps the sessions: one of scs's. They include tokens.
-	Store Store
-
 	// Idle ends a session after this time without a request. Lifetime ends it
 	// whatever happens.
 	Idle, Lifetime time.Duration
@@ -67,12 +64,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Store is what scs demands of a store that can be searched.
-type Store interface {
-	scs.Store
-	scs.IterableStore
-}
-
 // Login is the relying party. It is safe for concurrent use.
 type Login struct {
 	issuer      string
@@ -82,6 +73,7 @@ type Login struct {
 	idTokens    *oidc.IDTokenVerifier
 	verifier    *bearer.Verifier
 	sessions    *scs.SessionManager
+	kept        *store // of sessions
 	locks       locks
 	sealer      sealer
 	crossOrigin *http.CrossOriginProtection
@@ -104,6 +96,7 @@ func New(c Config) (*Login, error) {
 	if c.HTTPClient != nil {
 		client.Transport = c.HTTPClient.Transport
 	}
+	kept := newStore()
 	l := &Login{
 		issuer: c.Issuer, publicURL: public, secure: public.Scheme == "https",
 		verifier: c.Verifier, client: client, logger: c.Logger,
@@ -123,7 +116,8 @@ func New(c Config) (*Login, error) {
 			},
 		}),
 		// Not scs.New, which starts a store of its own.
-		sessions:    &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: c.Store, Codec: scs.GobCodec{}},
+		sessions:    &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: kept, Codec: scs.GobCodec{}},
+		kept:        kept,
 		crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if err := l.crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {

@@ -16,8 +16,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/alexedwards/scs/v2/memstore"
-
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/internal/oidctest"
 )
@@ -59,7 +57,7 @@ func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Confi
 		synctest.Wait() // the keys are there
 		c := Config{
 			Issuer: issuerURL, ClientID: s.issuer.ClientID, ClientSecret: s.issuer.ClientSecret, PublicURL: publicURL,
-			Verifier: s.verifier, Store: memstore.NewWithCleanupInterval(0), Idle: 30 * time.Minute, Lifetime: 10 * time.Hour,
+			Verifier: s.verifier, Idle: 30 * time.Minute, Lifetime: 10 * time.Hour,
 			HTTPClient: s.issuer.Client(), Logger: logger,
 		}
 		for _, option := range options {
@@ -982,6 +980,70 @@ func TestEndSession(t *testing.T) {
 	}
 }
 
+// A session is found as long as it lives, and leaves nothing behind in memory,
+// however it ends.
+func TestSessionsAreForgotten(t *testing.T) {
+	const sid = "yN3bqkT0a8rD5sWm2xQvJ7Lc"
+	kept := func(s *site) [4]int {
+		all, err := s.login.kept.All()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return [4]int{len(all), len(s.login.kept.indexed), len(s.login.kept.sessions), len(s.login.kept.find(sid, ""))}
+	}
+	for name, end := range map[string]func(*site, *browser){
+		"idle": func(s *site, _ *browser) { time.Sleep(31 * time.Minute) },
+		"at the end of its lifetime": func(s *site, b *browser) {
+			for range 30 {
+				time.Sleep(20 * time.Minute)
+				b.get("/")
+			}
+		},
+		"signed out":      func(_ *site, b *browser) { b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil)) },
+		"signed in again": func(s *site, b *browser) { b.signIn(); time.Sleep(31 * time.Minute) },
+		"ended at the issuer": func(s *site, b *browser) {
+			s.issuer.Set(func(set *oidctest.Settings) { set.Ended = true })
+			time.Sleep(6 * time.Minute)
+			b.get("/")
+		},
+		"a back-channel logout": func(s *site, _ *browser) { _, _ = s.login.EndSession(s.t.Context(), sid, "", time.Now()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				b := s.browser()
+				b.signIn()
+				time.Sleep(20 * time.Minute)
+				b.wantSignedIn() // which begins the idle time again
+				time.Sleep(20 * time.Minute)
+				if got := kept(s); got != [4]int{1, 1, 2, 1} {
+					t.Fatalf("while it lives: %v", got)
+				}
+				end(s, b)
+				synctest.Wait()
+				if got := kept(s); got != [4]int{} {
+					t.Errorf("left: %v", got)
+				}
+			})
+		})
+	}
+}
+
+// An expired session's tokens don't stay in memory.
+func TestExpiredSessionIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := newStore()
+		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // else Find hides it
+			t.Fatal(err)
+		}
+		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, found, _ := kept.Find("id"); found {
+			t.Error("it is still there")
+		}
+	})
+}
+
 // A session lives by its access token: what revokes that ends it.
 func TestRevocationEndsSession(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
@@ -1067,7 +1129,7 @@ func TestConfigRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		good := Config{
 			Issuer: issuerURL, ClientID: "a", ClientSecret: "b", PublicURL: publicURL, Verifier: s.verifier,
-			Store: memstore.NewWithCleanupInterval(0), Idle: time.Minute, Lifetime: time.Hour,
+			Idle: time.Minute, Lifetime: time.Hour,
 		}
 		if _, err := New(good); err != nil {
 			t.Fatal(err)

@@ -152,9 +152,11 @@ func (l *Login) store(ctx context.Context, g *grant) error {
 		return fail(StoreFailed, err)
 	}
 	l.sessions.Put(ctx, grantKey, data)
-	if _, _, err := l.sessions.Commit(ctx); err != nil {
+	id, expires, err := l.sessions.Commit(ctx)
+	if err != nil {
 		return fail(StoreFailed, err)
 	}
+	l.kept.index(id, g, expires)
 	return nil
 }
 
@@ -215,21 +217,20 @@ func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore ti
 	matches := func(g *grant) bool {
 		return (sid != "" || sub != "") && (sid == "" || g.SessionID == sid) && (sub == "" || g.Subject == sub) && !g.Begun.After(issuedBefore)
 	}
-	var ids []string
-	err = l.sessions.Iterate(ctx, func(ctx context.Context) error {
-		var g grant
-		if err := json.Unmarshal(l.sessions.GetBytes(ctx, grantKey), &g); err == nil && matches(&g) {
-			ids = append(ids, l.sessions.Token(ctx))
+	for _, id := range l.kept.find(sid, sub) {
+		_, g, err := l.load(ctx, id)
+		if err == nil && !matches(g) {
+			continue
+		} else if err == nil {
+			_, err = l.drop(ctx, id)
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, fail(StoreFailed, err)
-	}
-	for _, id := range ids {
-		if _, err := l.drop(ctx, id); err == nil {
-			ended++
+		var failed *Error
+		if errors.As(err, &failed) && failed.Code == SessionEnded {
+			continue // by itself, meanwhile
+		} else if err != nil {
+			return ended, err
 		}
+		ended++
 	}
 	return ended, nil
 }

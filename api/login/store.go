@@ -1,0 +1,95 @@
+package login
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/scs/v2/memstore"
+)
+
+// store keeps the sessions in memory: scs reads them by their ids, a logout
+// finds them by the names that the issuer has for them, without a walk over
+// all. A session leaves both when it is deleted or expires.
+type store struct {
+	*memstore.MemStore
+
+	mu       sync.Mutex
+	indexed  map[string]*indexed       // by id
+	sessions map[named]map[string]bool // the ids of each name
+}
+
+// named is a session at the issuer or all of a subject: one field is set.
+type named struct{ sid, sub string }
+
+type indexed struct {
+	names   [2]named
+	expires *time.Timer
+}
+
+func newStore() *store {
+	return &store{
+		MemStore: memstore.NewWithCleanupInterval(0), // expired sessions are deleted below
+		indexed:  map[string]*indexed{}, sessions: map[named]map[string]bool{},
+	}
+}
+
+// index lets a session be found until it expires.
+func (s *store) index(id string, g *grant, expires time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(id)
+	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}}
+	entry.expires = time.AfterFunc(time.Until(expires), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.indexed[id] == entry { // else it was used meanwhile
+			s.forget(id)
+			_ = s.MemStore.Delete(id) // which can't fail
+		}
+	})
+	s.indexed[id] = entry
+	for _, name := range entry.names {
+		if s.sessions[name] == nil {
+			s.sessions[name] = map[string]bool{}
+		}
+		s.sessions[name][id] = true
+	}
+}
+
+// find returns the ids of the session sid, or without one of all sessions of
+// the subject.
+func (s *store) find(sid, sub string) []string {
+	name := named{sid: sid}
+	if sid == "" {
+		name = named{sub: sub}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.sessions[name]))
+}
+
+// Delete deletes a session, if it is there.
+func (s *store) Delete(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(id)
+	return s.MemStore.Delete(id)
+}
+
+// forget takes a session out of the index. The caller has the lock.
+func (s *store) forget(id string) {
+	entry := s.indexed[id]
+	if entry == nil {
+		return
+	}
+	entry.expires.Stop()
+	delete(s.indexed, id)
+	for _, name := range entry.names {
+		delete(s.sessions[name], id)
+		if len(s.sessions[name]) == 0 {
+			delete(s.sessions, name)
+		}
+	}
+}
