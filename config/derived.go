@@ -126,6 +126,15 @@ func (c *Config) RealmRoles() []Role {
 	return roles
 }
 
+// MapperName is the mapping's name in Keycloak.
+func (m RoleMapping) MapperName() string {
+	return m.Claim + "=" + m.Value + " gives " + m.Role
+}
+
+// AttributeMapperName is the name in Keycloak of what sets a user attribute from
+// a claim.
+func AttributeMapperName(claim, attribute string) string { return claim + " sets " + attribute }
+
 // Policy is the access policy that the API enforces.
 func (c *Config) Policy() *policy.Policy {
 	p := &policy.Policy{

@@ -365,6 +365,8 @@ func (c *checker) users() {
 				c.errorf(path+".email", "%q is not an email address", u.Email)
 			} else if u.Email != strings.ToLower(u.Email) {
 				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
+			} else if len(u.Email) > 255 {
+				c.text(path+".email", u.Email)
 			} else if strings.LastIndex(u.Email, "@") > 64 {
 				c.errorf(path+".email", "%q: Keycloak takes 64 characters before the @", u.Email)
 			} else if emails[u.Email] {
@@ -451,6 +453,7 @@ func (c *checker) identityProviders() {
 			c.errorf(path+".alias", "%q is declared twice", p.Alias)
 		}
 		seen[p.Alias] = true
+		c.text(path+".displayName", p.DisplayName)
 		for _, u := range []struct{ key, url string }{
 			{"issuer", p.Issuer},
 			{"authorizationUrl", p.AuthorizationURL},
@@ -464,6 +467,7 @@ func (c *checker) identityProviders() {
 			}
 		}
 		for j, m := range p.RoleMappings {
+			c.text(fmt.Sprintf("%s.roleMappings[%d]", path, j), m.MapperName())
 			c.knownOne(fmt.Sprintf("%s.roleMappings[%d].role", path, j), m.Role, c.roles, "role", "roles")
 			if slices.Contains(p.RoleMappings[:j], m) {
 				c.errorf(fmt.Sprintf("%s.roleMappings[%d]", path, j), "is there twice")
@@ -471,6 +475,7 @@ func (c *checker) identityProviders() {
 		}
 		for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
 			attribute := p.AttributeMappings[claim]
+			c.text(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), AttributeMapperName(claim, attribute))
 			if !c.attributes[attribute] && !slices.Contains([]string{"username", "email", "firstName", "lastName"}, attribute) {
 				c.errorf(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), "attribute %q is not declared: add it to userAttributes", attribute)
 			}
@@ -489,6 +494,7 @@ func (c *checker) ldap() {
 			c.errorf(path+".name", "%q is declared twice", l.Name)
 		}
 		seen[l.Name] = true
+		c.text(path+".name", l.Name)
 		for j, target := range strings.Fields(l.URL) {
 			u, err := url.Parse(target)
 			if err != nil || u.Host == "" || (u.Scheme != "ldap" && u.Scheme != "ldaps") {

@@ -290,6 +290,10 @@ func (c *checker) mappers(cl *Client, path string) {
 			c.errorf(at+".name", "%q is declared twice", m.Name)
 		}
 		seen[m.Name] = true
+		c.text(at+".name", m.Name)
+		if strings.Contains(m.Name, "/") {
+			c.errorf(at+".name", "%q: leave / out, which separates it from the client id in names of resources", m.Name)
+		}
 		switch m.Type {
 		case "realmRoles":
 			m.Claim = orDefault(m.Claim, "realm_access.roles")
@@ -312,6 +316,7 @@ func (c *checker) mappers(cl *Client, path string) {
 		if !needsValue && m.Value != "" {
 			c.errorf(at+".value", "nothing reads it for type %s: leave it out", m.Type)
 		}
+		first, _, _ := strings.Cut(m.Claim, ".")
 		switch m.Type {
 		case "clientRoles":
 			if _, ok := c.clientRoles[m.Value]; m.Value != "" && !ok && !BuiltInClient(m.Value) {
@@ -321,11 +326,11 @@ func (c *checker) mappers(cl *Client, path string) {
 			if m.Value != "" && !c.attributes[m.Value] {
 				c.errorf(at+".value", "attribute %q is not declared: add it to userAttributes", m.Value)
 			}
-			if m.Claim == "realm_access.roles" || strings.HasPrefix(m.Claim, "resource_access") {
+			if first == "realm_access" || first == "resource_access" {
 				c.errorf(at+".claim", "an attribute must not pose as a role: choose another claim")
 			}
 		case "hardcoded":
-			if m.Claim == "realm_access.roles" || strings.HasPrefix(m.Claim, "resource_access") {
+			if first == "realm_access" || first == "resource_access" {
 				c.errorf(at+".claim", "a fixed value must not pose as a role: give the role")
 			}
 		}

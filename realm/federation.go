@@ -85,7 +85,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 		if !ok {
 			return fmt.Errorf("role %s is not declared", m.Role)
 		}
-		mapper := fmt.Sprintf("%s=%s gives %s", m.Claim, m.Value, m.Role)
+		mapper := m.MapperName()
 		if _, err := keycloak.NewAttributeToRoleIdentityMapper(ctx, p.Alias+"/"+mapper, &keycloak.AttributeToRoleIdentityMapperArgs{
 			Realm:                 args.Realm,
 			IdentityProviderAlias: provider.Alias,
@@ -100,7 +100,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 	}
 	for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
 		attribute := p.AttributeMappings[claim]
-		mapper := fmt.Sprintf("%s sets %s", claim, attribute)
+		mapper := config.AttributeMapperName(claim, attribute)
 		if _, err := keycloak.NewAttributeImporterIdentityProviderMapper(ctx, p.Alias+"/"+mapper, &keycloak.AttributeImporterIdentityProviderMapperArgs{
 			Realm:                 args.Realm,
 			IdentityProviderAlias: provider.Alias,
