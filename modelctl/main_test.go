@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -266,5 +267,28 @@ func TestPredictionRowsOfAnyShape(t *testing.T) {
 		if rows, err := predictionRows([]byte(answer)); err == nil {
 			t.Errorf("shape %s of one value makes the table %q", shape, rows)
 		}
+	}
+}
+
+// Control characters that JSON allows in a string steer a terminal, too
+// (CWE-150): C1 controls such as CSI, DEL, and what reverses the direction. The
+// JSON says the same without them.
+func TestJSONDoesNotSteerTheTerminal(t *testing.T) {
+	var stdout strings.Builder
+	c := &command{stdout: &stdout}
+	answer := "{\"label\":\"setosa é \u009b2J\u007f\u202e\U000e0001\"}"
+	if err := c.printJSON(json.RawMessage(answer)); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{\n  \"label\": \"setosa é \\u009b2J\\u007f\\u202e\\udb40\\udc01\"\n}\n"; stdout.String() != want {
+		t.Errorf("got %q, want %q", stdout.String(), want)
+	}
+	var got, want any
+	if err := errors.Join(json.Unmarshal([]byte(stdout.String()), &got), json.Unmarshal([]byte(answer), &want)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q: %v", got, want, err)
+	}
+	stdout.Reset()
+	if err := c.printJSON(json.RawMessage("[\"\x9b2J\"]")); err != nil || strings.Contains(stdout.String(), "\x9b") {
+		t.Errorf("got %q: %v", stdout.String(), err)
 	}
 }

@@ -8,22 +8,33 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
 
-// printJSON prints v indented.
+// printJSON prints v indented. What would steer a terminal is escaped, which
+// changes nothing for who reads the JSON.
 func (c *command) printJSON(v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, data, "", "  "); err != nil {
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, data, "", "  "); err != nil {
 		return err
 	}
-	b.WriteByte('\n')
-	_, err = c.stdout.Write(b.Bytes())
+	var b strings.Builder
+	for _, r := range indented.String() {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) { // RFC 8259 section 7
+			fmt.Fprintf(&b, "\\u%04x", unit)
+		}
+	}
+	_, err = fmt.Fprintln(c.stdout, b.String())
 	return err
 }
 
