@@ -175,6 +175,30 @@ func TestContractHolds(t *testing.T) {
 	}
 }
 
+// A model's server may answer what no document can list: just the operations
+// that pass it on say so.
+func TestContractNamesWhatIsPassedOn(t *testing.T) {
+	f := newFixture(t, upstreamOf(t, "elsewhere", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	d := readDocument(t)
+	for path := range d.Paths {
+		for method, o := range d.operations(t, path) {
+			target := strings.NewReplacer("{model}", "elsewhere", "{file}", "style.css").Replace(path)
+			response, _ := f.do(t, method, target, f.issuer.Token("RS256"), "application/json", "{}")
+			passedOn := response.StatusCode == http.StatusTeapot
+			documented, ok := o.Responses["default"]
+			if documented.Ref != "" {
+				documented = d.Components.Responses[strings.TrimPrefix(documented.Ref, "#/components/responses/")]
+			}
+			if _, any := documented.Content["*/*"]; ok != passedOn || any != passedOn {
+				t.Errorf("%s %s: passed on is %v, documented as default is %v, with any media type %v", method, path, passedOn, ok, any)
+			}
+		}
+	}
+}
+
 // check compares an answer with its documentation.
 func (d *document) check(t *testing.T, name string, o operation, response *http.Response, body string) {
 	t.Helper()
