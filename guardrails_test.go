@@ -14,7 +14,11 @@ users:
 		name, config string
 		want         string // in the error; empty: none
 	}{
-		{"lasting password", lasting, `User "smoke-test" breaks no-lasting-password`},
+		{"lasting password", lasting, "users[0].password: permanent"},
+		{"claim that users may edit", `
+userAttributes: [{name: team, userEditable: true}]
+clients:
+  - {clientId: api, kind: api, mappers: [{name: team, type: userAttribute, claim: groups, value: team}]}`, `"api/team" breaks no-self-service-claim`},
 		{"lasting password, exempt", lasting + `
 exemptions: [{resource: smoke-test, rule: no-lasting-password, reason: It has no role at all.}]`, ""},
 		{"wildcard, exempt", `
@@ -27,7 +31,7 @@ exemptions:
 		{"exemption without use", `
 exemptions: [{resource: api, rule: no-implicit-flow, reason: It was so once.}]`, `no resource "api" breaks the rule no-implicit-flow`},
 		{"exemption from no rule", `
-exemptions: [{resource: api, rule: implicit, reason: It was so once.}]`, "there is no such rule"},
+exemptions: [{resource: api, rule: implicit, reason: It was so once.}]`, `exemptions[0].rule: "implicit" is none of no-implicit-flow`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := with(t, test.config)

@@ -114,9 +114,6 @@ func TestRefusals(t *testing.T) {
 		{"duration below a second", `lifetimes: {deviceCode: 1500ms}`, []string{"lifetimes.deviceCode: "}},
 		{"days, which Go does not know", `events: {keepFor: 7d}`, []string{"events.keepFor: \"7d\" is not a duration"}},
 		{"idle longer than max", `lifetimes: {ssoIdle: 2h, ssoMax: 1h}`, []string{"lifetimes.ssoIdle: 2h0m0s is longer than"}},
-		{"idle longer than the level's max", `lifetimes: {ssoIdle: 12h}`, []string{"lifetimes.ssoIdle: 12h0m0s is longer than lifetimes.ssoMax, 10h0m0s: set both"}},
-		{"max shorter than the level's idle", `lifetimes: {ssoMax: 10m}`, []string{"lifetimes.ssoIdle: 30m0s is longer than lifetimes.ssoMax, 10m0s: set both"}},
-		{"offline max shorter than the level's idle", `lifetimes: {offlineMax: 24h}`, []string{"lifetimes.offlineIdle: 720h0m0s is longer than lifetimes.offlineMax, 24h0m0s"}},
 		{"events kept for a time where none are kept", `{hardening: "off", events: {keepFor: 24h}}`, []string{"events.keepFor: no events are kept: set events.enabled"}},
 		{"details of events that are off", `events: {enabled: false, adminDetails: true}`, []string{"events.adminDetails: no events are kept"}},
 		{"negative reuse of refresh tokens", `lifetimes: {refreshTokenReuse: -1}`, []string{"lifetimes.refreshTokenReuse: -1"}},
@@ -200,6 +197,7 @@ func TestRefusals(t *testing.T) {
 		{"public client with a secret", api + "  - {clientId: cli, kind: cli}\nclientSecrets: {api: x, cli: y}", []string{"clientSecrets[\"cli\"]: client cli is public"}},
 		{"PKCE without a flow", api + "  - {clientId: svc, kind: service, pkce: true}", []string{"clients[1].pkce: nothing can use it"}},
 		{"password grant under strict (RFC 9700, 2.4)", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, directAccessGrants: true}", []string{"clients[1].directAccessGrants: "}},
+		{"password grant beside a browser login (RFC 9700, 2.4)", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], directAccessGrants: true}", []string{"clients[1].directAccessGrants: people sign in to client web by browser"}},
 		{"full scope under strict", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, fullScope: true}", []string{"clients[1].fullScope: "}},
 		{"confidential client without PKCE under strict", "hardening: strict\n" + api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], pkce: false}", []string{"clients[1].pkce: client web"}},
 		{"client with an undeclared role", `clients: [{clientId: api, kind: api, roles: [ghost]}]`, []string{"clients[0].roles[0]: role \"ghost\""}},
@@ -239,6 +237,7 @@ func TestRefusals(t *testing.T) {
 		{"user with undeclared role and group", `users: [{username: ada, password: none, roles: [ghost], groups: [spirits]}]`, []string{"users[0].roles[0]: role \"ghost\"", "users[0].groups[0]: group \"spirits\""}},
 		{"user without the initial password", `users: [{username: ada}]`, []string{`initialPasswords["ada"]: is missing; run: pulumi config set --secret --path 'initialPasswords["ada"]'`}},
 		{"initial password that hardening refuses", `{users: [{username: ada}], initialPasswords: {ada: short}}`, []string{`initialPasswords["ada"]: is too short: hardening baseline demands 12`}},
+		{"initial password that lasts", `{users: [{username: ada, email: ada@example.com, firstName: A, lastName: L, password: permanent}], initialPasswords: {ada: correct horse battery}}`, []string{"users[0].password: permanent: who knows the configuration"}},
 		{"initial password that is the email", `{users: [{username: ada, email: ada@example.com}], initialPasswords: {ada: ADA@example.com}}`, []string{`initialPasswords["ada"]: is the username or the email`}},
 		{"missing client secrets, each", `{clients: [{clientId: api, kind: api}, {clientId: svc, kind: service}], clientSecrets: {}}`, []string{
 			`clientSecrets["api"]: is missing; run: pulumi config set --secret --path 'clientSecrets["api"]'`,
@@ -256,7 +255,8 @@ func TestRefusals(t *testing.T) {
 		{"LDAP by http", `ldap: [{name: d, url: "http://d", usersDn: "ou=p"}]`, []string{"ldap[0].url: \"http://d\" is not an ldap"}},
 		{"LDAP in the clear", `ldap: [{name: d, url: "ldap://d.example.com", usersDn: "ou=p"}]`, []string{"ldap[0].url: passwords would cross the network in the clear"}},
 		{"LDAP without bind password", `ldap: [{name: d, url: "ldaps://d", usersDn: "ou=p", bindDn: "cn=a"}]`, []string{`federationSecrets["d"]: is missing`}},
-		{"exemption without reason", `exemptions: [{resource: api, rule: x}]`, []string{"exemptions[0].reason: is missing"}},
+		{"exemption from no guardrail", `exemptions: [{resource: api, rule: no-such, reason: It was agreed.}]`, []string{"exemptions[0].rule: \"no-such\" is none of no-implicit-flow"}},
+		{"exemption without reason", `exemptions: [{resource: api, rule: no-wildcard-origin}]`, []string{"exemptions[0].reason: is missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := parse(t, tt.text, false, nil)
@@ -340,6 +340,22 @@ clients:
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("staging accepts %s", want)
 				}
+			}
+		})
+	}
+}
+
+// A lifetime beyond the bound that hardening sets takes effect only up to it.
+func TestLifetimesBesideTheLevelWarn(t *testing.T) {
+	for _, tt := range []struct{ name, lifetimes, want string }{
+		{"idle longer than the level's max", "ssoIdle: 12h", "lifetimes.ssoIdle: 12h0m0s is longer than lifetimes.ssoMax, 10h0m0s, which ends the session: set both"},
+		{"max shorter than the level's idle", "ssoMax: 10m", "lifetimes.ssoIdle: 30m0s is longer than lifetimes.ssoMax, 10m0s, which ends the session: set both"},
+		{"offline max shorter than the level's idle", "offlineMax: 24h", "lifetimes.offlineIdle: 720h0m0s is longer than lifetimes.offlineMax, 24h0m0s, which ends the session: set both"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, warnings, err := parse(t, "lifetimes: {"+tt.lifetimes+"}", false, nil)
+			if err != nil || !slices.Contains(warnings, tt.want) {
+				t.Errorf("it warns %q, error %v", warnings, err)
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"keycloak-model-api/guardrails"
 	"keycloak-model-api/policy"
 )
 
@@ -159,8 +160,8 @@ func (c *checker) lifetimes() {
 	c.duration("lifetimes.authorizationCode", l.AuthorizationCode)
 	c.duration("events.keepFor", c.cfg.Events.KeepFor)
 	level := c.cfg.Level()
-	c.within("lifetimes.ssoIdle", cmp.Or(idle, level.SSOIdle), "lifetimes.ssoMax", cmp.Or(most, level.SSOMax))
-	c.within("lifetimes.offlineIdle", cmp.Or(offlineIdle, level.OfflineIdle), "lifetimes.offlineMax", cmp.Or(offlineMax, level.OfflineMax))
+	c.within("lifetimes.ssoIdle", idle, level.SSOIdle, "lifetimes.ssoMax", most, level.SSOMax)
+	c.within("lifetimes.offlineIdle", offlineIdle, level.OfflineIdle, "lifetimes.offlineMax", offlineMax, level.OfflineMax)
 	c.clientSession("lifetimes.clientSessionIdle", l.ClientSessionIdle, "ssoIdle", l.SSOIdle, level.SSOIdle)
 	c.clientSession("lifetimes.clientSessionMax", l.ClientSessionMax, "ssoMax", l.SSOMax, level.SSOMax)
 	if access > time.Hour {
@@ -171,11 +172,14 @@ func (c *checker) lifetimes() {
 	}
 }
 
-// within compares what the realm will have, whether it is given or comes from
-// hardening. A bound of 0 is none.
-func (c *checker) within(path string, idle time.Duration, bound string, most time.Duration) {
-	if most > 0 && idle > most {
-		c.errorf(path, "%s is longer than %s, %s: set both, or neither", idle, bound, most)
+// within compares what the realm will have: what is given, or else the level's.
+// A bound of 0 is none. Keycloak takes both, and ends the session at the bound.
+func (c *checker) within(path string, idle, levelIdle time.Duration, bound string, most, levelMost time.Duration) {
+	switch {
+	case idle > 0 && most > 0 && idle > most:
+		c.errorf(path, "%s is longer than %s, %s", idle, bound, most)
+	case cmp.Or(most, levelMost) > 0 && cmp.Or(idle, levelIdle) > cmp.Or(most, levelMost):
+		c.warnf(path, "%s is longer than %s, %s, which ends the session: set both", cmp.Or(idle, levelIdle), bound, cmp.Or(most, levelMost))
 	}
 }
 
@@ -425,6 +429,9 @@ func (c *checker) password(u *User, path string, least int) {
 		c.errorf(path+".password", "%q is none of temporary, permanent, none", u.Password)
 		return
 	}
+	if u.Password == "permanent" && !c.cfg.Dev() {
+		c.refuseUnlessExempt(u.Username, "no-lasting-password", path+".password", "permanent: who knows the configuration must not know a user's password: write temporary, or add an exemption from no-lasting-password")
+	}
 	if u.Email == "" || u.FirstName == "" || u.LastName == "" {
 		c.warnf(path, "has a password but lacks email, firstName or lastName: Keycloak refuses its password grant")
 	}
@@ -518,7 +525,14 @@ func (c *checker) ldap() {
 }
 
 func (c *checker) exemptions() {
+	var rules []string
+	for _, r := range guardrails.Rules() {
+		rules = append(rules, r.Name)
+	}
 	for i, e := range c.cfg.Exemptions {
+		if e.Rule != "" && !slices.Contains(rules, e.Rule) {
+			c.errorf(fmt.Sprintf("exemptions[%d].rule", i), "%q is none of %s", e.Rule, strings.Join(rules, ", "))
+		}
 		if e.Reason != "" && len(strings.Fields(e.Reason)) < 2 {
 			c.errorf(fmt.Sprintf("exemptions[%d].reason", i), "%q explains nothing: write a sentence", e.Reason)
 		}

@@ -68,7 +68,9 @@ func (c *checker) client(cl *Client, path string) {
 	public := cl.Public()
 
 	// Flows.
-	if *cl.DirectAccessGrants {
+	if *cl.DirectAccessGrants && *cl.StandardFlow && !c.cfg.Dev() {
+		c.refuseUnlessExempt(cl.ClientID, "no-web-password-grant", path+".directAccessGrants", "people sign in to client %s by browser, and it must not take their passwords itself (RFC 9700, 2.4): leave it out, or add an exemption from no-web-password-grant", cl.ClientID)
+	} else if *cl.DirectAccessGrants {
 		c.unless(level.RefusePasswordGrant, path+".directAccessGrants", "the password grant shows the user's password to client %s (RFC 9700, 2.4): prefer the code flow", cl.ClientID)
 	}
 	if public && *cl.ServiceAccount {
