@@ -108,10 +108,11 @@ func (c *command) logout(ctx context.Context) error {
 }
 
 func (c *command) whoami(ctx context.Context) error {
-	s, access, err := c.access(ctx)
+	access, err := c.access(ctx)
 	if err != nil {
 		return err
 	}
+	s := access.Session
 	out := struct {
 		*session.Session
 		Roles          []string   `json:"roles"`
@@ -236,7 +237,7 @@ func (c *command) read(file string) ([]byte, error) {
 }
 
 func (c *command) token(ctx context.Context) error {
-	_, access, err := c.access(ctx)
+	access, err := c.access(ctx)
 	if err != nil {
 		return err
 	}
@@ -244,25 +245,22 @@ func (c *command) token(ctx context.Context) error {
 	return err
 }
 
-// access returns an access token for the API that the command line names.
-func (c *command) access(ctx context.Context) (*session.Session, *session.Access, error) {
-	s, err := c.keeper.Session()
-	if err != nil {
-		return nil, nil, err
-	}
-	if c.API != "" && c.API != s.API {
-		return nil, nil, fmt.Errorf("%w to %s, only to %s", session.ErrSignedOut, c.API, s.API)
-	}
+// access returns an access token for the API that the command line names, else
+// for that of the session.
+func (c *command) access(ctx context.Context) (*session.Access, error) {
 	a, err := c.keeper.Access(ctx)
-	return s, a, err
+	if err == nil && c.API != "" && c.API != a.Session.API {
+		return nil, fmt.Errorf("%w to %s, only to %s", session.ErrSignedOut, c.API, a.Session.API)
+	}
+	return a, err
 }
 
 func (c *command) client(ctx context.Context) (*client, error) {
-	s, a, err := c.access(ctx)
+	a, err := c.access(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newClient(s.API, a), nil
+	return newClient(a.Session.API, a), nil
 }
 
 func displayName(s *session.Session) string {

@@ -206,10 +206,19 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 		return nil, err
 	}
 	defer unlock()
-	if before, err := k.Session(); err == nil && before.API != s.API {
+	// The old tokens go, the new session comes, then its tokens: whenever this
+	// ends early, no tokens are with a session that they don't belong to.
+	if before, err := k.Session(); err == nil && *before != s {
 		if err := k.forget(ctx, before); err != nil {
 			return nil, err
 		}
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	if err := writeFile(k.path("session.json"), data); err != nil {
+		return nil, err
 	}
 	file, err := k.save(ctx, &s, t)
 	if err != nil {
@@ -218,9 +227,5 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 	if file != "" {
 		k.Notice("This system has no keyring that works: the tokens are in " + file + ", which only you may read (mode 0600).")
 	}
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
-	}
-	return &s, writeFile(k.path("session.json"), data)
+	return &s, nil
 }

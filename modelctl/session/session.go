@@ -56,6 +56,7 @@ type Person struct {
 // Access is an access token that lives for at least half a minute, unless the
 // issuer's tokens live shorter than that.
 type Access struct {
+	Session        *Session // that the token belongs to
 	Token          string
 	SessionExpires time.Time // end of the session if nothing is called until then; zero when the issuer does not say
 }
@@ -89,24 +90,24 @@ func (k *Keeper) Session() (*Session, error) {
 // one refreshes and the others wait for its result. The error is ErrSignedOut
 // when the session has ended and ErrUnavailable when the issuer can't tell.
 func (k *Keeper) Access(ctx context.Context) (*Access, error) {
-	_, t, err := k.current(ctx)
+	s, t, err := k.current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if t.fresh() {
-		return t.access(), nil
+		return t.access(s), nil
 	}
 	unlock, err := k.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	s, t, err := k.current(ctx) // again: another process may have refreshed, or signed out, meanwhile
+	s, t, err = k.current(ctx) // again: another process may have refreshed, or signed out, meanwhile
 	if err != nil {
 		return nil, err
 	}
 	if t.fresh() {
-		return t.access(), nil
+		return t.access(s), nil
 	}
 	// With rotation the old refresh token is spent once the issuer has answered.
 	// Whatever the person does, that answer is stored.
@@ -116,16 +117,25 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.access(), nil
+	return t.access(s), nil
 }
 
+// current reads the session and its tokens.
 func (k *Keeper) current(ctx context.Context) (*Session, *tokens, error) {
 	s, err := k.Session()
-	if err != nil {
-		return nil, nil, err
+	for err == nil {
+		t, loadErr := k.load(ctx, s)
+		if loadErr != nil {
+			return nil, nil, loadErr
+		}
+		// Without the lock a login may come in between. It writes the session
+		// before its tokens, so those of another are noticed.
+		before := s
+		if s, err = k.Session(); err == nil && *s == *before {
+			return s, t, nil
+		}
 	}
-	t, err := k.load(ctx, s)
-	return s, t, err
+	return nil, nil, err
 }
 
 // refresh stores the new tokens before it returns them. The lock is held.

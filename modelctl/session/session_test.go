@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -653,6 +654,57 @@ func TestLoginReplacesTheSession(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Whoever looks during a sign-in to another API never gets the token of one
+// with the session of the other: it would go to the wrong API, and a refresh
+// token to the wrong issuer.
+func TestLoginReplacesTheSessionAtOnce(t *testing.T) {
+	issuer, keeper, s := fixture(t)
+	check := func() {
+		access, err := (&session.Keeper{Dir: keeper.Dir, HTTP: issuer.Client()}).Access(t.Context())
+		if errors.Is(err, session.ErrSignedOut) {
+			return
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(access.Token, ".")[1])
+		if err != nil || !strings.Contains(string(payload), `"`+access.Session.API+`"`) {
+			t.Errorf("session of %s with the token %s (%v)", access.Session.API, payload, err)
+		}
+	}
+	signInTo := func(api string) {
+		issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": api} })
+		s.API = api
+		if _, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keeper.Notice = func(string) { check() } // in the middle of the sign-in
+	signInTo("https://one.example.com")
+	signInTo("https://two.example.com")
+
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					check()
+				}
+			}
+		})
+	}
+	for i := range 10 {
+		signInTo([]string{"https://one.example.com", "https://two.example.com"}[i%2])
+	}
+	close(stop)
+	readers.Wait()
 }
 
 func TestCheckURL(t *testing.T) {

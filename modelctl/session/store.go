@@ -57,8 +57,8 @@ func (t *tokens) fresh() bool {
 	return t.Access.Value != "" && time.Until(t.Access.Expires) > skew
 }
 
-func (t *tokens) access() *Access {
-	return &Access{Token: t.Access.Value, SessionExpires: t.Refresh.Expires}
+func (t *tokens) access(s *Session) *Access {
+	return &Access{Session: s, Token: t.Access.Value, SessionExpires: t.Refresh.Expires}
 }
 
 // load reads the tokens of s, or returns ErrSignedOut. The file comes first:
