@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/zalando/go-keyring"
@@ -100,6 +101,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"issuer": cmdIssuer,
 			"api":    cmdAPI,
+			"page":   cmdPage,
 			"status": cmdStatus,
 		},
 	})
@@ -119,6 +121,20 @@ func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// cmdPage is "page TEXT": waits until the page that the browser saved last says
+// so. The browser is not done when modelctl is.
+func cmdPage(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		page, err := os.ReadFile(ts.Getenv("PAGE"))
+		if err == nil && strings.Contains(string(page), args[0]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the page is %q, %v", page, err)
+		}
 	}
 }
 
