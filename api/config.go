@@ -59,8 +59,12 @@ type Config struct {
 	// UpstreamTimeout also bounds how long a streamed answer may take.
 	UpstreamTimeout time.Duration `flag:"upstream-timeout" default:"60s" doc:"Longest time that a model's server may take for one answer, up to its last byte."`
 
+	// DrainDelay is for a load balancer, which goes on sending until it has
+	// asked for the readiness again.
+	DrainDelay time.Duration `flag:"drain-delay" default:"0s" doc:"How long new requests are still taken after SIGTERM or Ctrl-C, while /readyz already answers 503. Behind a load balancer: longer than it takes to notice."`
+
 	// ShutdownTimeout is for requests that are under way.
-	ShutdownTimeout time.Duration `flag:"shutdown-timeout" default:"25s" doc:"How long requests that are under way may take to finish after SIGTERM or Ctrl-C."`
+	ShutdownTimeout time.Duration `flag:"shutdown-timeout" default:"25s" doc:"How long requests that are under way may take to finish after SIGTERM or Ctrl-C, once no new ones are taken."`
 }
 
 // parseConfig reads the flags in args and the environment. The error lists
@@ -146,6 +150,9 @@ func (c Config) validate() (errs []error) {
 	}
 	if c.UpstreamTimeout <= 0 {
 		wrong("-upstream-timeout: %v is not a time to wait: use one such as 60s", c.UpstreamTimeout)
+	}
+	if c.DrainDelay < 0 {
+		wrong("-drain-delay: %v is not a time to wait: use one such as 10s, or 0s", c.DrainDelay)
 	}
 	if c.ShutdownTimeout <= 0 {
 		wrong("-shutdown-timeout: %v is not a time to wait: use one such as 25s", c.ShutdownTimeout)

@@ -20,8 +20,12 @@ func (s *server) live(w http.ResponseWriter, _ *http.Request) {
 	answer(w, map[string]bool{"live": true})
 }
 
-// ready says whether tokens can be verified.
+// ready says whether new requests are welcome and tokens can be verified.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		refuse(w, r, problem{http.StatusServiceUnavailable, "shutting_down", "This instance of the API is about to stop. Ask another one.", nil})
+		return
+	}
 	if err := s.verifier.Ready(); err != nil {
 		refuse(w, r, problem{http.StatusServiceUnavailable, "keys_unavailable", "The keys of the issuer can't be had at the moment. Try again later.", err})
 		return

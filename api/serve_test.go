@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,10 +15,13 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -205,6 +210,101 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
+// A load balancer sends requests until it has seen that the API isn't ready:
+// they are served for the drain delay.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 10 * time.Second
+		issuer := oidctest.New("https://id.example/realms/example-realm")
+		log := &syncBuffer{}
+		background, end := context.WithCancel(t.Context())
+		defer end()
+		verifier, err := bearer.New(background, bearer.Config{Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience, HTTPClient: issuer.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &server{verifier: verifier, log: slog.New(slog.NewJSONHandler(log, nil)), maxBody: maxBody, now: time.Now}
+		access, err := newAccess(testPolicy(issuer), time.Second, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.access.Store(access)
+		ctx, stop := context.WithCancel(t.Context())
+		listener := newPipeListener()
+		ended := make(chan error, 1)
+		go func() { ended <- s.listenUntil(ctx, listener, Config{DrainDelay: delay, ShutdownTimeout: time.Minute}) }()
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: listener.dial}}
+		want := func(path string, status int) {
+			t.Helper()
+			r, err := http.NewRequest("GET", "http://api"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+			response, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != status {
+				t.Errorf("%s: %s, want %d", path, response.Status, status)
+			}
+		}
+		synctest.Wait() // the keys are there
+		want("/readyz", http.StatusOK)
+		stop()
+		for _, wait := range []time.Duration{0, delay - time.Millisecond} {
+			time.Sleep(wait)
+			synctest.Wait()
+			want("/readyz", http.StatusServiceUnavailable)
+			want("/v2/health/ready", http.StatusServiceUnavailable)
+			want("/healthz", http.StatusOK)
+			want("/v2/models/iris", http.StatusOK)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if _, err := client.Get("http://api/healthz"); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after the delay: %v", err)
+		}
+	})
+}
+
+// pipeListener listens without a network, which synctest can't wait for.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+func newPipeListener() *pipeListener {
+	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.close(); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case l.conns <- there:
+		return here, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
 // SIGHUP takes over a changed policy, keeps the one in force when the file is
 // wrong, and asks the issuer for nothing.
 func TestReload(t *testing.T) {
@@ -280,8 +380,8 @@ func TestWrongConfiguration(t *testing.T) {
 		env  map[string]string
 		want []string
 	}{
-		{"several flags", []string{"-listen", "8000", "-public-url", "api.example.com", "-clock-skew", "1s", "-max-body", "1", "-upstream-timeout", "0s", "-shutdown-timeout", "-1s", "-stack", filepath.Join(dir, "none.json")}, nil,
-			[]string{"-listen:", "-public-url:", "-clock-skew:", "-max-body:", "-upstream-timeout:", "-shutdown-timeout:", "there is no file"}},
+		{"several flags", []string{"-listen", "8000", "-public-url", "api.example.com", "-clock-skew", "1s", "-max-body", "1", "-upstream-timeout", "0s", "-shutdown-timeout", "-1s", "-drain-delay", "-1s", "-stack", filepath.Join(dir, "none.json")}, nil,
+			[]string{"-listen:", "-public-url:", "-clock-skew:", "-max-body:", "-upstream-timeout:", "-shutdown-timeout:", "-drain-delay:", "there is no file"}},
 		{"variables and a flag", []string{"-max-body", "much", "-stack", ok}, map[string]string{"API_CLOCK_SKEW": "soon", "API_ISSUER_INTERNAL_URL": "http://u:p@kc"},
 			[]string{`-max-body: "much"`, `API_CLOCK_SKEW: "soon"`, "-issuer-internal-url:"}},
 		{"unknown flag", []string{"-bogus", "-stack", ok}, nil, []string{"-bogus"}},

@@ -35,10 +35,11 @@ type server struct {
 
 	login *login.Login // of people with a browser; nil where they can't sign in
 
-	access  atomic.Pointer[access] // replaced as a whole on SIGHUP
-	maxBody int64
-	log     *slog.Logger
-	now     func() time.Time
+	access   atomic.Pointer[access] // replaced as a whole on SIGHUP
+	draining atomic.Bool            // not ready, since the program is about to end
+	maxBody  int64
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 // access is a policy with its models ready to be called.
@@ -180,7 +181,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		}
 	}()
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", stack.Issuer)
-	return listenUntil(ctx, listener, s.routes(), config, log)
+	return s.listenUntil(ctx, listener, config)
 }
 
 // reload takes over a changed policy. Keys and verified tokens stay, so what
@@ -206,17 +207,18 @@ const (
 	maxHeaderBytes    = 64 << 10 // four times the largest token
 )
 
-// listenUntil serves handler until ctx ends and all requests that were under
-// way then are answered, or config.ShutdownTimeout has passed.
-func listenUntil(ctx context.Context, listener net.Listener, handler http.Handler, config Config, log *slog.Logger) error {
+// listenUntil serves until ctx ends. Then nothing is ready any more, and after
+// config.DrainDelay no new request is taken; it returns when those under way
+// are answered, or config.ShutdownTimeout has passed.
+func (s *server) listenUntil(ctx context.Context, listener net.Listener, config Config) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           s.routes(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      readTimeout + config.UpstreamTimeout + 5*time.Second,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		// Else net/http itself answers OPTIONS * with 200.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -227,7 +229,16 @@ func listenUntil(ctx context.Context, listener net.Listener, handler http.Handle
 		return fmt.Errorf("api: %w", err)
 	case <-ctx.Done():
 	}
-	log.Info("stopping: requests under way may finish", "within", config.ShutdownTimeout.String())
+	s.draining.Store(true)
+	if config.DrainDelay > 0 {
+		s.log.Info("draining: not ready, new requests are still taken", "for", config.DrainDelay.String())
+		select {
+		case err := <-failed:
+			return fmt.Errorf("api: %w", err)
+		case <-time.After(config.DrainDelay):
+		}
+	}
+	s.log.Info("stopping: requests under way may finish", "within", config.ShutdownTimeout.String())
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), config.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(bound); err != nil {
