@@ -39,6 +39,9 @@ type suite struct {
 var e *suite
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "pulumi" {
+		os.Exit(pulumiMain(os.Args[1:]))
+	}
 	flag.Parse()
 	code, err := runSuite(m)
 	if err != nil {
@@ -338,14 +341,15 @@ func (a answer) want(t testing.TB, status int, text string) {
 
 // tokens is an answer of the token endpoint.
 type tokens struct {
-	AccessToken  string `json:"access_token"`
-	RefreshToken string `json:"refresh_token"`
-	IDToken      string `json:"id_token"`
-	TokenType    string `json:"token_type"`
-	Scope        string `json:"scope"`
-	ExpiresIn    int    `json:"expires_in"`
-	Error        string `json:"error"`
-	Description  string `json:"error_description"`
+	AccessToken      string `json:"access_token"`
+	RefreshToken     string `json:"refresh_token"`
+	IDToken          string `json:"id_token"`
+	TokenType        string `json:"token_type"`
+	Scope            string `json:"scope"`
+	ExpiresIn        int    `json:"expires_in"`
+	RefreshExpiresIn int    `json:"refresh_expires_in"`
+	Error            string `json:"error"`
+	Description      string `json:"error_description"`
 }
 
 // token asks the token endpoint of the stack's realm and fails the test if
