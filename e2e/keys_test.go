@@ -10,6 +10,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"keycloak-model-api/internal/render"
 )
 
 // keyAge is what the API of TestKeyRotation takes as the age of its keys.
@@ -78,6 +83,120 @@ func TestKeyRotation(t *testing.T) {
 	a.infer(t, rotated).want(t, http.StatusOK, "setosa")
 }
 
+const retiringConfig = `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:hardening: "off"
+  keycloak-model-api:realm: retiring
+  keycloak-model-api:signingKeys:
+    - {name: es256-2026, algorithm: ES256, active: ACTIVE}
+  keycloak-model-api:models:
+    - {name: iris, embedded: iris}
+  keycloak-model-api:clients:
+    - {clientId: model-api, kind: api, adminUrl: "API/admin"}
+    - {clientId: nightly, kind: service, serviceAccountRoles: [model-iris]}
+`
+
+// TestRetireGeneratedKey takes away the key that Keycloak made with the realm,
+// by the steps of docs/keys.md. What each up changes is done by the Admin REST
+// API, as the provider would.
+func TestRetireGeneratedKey(t *testing.T) {
+	port := freePort(t)
+	config := strings.Replace(retiringConfig, "API", "http://127.0.0.1:"+port, 1)
+	secrets := secretsOf{"clientSecrets": {"model-api": "a-secret-of-the-tests-1", "nightly": "a-secret-of-the-tests-2"}}
+	st := e.up(t, strings.Replace(config, "ACTIVE", "false", 1), secrets)
+	a := e.startAPIOn(t, port, st, "-key-max-age", keyAge.String())
+	login := st.clientCredentials("nightly")
+	old := st.token(t, login).AccessToken
+	wantClaims(t, old, "RS256", "JWT", 0, nil)
+	a.infer(t, old).want(t, http.StatusOK, "setosa")
+
+	// 1. A key of one's own signs.
+	own := findKeyProvider(t, st, "ecdsa-generated", func(keyProvider) bool { return true })
+	own.set(t, st, "active", "true")
+	realm := map[string]any{"defaultSignatureAlgorithm": "ES256", "oauth2DeviceCodeLifespan": 600}
+	if err := e.admin.Do(t.Context(), http.MethodPut, "/realms/retiring", realm, nil); err != nil {
+		t.Fatal(err)
+	}
+	token := st.token(t, login).AccessToken
+	wantClaims(t, token, "ES256", "JWT", 0, nil)
+	a.infer(t, token).want(t, http.StatusOK, "setosa")
+	a.infer(t, old).want(t, http.StatusOK, "setosa")
+
+	// 2 to 4. The program imports the component, then changes it.
+	generated := findKeyProvider(t, st, "rsa-generated", func(keyProvider) bool { return true })
+	retired := strings.Replace(config, "ACTIVE", "true", 1) +
+		"  keycloak-model-api:retireGeneratedKey: {componentId: " + generated.ID + ", disable: true}\n"
+	result, err := e.declare(t, retired, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range result.Resources {
+		if r.ImportID == "retiring/"+generated.ID {
+			for _, input := range []string{"active", "enabled", "priority", "algorithm", "keySize"} {
+				generated.Config[input] = []string{fmt.Sprint(r.Inputs[resource.PropertyKey(input)].V)}
+			}
+		}
+	}
+	if generated.Config["enabled"][0] != "false" {
+		t.Fatalf("the program leaves the key as it was: %v", generated.Config)
+	}
+	generated.update(t, st)
+
+	st.token(t, st.clientCredentials("model-api"))
+	token = st.token(t, login).AccessToken
+	wantClaims(t, token, "ES256", "JWT", 0, nil)
+	eventually(t, keyAge+5*time.Second, "a token of the retired key is refused", func() error {
+		if got := a.infer(t, old); got.Status != http.StatusUnauthorized {
+			return fmt.Errorf("%d %s", got.Status, got.Body)
+		}
+		return nil
+	})
+	a.infer(t, token).want(t, http.StatusOK, "setosa")
+
+	// Keycloak's own messages are signed by our key too.
+	if err := e.admin.Do(t.Context(), http.MethodPut, "/realms/retiring", map[string]any{"notBefore": time.Now().Unix() + 1, "oauth2DeviceCodeLifespan": 600}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.admin.Do(t.Context(), http.MethodPost, "/realms/retiring/push-revocation", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.infer(t, token).want(t, http.StatusUnauthorized, "token_revoked")
+
+	var published jose.JSONWebKeySet
+	st.get(t, "/protocol/openid-connect/certs", &published)
+	for _, key := range published.Keys {
+		if key.Use == "sig" && key.Algorithm != "ES256" {
+			t.Errorf("the %s key %s is still published", key.Algorithm, key.KeyID)
+		}
+	}
+	if len(published.Keys) == 0 {
+		t.Error("no key is published")
+	}
+	realms, err := render.Build(result.Resources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Model = realms[0]
+	if err := e.admin.Do(t.Context(), http.MethodPut, "/realms/retiring", map[string]any{"notBefore": 0, "oauth2DeviceCodeLifespan": 600}, nil); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, st) // no fallback key either
+}
+
+// get reads a public JSON document of the realm.
+func (s *stack) get(t *testing.T, path string, out any) {
+	t.Helper()
+	res, err := http.Get(s.output("issuer") + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // keyProvider is a component of the realm that holds keys.
 type keyProvider struct {
 	ID       string              `json:"id,omitempty"`
@@ -103,6 +222,11 @@ func (p *keyProvider) create(t *testing.T, st *stack) {
 func (p *keyProvider) set(t *testing.T, st *stack, key, value string) {
 	t.Helper()
 	p.Config[key] = []string{value}
+	p.update(t, st)
+}
+
+func (p *keyProvider) update(t *testing.T, st *stack) {
+	t.Helper()
 	if err := e.admin.Do(t.Context(), http.MethodPut, "/realms/"+st.output("realm_name")+"/components/"+p.ID, p, nil); err != nil {
 		t.Fatal(err)
 	}
