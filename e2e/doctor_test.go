@@ -86,8 +86,8 @@ func TestDoctorOfAHardenedStack(t *testing.T) {
 	})
 }
 
-// change edits a client by the Admin REST API.
-func change(t *testing.T, realm, clientID string, edit func(client map[string]any)) {
+// change edits a client by the Admin REST API and returns its id there.
+func change(t *testing.T, realm, clientID string, edit func(client map[string]any)) string {
 	t.Helper()
 	var found []map[string]any
 	path := "/realms/" + realm + "/clients"
@@ -95,7 +95,9 @@ func change(t *testing.T, realm, clientID string, edit func(client map[string]an
 		t.Fatalf("%d clients %s, %v", len(found), clientID, err)
 	}
 	edit(found[0])
-	if err := e.admin.Do(t.Context(), "PUT", path+"/"+found[0]["id"].(string), found[0], nil); err != nil {
+	id := found[0]["id"].(string)
+	if err := e.admin.Do(t.Context(), "PUT", path+"/"+id, found[0], nil); err != nil {
 		t.Fatal(err)
 	}
+	return id
 }

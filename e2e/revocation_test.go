@@ -84,24 +84,26 @@ func TestRevocation(t *testing.T) {
 	})
 	t.Run("the user signs out", func(t *testing.T) {
 		token := signIn(t)
-		res, err := http.PostForm(st.output("issuer")+"/protocol/openid-connect/logout", url.Values{
-			"client_id": {"portal"}, "client_secret": {st.clientSecret("portal")}, "refresh_token": {token.RefreshToken},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
+		st.form(t, "/protocol/openid-connect/logout", url.Values{"refresh_token": {token.RefreshToken}})
 		a.infer(t, token.AccessToken).want(t, http.StatusUnauthorized, "token_revoked")
+	})
+	t.Run("the user signs out of a client that asks for no session", func(t *testing.T) {
+		one, two := signIn(t), signIn(t)
+		demandSession := func(value string) {
+			change(t, "revoking", "portal", func(client map[string]any) {
+				client["attributes"].(map[string]any)["backchannel.logout.session.required"] = value
+			})
+		}
+		demandSession("false")
+		defer demandSession("true")
+		st.form(t, "/protocol/openid-connect/logout", url.Values{"refresh_token": {one.RefreshToken}})
+		a.infer(t, one.AccessToken).want(t, http.StatusUnauthorized, "token_revoked")
+		a.infer(t, two.AccessToken).want(t, http.StatusUnauthorized, "token_revoked")
+		time.Sleep(time.Second) // times in tokens are whole seconds
 	})
 	t.Run("RFC 7009: a token is revoked, which only Keycloak knows", func(t *testing.T) {
 		token := signIn(t).AccessToken
-		res, err := http.PostForm(st.output("issuer")+"/protocol/openid-connect/revoke", url.Values{
-			"client_id": {"portal"}, "client_secret": {st.clientSecret("portal")}, "token": {token},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
+		st.form(t, "/protocol/openid-connect/revoke", url.Values{"token": {token}})
 		refusedSoon(t, "the model that asks", func() answer { return a.call(t, "careful", token) }, http.StatusUnauthorized, "token_inactive")
 		a.infer(t, token).want(t, http.StatusOK, "setosa")
 	})
@@ -111,6 +113,42 @@ func TestRevocation(t *testing.T) {
 		refusedSoon(t, "the model that asks", func() answer { return a.call(t, "careful", token) }, http.StatusForbidden, "role_missing")
 		a.infer(t, token).want(t, http.StatusOK, "setosa")
 		giveRole(t, st, "ada", "botanist")
+	})
+	enable := func(on bool) map[string]any { return map[string]any{"enabled": on} }
+	t.Run("a user is disabled", func(t *testing.T) {
+		token := signIn(t).AccessToken
+		admin(t, http.MethodPut, "/users/"+ada, enable(false))
+		refusedSoon(t, "the model that asks", func() answer { return a.call(t, "careful", token) }, http.StatusUnauthorized, "token_inactive")
+		a.infer(t, token).want(t, http.StatusOK, "setosa")
+		admin(t, http.MethodPut, "/users/"+ada, enable(true))
+	})
+	t.Run("a client is disabled", func(t *testing.T) {
+		token := signIn(t).AccessToken
+		change(t, "revoking", "portal", func(client map[string]any) { client["enabled"] = false })
+		refusedSoon(t, "the model that asks", func() answer { return a.call(t, "careful", token) }, http.StatusUnauthorized, "token_inactive")
+		a.infer(t, token).want(t, http.StatusOK, "setosa")
+		change(t, "revoking", "portal", func(client map[string]any) { client["enabled"] = true })
+	})
+	t.Run("a password is reset, and Keycloak keeps the session", func(t *testing.T) {
+		token := signIn(t)
+		admin(t, http.MethodPut, "/users/"+ada+"/reset-password", map[string]any{"type": "password", "value": password})
+		time.Sleep(200 * time.Millisecond) // longer than an answer is kept
+		later := st.token(t, st.refresh("portal", token.RefreshToken)).AccessToken
+		for _, still := range []string{token.AccessToken, later} {
+			a.call(t, "careful", still).want(t, http.StatusOK, "setosa")
+		}
+	})
+	t.Run("not-before of the API's client is pushed", func(t *testing.T) {
+		own := st.token(t, st.clientCredentials("model-api")).AccessToken
+		a.infer(t, own).want(t, http.StatusForbidden, "role_missing")
+		token := signIn(t).AccessToken
+		id := change(t, "revoking", "model-api", func(client map[string]any) { client["notBefore"] = time.Now().Unix() + 1 })
+		admin(t, http.MethodPost, "/clients/"+id+"/push-revocation", nil)
+		// It is for all tokens that are meant for the API, whoever got them.
+		a.infer(t, own).want(t, http.StatusUnauthorized, "token_revoked")
+		a.infer(t, token).want(t, http.StatusUnauthorized, "token_revoked")
+		change(t, "revoking", "model-api", func(client map[string]any) { client["notBefore"] = 0 })
+		time.Sleep(2 * time.Second) // times in tokens are whole seconds
 	})
 	t.Run("not-before is pushed", func(t *testing.T) {
 		token := signIn(t).AccessToken
