@@ -107,8 +107,8 @@ func parseConfig(args []string, getenv func(string) string) (Config, error) {
 	return c, errors.Join(append(errs, c.validate()...)...)
 }
 
-// validate returns everything in c that can't work, apart from what
-// bearer.Config says about its own part.
+// validate returns everything in c that can't work, with nil among it, apart
+// from what bearer.Config says about its own part.
 func (c Config) validate() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
@@ -116,21 +116,7 @@ func (c Config) validate() (errs []error) {
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		wrong("-listen: port %q is not a number from 0 to 65535", port)
 	}
-	for _, flag := range []struct{ name, value, example string }{
-		{"public-url", c.PublicURL, "https://api.example.com"},
-		{"issuer-internal-url", c.IssuerInternalURL, "http://keycloak:8080/realms/example-realm"},
-	} {
-		if flag.value == "" {
-			continue
-		}
-		u, err := url.Parse(flag.value)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			wrong("-%s: %q is not a URL such as %s", flag.name, flag.value, flag.example)
-		}
-	}
-	if c.ClockSkew < 30*time.Second || c.ClockSkew > 5*time.Minute {
-		wrong("-clock-skew: %v is not within 30s and 5m", c.ClockSkew)
-	}
+	errs = append(errs, checkPublicURL(c.PublicURL), checkInternalURL(c.IssuerInternalURL), checkClockSkew(c.ClockSkew))
 	for _, origin := range c.corsOrigins() {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 			wrong("-cors-origins: %q is not an origin such as https://app.example.com", origin)
@@ -158,6 +144,31 @@ func (c Config) validate() (errs []error) {
 		wrong("-shutdown-timeout: %v is not a time to wait: use one such as 25s", c.ShutdownTimeout)
 	}
 	return errs
+}
+
+// These flags are the subcommands', too. A URL may be left out.
+
+func checkPublicURL(text string) error {
+	return checkURL("public-url", text, "https://api.example.com")
+}
+
+func checkInternalURL(text string) error {
+	return checkURL("issuer-internal-url", text, "http://keycloak:8080/realms/example-realm")
+}
+
+func checkURL(flag, text, example string) error {
+	u, err := url.Parse(text)
+	if text != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		return fmt.Errorf("api: -%s: %q is not a URL such as %s", flag, text, example)
+	}
+	return nil
+}
+
+func checkClockSkew(d time.Duration) error {
+	if d < 30*time.Second || d > 5*time.Minute {
+		return fmt.Errorf("api: -clock-skew: %v is not within 30s and 5m", d)
+	}
+	return nil
 }
 
 // corsOrigins returns the origins of CORSOrigins.

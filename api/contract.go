@@ -27,13 +27,13 @@ Tries attacks on a running resource server, this API or another gateway, and
 prints what each got: one request a case, none of them with a key of the
 issuer. The good token that the forgeries are made from is that of a client of
 the realm (its secret in the environment variable CONTRACT_CLIENT_SECRET), or
-the one in -token-file. Exit status: 0 all passed, 1 a case failed, 2 wrong
-usage.
+the one in -token-file. Exit status: 0 all passed, 1 a case failed or none
+could be tried, 2 wrong usage.
 
 `
 
 // runContract is the subcommand contract.
-func runContract(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+func runContract(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("contract", flag.ContinueOnError)
 	target := suite.Target{}
 	flags.StringVar(&target.URL, "url", "", "URL of a protected resource, such as http://127.0.0.1:8000/v2.")
@@ -44,21 +44,33 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs: issuer, audience, and the resource server's client.")
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	clientID := flags.String("client-id", "", "Confidential client whose service account may call the resource.")
-	tokenFile := flags.String("token-file", "", "File with a good access token, instead of -client-id.")
+	tokenFile := flags.String("token-file", "", "File with a good access token, instead of -client-id; - is standard input.")
 	if done, err := parseFlags(flags, args, contractUsage, stdout); done || err != nil {
 		return err
 	}
+	secret := getenv("CONTRACT_CLIENT_SECRET")
 	switch {
 	case flags.NArg() > 0:
 		return &usageError{errors.New("api: contract: it takes flags only: see go run ./api contract -h")}
 	case target.URL == "":
 		return &usageError{errors.New("api: contract: -url is missing: give the URL of a protected resource")}
+	case !strings.HasPrefix(target.URL, "http://") && !strings.HasPrefix(target.URL, "https://"):
+		return &usageError{fmt.Errorf("api: contract: -url: %q is not a URL such as http://127.0.0.1:8000/v2", target.URL)}
+	case target.Timeout <= 0:
+		return &usageError{fmt.Errorf("api: contract: -timeout: %v is not a time to wait: use one such as 10s", target.Timeout)}
 	case (*clientID == "") == (*tokenFile == ""):
 		return &usageError{errors.New("api: contract: give either -client-id or -token-file")}
+	case *clientID != "" && secret == "":
+		return &usageError{fmt.Errorf("api: contract: set CONTRACT_CLIENT_SECRET to the secret of client %s", *clientID)}
 	}
 	stack, err := loadStack(*stackFile)
-	if err != nil {
+	if err := errors.Join(err, checkInternalURL(*internal)); err != nil {
 		return &usageError{err}
+	}
+	if *tokenFile != "" {
+		if target.Token, err = readToken(*tokenFile, stdin); err != nil {
+			return &usageError{err}
+		}
 	}
 	m, err := newMint(ctx, stack.Issuer, *internal, target.Timeout)
 	if err != nil {
@@ -67,13 +79,10 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 	if target.Keys, err = m.keys(ctx); err != nil {
 		return err
 	}
-	if *tokenFile != "" {
-		target.Token, err = readToken(*tokenFile, nil)
-	} else {
-		target.Token, target.IDToken, err = m.tokens(ctx, *clientID, getenv("CONTRACT_CLIENT_SECRET"))
-	}
-	if err != nil {
-		return err
+	if *clientID != "" {
+		if target.Token, target.IDToken, err = m.tokens(ctx, *clientID, secret); err != nil {
+			return err
+		}
 	}
 	if stack.ClientSecret != "" {
 		target.ClientSecret = stack.ClientSecret

@@ -43,12 +43,12 @@ func TestContractUsage(t *testing.T) {
 		{"neither client nor token", []string{"-url", "http://127.0.0.1:1/"}, 2},
 		{"both", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x", "-token-file", "x"}, 2},
 		{"an argument", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x", "y"}, 2},
-		{"a client that gets no token", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x"}, 1},
+		{"a client that gets no token, with a wrong secret", []string{"-url", "http://127.0.0.1:1/", "-client-id", "x"}, 1},
 		{"help", []string{"-h"}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var out strings.Builder
-			err := run(t.Context(), append([]string{"contract", "-stack", stack}, row.args...), func(string) string { return "" }, nil, &out, &out)
+			err := run(t.Context(), append([]string{"contract", "-stack", stack}, row.args...), func(string) string { return "s3cret" }, nil, &out, &out)
 			status := 0
 			if err != nil {
 				status = exitCode(err)

@@ -84,7 +84,7 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
 	}
 	stack, err := loadStack(*stackFile)
-	if err != nil {
+	if err := errors.Join(err, checkInternalURL(*internal), checkPublicURL(*publicURL), checkClockSkew(*skew)); err != nil {
 		return &usageError{err}
 	}
 	d := &doctor{

@@ -44,7 +44,7 @@ func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
 	}
 	stack, err := loadStack(*stackFile)
-	if err != nil {
+	if err := errors.Join(err, checkInternalURL(*internal), checkClockSkew(*skew)); err != nil {
 		return &usageError{err}
 	}
 	config := bearer.Config{
@@ -82,22 +82,25 @@ func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 // maxTokenFile is more than any token that the API reads.
 const maxTokenFile = 1 << 20
 
+// readToken returns what a file holds, or standard input if its name is "-".
 func readToken(name string, stdin io.Reader) (string, error) {
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return "", fmt.Errorf("api: explain: -token-file: %w", err)
+			return "", fmt.Errorf("api: -token-file: %w", err)
 		}
 		defer file.Close()
 		stdin = file
 	}
 	content, err := io.ReadAll(io.LimitReader(stdin, maxTokenFile))
 	if err != nil {
-		return "", fmt.Errorf("api: explain: token: %w", err)
+		return "", fmt.Errorf("api: token: %w", err)
 	}
 	token := strings.TrimSpace(string(content))
-	if token == "" {
-		return "", errors.New("api: explain: no token on standard input: pipe one in, such as from modelctl token")
+	if token == "" && name != "-" {
+		return "", fmt.Errorf("api: -token-file: %s is empty", name)
+	} else if token == "" {
+		return "", errors.New("api: no token on standard input: pipe one in, such as from modelctl token")
 	}
 	return token, nil
 }

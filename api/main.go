@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	switch name := args[0]; name {
 	case "contract":
-		return runContract(ctx, args[1:], getenv, stdout)
+		return runContract(ctx, args[1:], getenv, stdin, stdout)
 	case "doctor":
 		return runDoctor(ctx, args[1:], stdout)
 	case "explain":
@@ -61,7 +61,7 @@ func parseFlags(flags *flag.FlagSet, args []string, usage string, stdout io.Writ
 		flags.PrintDefaults()
 		return true, nil
 	} else if err != nil {
-		return false, &usageError{fmt.Errorf("api: %s: %w", flags.Name(), err)}
+		return false, &usageError{fmt.Errorf("api: %s: %w: see go run ./api %[1]s -h", flags.Name(), err)}
 	}
 	return false, nil
 }

@@ -398,6 +398,21 @@ func TestWrongConfiguration(t *testing.T) {
 		{"models that can't be served", []string{"-stack", file("f.json", model(
 			`{"name":"a","roles":["r"],"embedded":"rose"},{"name":"b","roles":["r"],"upstream":{"url":"http://up","credential":"UP_TOKEN"}}`))}, nil,
 			[]string{`no embedded model "rose"`, "set UP_TOKEN"}},
+
+		// The issuer of ok can't be reached: it is not asked.
+		{"explain: unknown flag", []string{"explain", "-bogus"}, nil, []string{"-bogus", "see go run ./api explain -h"}},
+		{"explain: several flags", []string{"explain", "-stack", filepath.Join(dir, "none.json"), "-clock-skew", "1h", "-issuer-internal-url", "kc"}, nil, []string{"there is no file", "-clock-skew: 1h", "-issuer-internal-url:"}},
+		{"explain: no token", []string{"explain", "-stack", ok}, nil, []string{"no token on standard input"}},
+		{"explain: empty file", []string{"explain", "-stack", ok, "-token-file", file("empty", " \n")}, nil, []string{"-token-file: ", "empty is empty"}},
+		{"doctor: unknown flag", []string{"doctor", "-bogus"}, nil, []string{"-bogus", "see go run ./api doctor -h"}},
+		{"doctor: several flags", []string{"doctor", "-stack", ok, "-clock-skew", "-1s", "-issuer-internal-url", "kc", "-public-url", "api.example.com"}, nil, []string{"-clock-skew: -1s", "-issuer-internal-url:", "-public-url:"}},
+		{"contract: unknown flag", []string{"contract", "-bogus"}, nil, []string{"-bogus", "see go run ./api contract -h"}},
+		{"contract: URL of another kind", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "127.0.0.1:8000/v2"}, nil, []string{"-url:"}},
+		{"contract: no secret", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "http://127.0.0.1:1/"}, nil, []string{"set CONTRACT_CLIENT_SECRET"}},
+		{"contract: no time", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "http://127.0.0.1:1/", "-timeout", "-1s"}, nil, []string{"-timeout:"}},
+		{"contract: internal URL", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "http://127.0.0.1:1/", "-issuer-internal-url", "kc"}, map[string]string{"CONTRACT_CLIENT_SECRET": "x"}, []string{"-issuer-internal-url:"}},
+		{"contract: no token file", []string{"contract", "-stack", ok, "-token-file", filepath.Join(dir, "none"), "-url", "http://127.0.0.1:1/"}, nil, []string{"api: -token-file:"}},
+		{"contract: no token", []string{"contract", "-stack", ok, "-token-file", "-", "-url", "http://127.0.0.1:1/"}, nil, []string{"no token on standard input"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
