@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,13 +207,66 @@ func TestImportFile(t *testing.T) {
 	}
 }
 
-func TestImportFileOfAFederationThatItDoesNotKnow(t *testing.T) {
-	ad := registered("keycloak:ldap/userFederation:UserFederation", "ad", object{"realmId": "demo", "name": "ad", "vendor": "AD",
-		"connectionUrl": "ldap://x", "usersDn": "dc=x", "usernameLdapAttribute": "cn", "rdnLdapAttribute": "cn", "uuidLdapAttribute": "objectGUID",
-		"userObjectClasses": []any{"person"}})
-	_, err := buildOne(t, demo(ad)).ImportFile()
-	if err == nil || !strings.Contains(err.Error(), "set deleteDefaultMappers") {
-		t.Error(err)
+// Keycloak gives a new federation mappers by its vendor, RDN and mode, and an
+// import file has to hold them. Measured on 26.7.3.
+func TestImportFileOfAFederation(t *testing.T) {
+	for _, tt := range []struct {
+		name, vendor, rdn, username, mode string
+		want                              []string // name: LDAP attribute, read-only, always read
+	}{
+		{"Active Directory by account name", "AD", "cn", "sAMAccountName", "READ_ONLY", []string{
+			"username: sAMAccountName true false", "last name: sn true true", "email: mail true false",
+			"creation date: whenCreated true true", "modify date: whenChanged true true",
+			"Kerberos principal attribute mapper:   ", "full name: cn true ", "MSAD account controls:   true"}},
+		{"Active Directory by cn", "AD", "cn", "cn", "READ_ONLY", []string{
+			"username: cn true false", "last name: sn true true", "email: mail true false",
+			"creation date: whenCreated true true", "modify date: whenChanged true true",
+			"Kerberos principal attribute mapper:   ", "first name: givenName true true", "MSAD account controls:   true"}},
+		{"Active Directory, unsynced", "AD", "uid", "uid", "UNSYNCED", []string{
+			"username: uid true false", "last name: sn true false", "email: mail true false",
+			"creation date: whenCreated true false", "modify date: whenChanged true false",
+			"Kerberos principal attribute mapper:   ", "first name: cn true false", "MSAD account controls:   false"}},
+		{"writable, RDN cn", "OTHER", "cn", "uid", "WRITABLE", []string{
+			"username: uid false false", "last name: sn false true", "email: mail false false",
+			"creation date: createTimestamp true true", "modify date: modifyTimestamp true true",
+			"Kerberos principal attribute mapper:   ", "first name: givenName false true", "username-cn: cn false false"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			federation := registered("keycloak:ldap/userFederation:UserFederation", "corp", object{"realmId": "demo", "name": "corp", "vendor": tt.vendor,
+				"connectionUrl": "ldap://x", "usersDn": "dc=x", "usernameLdapAttribute": tt.username, "rdnLdapAttribute": tt.rdn,
+				"uuidLdapAttribute": "objectGUID", "userObjectClasses": []any{"person"}, "editMode": tt.mode})
+			file, err := buildOne(t, demo(federation)).ImportFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var realm struct {
+				Components map[string][]struct {
+					SubComponents map[string][]struct {
+						Name   string
+						Config map[string][]string
+					}
+				}
+			}
+			if err := json.Unmarshal(file, &realm); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, m := range realm.Components[storageProvider][0].SubComponents[ldapMapperType] {
+				one := func(keys ...string) string {
+					for _, key := range keys {
+						if v := m.Config[key]; len(v) == 1 {
+							return v[0]
+						}
+					}
+					return ""
+				}
+				got = append(got, m.Name+": "+one("ldap.attribute", "ldap.full.name.attribute")+" "+one("read.only")+" "+
+					one("always.read.value.from.ldap", "always.read.enabled.value.from.ldap"))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("mappers (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
