@@ -63,7 +63,7 @@ func TestClientKeyRotation(t *testing.T) {
 	}
 	a.infer(t, token).want(t, http.StatusOK, "setosa")
 	compare(t, st)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 		st.token(t, st.assertion(t, "nightly", old))
 	}
 	a.infer(t, st.token(t, st.assertion(t, "nightly", next)).AccessToken).want(t, http.StatusOK, "setosa")
