@@ -130,7 +130,7 @@ type Client struct {
 	ClientID    string `json:"clientId" required:"true" doc:"Client id. Required."`
 	Kind        string `json:"kind" required:"true" enum:"api,web,service,cli" doc:"api: the resource server; web: authorization code with PKCE; service: client credentials; cli: public, device grant and loopback redirect. Required."`
 	Name        string `json:"name" doc:"Name that people see. Default: the client id."`
-	Description string `json:"description" doc:"What it is for."`
+	Description string `json:"description" doc:"What it is for. Once set it can only be changed, not taken out: the provider keeps the last value."`
 
 	BaseURL                string   `json:"baseUrl" doc:"Home page of the client. Once set it can only be changed, not taken out: the provider keeps the last value."`
 	AdminURL               string   `json:"adminUrl" doc:"Where Keycloak sends admin callbacks (k_logout, k_push_not_before). Once set it can only be changed, not taken out: the provider keeps the last value."`
@@ -171,7 +171,7 @@ type Client struct {
 // Mapper puts a claim into a client's tokens.
 type Mapper struct {
 	Name  string `json:"name" required:"true" doc:"Name, unique in the client. Required."`
-	Type  string `json:"type" required:"true" enum:"audience,realmRoles,clientRoles,groups,userAttribute,hardcoded" doc:"What it maps. Required."`
+	Type  string `json:"type" required:"true" enum:"audience,realmRoles,clientRoles,groups,userAttribute,hardcoded" doc:"What it maps. Change the name with it: the new mapper is made before the old one goes, and Keycloak refuses a second one of that name. Required."`
 	Claim string `json:"claim" doc:"Claim name; dots nest. Not for audience. Default for realmRoles: realm_access.roles, for groups: groups."`
 	Value string `json:"value" doc:"The audience, the client id, the user attribute or the fixed value."`
 }
@@ -186,7 +186,7 @@ type UserAttribute struct {
 
 // User is one user of the realm.
 type User struct {
-	Username        string            `json:"username" required:"true" doc:"Lower case, 3 characters or more. Required."`
+	Username        string            `json:"username" required:"true" doc:"Lower case, 3 characters or more. Another username is another user: take the old one out in an up of its own, or Keycloak refuses the second with that email. Required."`
 	Email           string            `json:"email" doc:"Lower case. Required for a login by password."`
 	EmailVerified   bool              `json:"emailVerified" doc:"Trust the address as verified."`
 	FirstName       string            `json:"firstName" doc:"Required for a login by password."`
