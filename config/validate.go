@@ -98,7 +98,9 @@ var (
 	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]{1,255}$`)
 	groupName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]([^\x00-\x1f\x7f/%?#;\\]{0,253}[^\s\x00-\x1f\x7f/%?#;\\])?$`)
 	// badUsername is what Keycloak's user profile refuses in a username.
-	badUsername   = regexp.MustCompile(`[<>&"'\s$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f]|[^\p{Latin}\p{Common}]`)
+	badUsername = regexp.MustCompile(`[<>&"'\s\p{Z}$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f` + "`" + `]|[^\p{Latin}\p{Common}]`)
+	// emailHost is what it takes for the host of an email address.
+	emailHost     = regexp.MustCompile(`^(\[.*\]|[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?(\.[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?)*)$`)
 	badPersonName = regexp.MustCompile(`[<>&"$%!#?§;*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -365,7 +367,7 @@ func (c *checker) users() {
 		}
 		names[u.Username] = true
 		if u.Email != "" {
-			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
+			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email || !emailHost.MatchString(u.Email[strings.LastIndex(u.Email, "@")+1:]) {
 				c.errorf(path+".email", "%q is not an email address", u.Email)
 			} else if u.Email != strings.ToLower(u.Email) {
 				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
