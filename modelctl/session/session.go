@@ -120,22 +120,13 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 	return t.access(s), nil
 }
 
-// current reads the session and its tokens.
 func (k *Keeper) current(ctx context.Context) (*Session, *tokens, error) {
 	s, err := k.Session()
-	for err == nil {
-		t, loadErr := k.load(ctx, s)
-		if loadErr != nil {
-			return nil, nil, loadErr
-		}
-		// Without the lock a login may come in between. It writes the session
-		// before its tokens, so those of another are noticed.
-		before := s
-		if s, err = k.Session(); err == nil && *s == *before {
-			return s, t, nil
-		}
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, nil, err
+	t, err := k.load(ctx, s)
+	return s, t, err
 }
 
 // refresh stores the new tokens before it returns them. The lock is held.

@@ -2,11 +2,14 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -21,6 +24,7 @@ type tokens struct {
 }
 
 type token struct {
+	Session string    `json:"session"` // that it belongs to: its key
 	Value   string    `json:"value"`
 	Expires time.Time `json:"expires,omitzero"` // zero: the issuer did not say
 }
@@ -61,9 +65,25 @@ func (t *tokens) access(s *Session) *Access {
 	return &Access{Session: s, Token: t.Access.Value, SessionExpires: t.Refresh.Expires}
 }
 
-// load reads the tokens of s, or returns ErrSignedOut. The file comes first:
-// it is there only when the keyring failed at the last save.
+// key tells sessions apart.
+func (s *Session) key() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{s.API, s.Issuer, s.ClientID, s.Subject}, " ")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// load reads the tokens of s, or returns ErrSignedOut, also where the tokens
+// are those of another session: of a sign-in that is under way or was cut off.
 func (k *Keeper) load(ctx context.Context, s *Session) (*tokens, error) {
+	t, err := k.loadAny(ctx, s)
+	if err == nil && (t.Refresh.Session != s.key() || t.Access.Value != "" && t.Access.Session != s.key()) {
+		return nil, ErrSignedOut
+	}
+	return t, err
+}
+
+// loadAny reads the tokens that are there. The file comes first: it is there
+// only when the keyring failed at the last save.
+func (k *Keeper) loadAny(ctx context.Context, s *Session) (*tokens, error) {
 	t, err := k.loadFile()
 	if !errors.Is(err, os.ErrNotExist) {
 		return t, err
@@ -99,6 +119,7 @@ func (k *Keeper) loadFile() (*tokens, error) {
 // save keeps the tokens of s in the keyring, else in a file with mode 0600, and
 // returns the name of that file.
 func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
+	t.Access.Session, t.Refresh.Session = s.key(), s.key()
 	if k.Keyring && k.saveKeyring(ctx, s, t) == nil {
 		if err := removeFile(k.path("tokens.json")); err != nil {
 			return "", err
