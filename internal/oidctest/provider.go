@@ -165,7 +165,7 @@ func (p *Provider) device(w http.ResponseWriter, r *http.Request) {
 		"device_code": p.grant("device-", r.PostForm), "user_code": "WDJB-MJHT", "expires_in": p.set.CodeLives,
 		"verification_uri": p.URL + "/device", "verification_uri_complete": p.URL + "/device?user_code=WDJB-MJHT",
 	}
-	if p.set.Interval > 0 {
+	if p.set.Interval != 0 {
 		answer["interval"] = p.set.Interval
 	}
 	writeJSON(w, http.StatusOK, answer)

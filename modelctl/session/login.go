@@ -38,6 +38,7 @@ func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, co
 	if err != nil {
 		return nil, fmt.Errorf("session: asking for a device code: %w", describe(err))
 	}
+	da.Interval = min(max(da.Interval, 0), 3600) // x/oauth2 panics at what is no time to wait; 0 is its default
 	prompt(da.VerificationURI, da.VerificationURIComplete, da.UserCode)
 	tok, err := p.oauth.DeviceAccessToken(ctx, da, oauth2.VerifierOption(verifier))
 	e, _ := errors.AsType[*oauth2.RetrieveError](err)

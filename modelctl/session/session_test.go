@@ -73,6 +73,7 @@ func TestDevicePolling(t *testing.T) {
 	}{
 		{"waits the interval (RFC 8628 section 3.5)", 3, []string{"authorization_pending", "authorization_pending"}, []int{3, 3, 3}},
 		{"five seconds when the answer names none (section 3.2)", 0, []string{"authorization_pending"}, []int{5, 5}},
+		{"five seconds when it is no time to wait (CWE-1284)", -1, []string{"authorization_pending"}, []int{5, 5}},
 		{"slow_down adds five seconds for good (section 3.5)", 1, []string{"slow_down", "authorization_pending", "slow_down"}, []int{1, 6, 6, 11}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,6 +106,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 		{"expired, says the issuer (RFC 8628 section 3.5)", func(s *oidctest.Settings) { s.Device = []string{"expired_token"} }, "code has expired"},
 		{"expired, says the clock", func(s *oidctest.Settings) { s.Device, s.CodeLives = pending, 20 }, "code has expired"},
 		{"unknown client", func(s *oidctest.Settings) { s.Device = []string{"invalid_client"} }, "is -client-id right"},
+		{"an interval beyond all time (CWE-190)", func(s *oidctest.Settings) { s.Interval = 10_000_000_000 }, "code has expired"},
 		{"no device grant", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"device_authorization_endpoint": nil}
 		}, "no device authorization grant"},
