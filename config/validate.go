@@ -95,8 +95,7 @@ func (c *checker) all() {
 var (
 	realmName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$`) // Keycloak keeps the id, which is the name, in 36 characters
 	// The provider puts names into paths of URLs as they are.
-	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]{1,255}$`)
-	groupName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]([^\x00-\x1f\x7f/%?#;\\]{0,253}[^\s\x00-\x1f\x7f/%?#;\\])?$`)
+	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]([^\x00-\x1f\x7f/%?#;\\]{0,253}[^\s\x00-\x1f\x7f/%?#;\\])?$`)
 	// badUsername is what Keycloak's user profile refuses in a username.
 	badUsername = regexp.MustCompile(`[<>&"'\s\p{Z}$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f` + "`" + `]|[^\p{Latin}\p{Common}]`)
 	// emailHost is what it takes for the host of an email address.
@@ -303,11 +302,7 @@ func (c *checker) realmGroups() {
 	edges := map[string][]string{}
 	for i, g := range c.cfg.Groups {
 		path := fmt.Sprintf("groups[%d]", i)
-		if g.Name != "" && !groupName.MatchString(g.Name) {
-			c.errorf(path+".name", "%q: leave control characters, spaces at the ends and / %% ? # ; \\ out, 255 characters at most", g.Name)
-		} else if g.Name == "." || g.Name == ".." {
-			c.errorf(path+".name", "%q can't stand in a URL: choose another name", g.Name)
-		}
+		c.name(path+".name", g.Name)
 		if c.groups[g.Name] {
 			c.errorf(path+".name", "%q is declared twice: names are unique among all groups", g.Name)
 		}
@@ -576,7 +571,7 @@ func (c *checker) missingSecret(key, name, or string) {
 // decoder's to report.
 func (c *checker) name(path, name string) {
 	if name != "" && !plainName.MatchString(name) {
-		c.errorf(path, "%q: leave spaces, control characters and / %% ? # ; \\ out, 255 characters at most", name)
+		c.errorf(path, "%q: leave control characters, spaces at the ends and / %% ? # ; \\ out, 255 characters at most", name)
 	} else if name == "." || name == ".." {
 		c.errorf(path, "%q can't stand in a URL: choose another name", name)
 	}
