@@ -124,7 +124,9 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, who Identity)
 	defer cancel()
 	ctx = context.WithValue(ctx, exchangeKey{}, exchange{r, who})
 	w.Header()["Content-Type"] = nil // else net/http guesses one where the upstream gives none
-	u.proxy.ServeHTTP(w, r.WithContext(ctx))
+	in := r.Clone(ctx)
+	in.Header.Del("Upgrade") // ReverseProxy would look at it before rewrite does
+	u.proxy.ServeHTTP(w, in)
 }
 
 func (u *Upstream) rewrite(p *httputil.ProxyRequest) {

@@ -367,6 +367,21 @@ func TestCallerGone(t *testing.T) {
 	await(t, ended)
 }
 
+// A caller can't make a healthy upstream look unreachable: ReverseProxy refuses
+// a protocol whose name is not ASCII. Nothing is upgraded here anyhow.
+func TestUpgradeIgnored(t *testing.T) {
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
+	r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "\u00e9")
+	if response, body := do(t, r); response.StatusCode != http.StatusOK || body != "{}" {
+		t.Errorf("%s: %s", response.Status, body)
+	}
+}
+
 // What the upstream has sent reaches the caller before it sends more.
 func TestStreaming(t *testing.T) {
 	more := make(chan struct{})
