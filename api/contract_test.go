@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -27,6 +29,26 @@ func TestContractCommand(t *testing.T) {
 	args[4] = f.url + "/healthz"
 	if err := run(t.Context(), args, getenv, nil, &out, &out); err == nil || exitCode(err) != 1 || !strings.Contains(out.String(), "FAIL  alg none") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// What an issuer answers does not steer the terminal that the error goes to
+// (CWE-150).
+func TestContractErrorOfAnIssuer(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	stack, _ := files(t, issuer)
+	issuer.Override(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "\x1b[2J\u009b2J\r\u202egone")
+	})
+	args := []string{"contract", "-stack", stack, "-url", "http://127.0.0.1:1/", "-client-id", "x"}
+	err := run(t.Context(), args, func(string) string { return "s3cret" }, nil, io.Discard, io.Discard)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if got := forTerminal(err); strings.ContainsAny(got, "\x1b\u009b\r\u202e") || !strings.Contains(got, "gone") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, forTerminal(err))
 		os.Exit(exitCode(err))
 	}
 }
@@ -43,6 +43,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	default:
 		return &usageError{fmt.Errorf("api: there is no subcommand %q: see go run ./api -h", name)}
 	}
+}
+
+// forTerminal is the text of err, which may quote what another computer answered,
+// without what would steer a terminal.
+func forTerminal(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return printable(r)
+	}, err.Error())
 }
 
 // usageError is a mistake in the configuration or on the command line.
