@@ -47,7 +47,8 @@ func (v *Verifier) adminCallback(issuerURL, clientID, action string) http.Handle
 		known := v.issuer([]byte(issuerURL))
 		for _, id := range a.Sessions {
 			if id != "" {
-				known.denied.add(denied{bySession, id}, v.config.Now().Unix(), v.forget())
+				// The issuer's clock may be ahead.
+				known.denied.add(denied{bySession, id}, v.config.Now().Unix()+v.skew(), v.forget())
 			}
 		}
 		v.setNotBefore(known, a.NotBefore)

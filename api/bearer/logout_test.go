@@ -296,6 +296,33 @@ func TestAdminCallbacks(t *testing.T) {
 	}
 }
 
+// What an issuer revokes stays revoked though its clock is ahead of ours, within
+// the skew.
+func TestAdminCallbacksOfAnIssuerAhead(t *testing.T) {
+	issuer := newIssuer()
+	then := time.Now().Unix() + 20
+	old := issuer.Token("RS256", oidctest.Claims{"iat": then})
+	for name, action := range map[string]string{
+		"everybody": action(issuer, oidctest.Claims{"action": "LOGOUT", "notBefore": then + 1, "expiration": then + 31}),
+		"a session": action(issuer, oidctest.Claims{
+			"action": "LOGOUT", "notBefore": 0, "expiration": then + 31, "keycloakSessionIds": []any{issuer.Claims()["sid"]},
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newVerifier(t, issuer, nil)
+			if _, err := v.Check(request(old)); err != nil {
+				t.Fatal(err)
+			}
+			if got := post(v.KeycloakLogout(issuer.URL, issuer.Audience), "text/plain", action).StatusCode; got != 204 {
+				t.Errorf("status %d", got)
+			}
+			if _, err := v.Check(request(old)); code(err) != bearer.TokenRevoked {
+				t.Errorf("the access token: %v", err)
+			}
+		})
+	}
+}
+
 // withCredentials gives the API a client of the issuer.
 func withCredentials(c *bearer.Config) {
 	c.Issuers[0].ClientID, c.Issuers[0].ClientSecret = "model-serving-api", "api secret:+"

@@ -20,13 +20,18 @@ func (v *Verifier) forget() int64 {
 }
 
 // setNotBefore refuses the issuer's tokens whose `iat` is before a second
-// (Unix), as Keycloak itself does. A time in the future counts as now, so that
-// a mistaken one stops nobody once the administrator has taken it back.
+// (Unix), as Keycloak itself does. A time in the future, beyond the skew, counts
+// as now, so that a mistaken one stops nobody once the administrator has taken
+// it back.
 func (v *Verifier) setNotBefore(known *issuer, notBefore int64) {
 	if notBefore <= 0 {
 		return
 	}
-	known.denied.add(denied{kind: wholeIssuer}, min(notBefore-1, v.config.Now().Unix()), v.forget())
+	upTo, now := notBefore-1, v.config.Now().Unix()
+	if upTo > now+v.skew() {
+		upTo = now
+	}
+	known.denied.add(denied{kind: wholeIssuer}, upTo, v.forget())
 }
 
 // followNotBefore asks an issuer for its not-before until ctx ends. Pushes get
