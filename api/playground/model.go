@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"keycloak-model-api/api/model"
 )
@@ -186,7 +188,9 @@ func (m *modelView) fill(publicURL string, metadata model.Metadata) {
 			Min: number(low), Max: number(high), Step: number(step), Value: number(values[i]),
 		})
 	}
-	m.Request = inferenceRequest(input, values)
+	if m.Request = inferenceRequest(input, values); m.Request == "" {
+		m.Fields = nil
+	}
 }
 
 // inferenceRequest is the body of a request with one row.
@@ -341,7 +345,8 @@ func label(name string) string {
 	if name == "" {
 		return ""
 	}
-	return strings.ToUpper(name[:1]) + name[1:]
+	first, size := utf8.DecodeRuneInString(name)
+	return string(unicode.ToUpper(first)) + name[size:]
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 10, 64) }
