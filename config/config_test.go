@@ -454,7 +454,9 @@ func TestUsersFile(t *testing.T) {
 			"ada,ada@example.com,Ada,Lovelace,vision;speech,blue,\n" +
 			"bob,,,,vision,,false\n",
 		"bad.csv":  "username,roles\nAda,ghost\n",
-		"typo.csv": "username,mail\nada,a@b.c\n",
+		"typo.csv": "username,mail,attributes.,email,email\nada,a@b.c,,,\n",
+		"long.csv": "username,email\nada,ada@example.com,Ada\nBob,\neve\n",
+		"anon.csv": "email\nada@example.com\neve@example.com\n",
 	}
 	const groups = "groups: [{name: vision}, {name: speech}]\nuserAttributes: [{name: team}]\n"
 	cfg, _, err := parse(t, groups+"usersFile: users.csv\nusers: [{username: eve, password: none}]", false, files)
@@ -474,6 +476,12 @@ func TestUsersFile(t *testing.T) {
 		{"bad.csv", `usersFile bad.csv:2.username: "Ada" has upper case`},
 		{"bad.csv", `usersFile bad.csv:2.roles[0]: role "ghost" is not declared`},
 		{"typo.csv", `usersFile: typo.csv: unknown column "mail"`},
+		{"typo.csv", `usersFile: typo.csv: unknown column "attributes."`},
+		{"typo.csv", `usersFile: typo.csv: column "email" is there twice`},
+		{"long.csv", "usersFile: long.csv: record on line 2: wrong number of fields"},
+		{"long.csv", `usersFile long.csv:3.username: "Bob" has upper case`},
+		{"long.csv", "usersFile: long.csv: record on line 4: wrong number of fields"},
+		{"anon.csv", "(1):\nusersFile: anon.csv has no column username"},
 		{"none.csv", "usersFile: open none.csv: no such file"},
 	} {
 		_, _, err := parse(t, "usersFile: "+tt.file, false, files)

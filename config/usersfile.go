@@ -3,10 +3,16 @@ package config
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
+
+var userColumns = []string{
+	"username", "email", "emailVerified", "firstName", "lastName", "enabled", "password", "groups", "roles", "requiredActions",
+}
 
 // readUsers reads a CSV file of users and returns them with the place of each,
 // for messages. The first line names the columns, in any order: username, email,
@@ -27,6 +33,21 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 		d.errorf("usersFile", "%s has no line of column names", name)
 		return nil, nil
 	}
+	seen := map[string]bool{}
+	for _, column := range header {
+		if attribute, ok := strings.CutPrefix(column, "attributes."); !slices.Contains(userColumns, column) && (!ok || attribute == "") {
+			d.errorf("usersFile", "%s: unknown column %q; there are %s, attributes.NAME", name, column, strings.Join(userColumns, ", "))
+		} else if seen[column] {
+			d.errorf("usersFile", "%s: column %q is there twice", name, column)
+		}
+		seen[column] = true
+	}
+	if !seen["username"] {
+		d.errorf("usersFile", "%s has no column username", name)
+	}
+	if slices.Contains(d.paths, "usersFile") {
+		return nil, nil
+	}
 	var users []User
 	var where []string
 	for {
@@ -36,6 +57,9 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 		}
 		if err != nil {
 			d.errorf("usersFile", "%s: %v", name, err)
+			if errors.Is(err, csv.ErrFieldCount) {
+				continue
+			}
 			return users, where
 		}
 		line, _ := r.FieldPos(0)
@@ -69,15 +93,10 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 			case "requiredActions":
 				u.RequiredActions = list(cell)
 			default:
-				attribute, ok := strings.CutPrefix(column, "attributes.")
-				if !ok {
-					d.errorf("usersFile", "%s: unknown column %q; there are username, email, emailVerified, firstName, lastName, enabled, password, groups, roles, requiredActions, attributes.NAME", name, column)
-					return nil, nil
-				}
 				if u.Attributes == nil {
 					u.Attributes = map[string]string{}
 				}
-				u.Attributes[attribute] = cell
+				u.Attributes[strings.TrimPrefix(column, "attributes.")] = cell
 			}
 		}
 		users = append(users, u)
