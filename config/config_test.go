@@ -259,6 +259,7 @@ func TestRefusals(t *testing.T) {
 		{"identity provider with an undeclared role", `{federationSecrets: {other: s}, identityProviders: [{alias: other, issuer: "https://o", authorizationUrl: "https://o/a", tokenUrl: "https://o/t", jwksUrl: "https://o/k", clientId: us, roleMappings: [{claim: g, value: v, role: ghost}]}]}`, []string{"identityProviders[0].roleMappings[0].role: role \"ghost\""}},
 		{"LDAP by http", `ldap: [{name: d, url: "http://d", usersDn: "ou=p"}]`, []string{"ldap[0].url: \"http://d\" is not an ldap"}},
 		{"LDAP in the clear", `ldap: [{name: d, url: "ldap://d.example.com", usersDn: "ou=p"}]`, []string{"ldap[0].url: passwords would cross the network in the clear"}},
+		{"LDAP attribute that Keycloak maps", `ldap: [{name: d, url: "ldaps://d", usersDn: "ou=p", attributes: {email: mail}}]`, []string{`ldap[0].attributes["email"]: Keycloak itself maps it: leave it out`}},
 		{"LDAP without bind password", `ldap: [{name: d, url: "ldaps://d", usersDn: "ou=p", bindDn: "cn=a"}]`, []string{`federationSecrets["d"]: is missing`}},
 		{"exemption from no guardrail", `exemptions: [{resource: api, rule: no-such, reason: It was agreed.}]`, []string{"exemptions[0].rule: \"no-such\" is none of no-implicit-flow"}},
 		{"exemption without reason", `exemptions: [{resource: api, rule: no-wildcard-origin}]`, []string{"exemptions[0].reason: is missing"}},
@@ -373,7 +374,7 @@ roles: [{name: analysts, description: Analysts}, {name: team lead, composites: [
 clients:
   - {clientId: api, kind: api}
   - {clientId: web, kind: web, redirectUris: ["https://w.example.com/cb"]}
-  - {clientId: svc, kind: service, roles: []}
+  - {clientId: svc, kind: service, roles: [], mappers: [{name: given, type: userAttribute, claim: given, value: firstName}]}
   - {clientId: cli, kind: cli}
 signingKeys: [{name: es, algorithm: ES256}]
 `, false, nil)

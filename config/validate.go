@@ -323,14 +323,16 @@ func (c *checker) realmGroups() {
 	}
 }
 
+// builtInAttributes are those that every user has.
+var builtInAttributes = []string{"username", "email", "firstName", "lastName"}
+
 func (c *checker) userAttributes() {
 	c.attributes = map[string]bool{}
-	builtIn := map[string]bool{"username": true, "email": true, "firstName": true, "lastName": true}
 	for i, a := range c.cfg.UserAttributes {
 		path := fmt.Sprintf("userAttributes[%d].name", i)
 		switch {
 		case a.Name == "":
-		case builtIn[a.Name]:
+		case slices.Contains(builtInAttributes, a.Name):
 			c.errorf(path, "%s is always there: leave it out", a.Name)
 		case !attributeName.MatchString(a.Name):
 			c.errorf(path, "%q: use letters, digits, dots, underscores and hyphens", a.Name)
@@ -480,7 +482,7 @@ func (c *checker) identityProviders() {
 		for _, claim := range slices.Sorted(maps.Keys(p.AttributeMappings)) {
 			attribute := p.AttributeMappings[claim]
 			c.text(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), AttributeMapperName(claim, attribute))
-			if !c.attributes[attribute] && !slices.Contains([]string{"username", "email", "firstName", "lastName"}, attribute) {
+			if !c.attributes[attribute] && !slices.Contains(builtInAttributes, attribute) {
 				c.errorf(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), "attribute %q is not declared: add it to userAttributes", attribute)
 			}
 		}
@@ -511,8 +513,10 @@ func (c *checker) ldap() {
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
-			if !c.attributes[name] {
-				c.errorf(fmt.Sprintf("%s.attributes[%q]", path, name), "is not declared: add it to userAttributes")
+			if at := fmt.Sprintf("%s.attributes[%q]", path, name); slices.Contains(builtInAttributes, name) {
+				c.errorf(at, "Keycloak itself maps it: leave it out")
+			} else if !c.attributes[name] {
+				c.errorf(at, "is not declared: add it to userAttributes")
 			}
 		}
 		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {

@@ -325,7 +325,7 @@ func (c *checker) mappers(cl *Client, path string) {
 				c.errorf(at+".value", "client %q is not declared: add it to clients", m.Value)
 			}
 		case "userAttribute":
-			if m.Value != "" && !c.attributes[m.Value] {
+			if m.Value != "" && !c.attributes[m.Value] && !slices.Contains(builtInAttributes, m.Value) {
 				c.errorf(at+".value", "attribute %q is not declared: add it to userAttributes", m.Value)
 			}
 			if first == "realm_access" || first == "resource_access" {
