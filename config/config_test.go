@@ -210,6 +210,8 @@ func TestRefusals(t *testing.T) {
 		{"private_key_jwt with a private key", `clients: [{clientId: api, kind: api}, {clientId: jwt, kind: service, authentication: jwt, jwks: '{"keys":[{"kty":"RSA","d":"x"}]}'}]`, []string{`clients[1].jwks: key 0 holds the private member "d"`}},
 		{"private_key_jwt with a symmetric key", `clients: [{clientId: api, kind: api}, {clientId: jwt, kind: service, authentication: jwt, jwks: '{"keys":[{"kty":"oct","k":"x"}]}'}]`, []string{`clients[1].jwks: key 0 holds the private member "k"`}},
 		{"private_key_jwt with a secret too", `{clients: [{clientId: api, kind: api}, {clientId: svc, kind: service, authentication: jwt, jwksUrl: "https://s/jwks"}]}`, []string{`clientSecrets["svc"]: client svc authenticates by private_key_jwt`}},
+		{"keys of a public client", api + "  - {clientId: cli, kind: cli, jwksUrl: \"https://c/jwks\"}", []string{"clients[1].jwks: a client of kind cli is public and has no key: leave it out"}},
+		{"authentication that there is not", `{clients: [{clientId: api, kind: api}, {clientId: other, kind: service, authentication: mtls}]}`, []string{"clients[1].authentication: \"mtls\" is none of secret, jwt"}},
 		{"keys that nothing reads", `clients: [{clientId: api, kind: api, jwksUrl: "https://s/jwks"}]`, []string{"clients[0].jwks: nothing reads it"}},
 		{"scope that Keycloak lacks", `clients: [{clientId: api, kind: api, defaultScopes: [ghost]}]`, []string{"clients[0].defaultScopes[0]: \"ghost\" is not one of"}},
 		{"scope both default and optional", `clients: [{clientId: api, kind: api, defaultScopes: [phone], optionalScopes: [phone]}]`, []string{"clients[0].optionalScopes[0]: \"phone\" is in defaultScopes too"}},

@@ -255,10 +255,14 @@ func (c *checker) authentication(cl *Client, path string) {
 			c.errorf(fmt.Sprintf("clientSecrets[%q]", cl.ClientID), "client %s authenticates by private_key_jwt: remove the secret", cl.ClientID)
 		}
 		return
-	case secret == "" && cl.ClientID != "":
+	case secret == "" && cl.ClientID != "" && cl.Authentication == "secret":
 		c.missingSecret("clientSecrets", cl.ClientID, "")
 	}
-	if cl.JWKS != "" || cl.JWKSURL != "" {
+	switch {
+	case cl.JWKS == "" && cl.JWKSURL == "":
+	case cl.Public():
+		c.errorf(path+".jwks", "a client of kind %s is public and has no key: leave it out", cl.Kind)
+	default:
 		c.errorf(path+".jwks", "nothing reads it: set authentication to jwt")
 	}
 }
