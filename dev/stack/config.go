@@ -57,11 +57,14 @@ func (p *program) config() (*monitor.Config, error) {
 	return c, made.save()
 }
 
-// declared is what the stack's configuration says of clients and users.
+// declared is what the stack's configuration says of those who have secrets, and
+// of models.
 type declared struct {
-	clients []config.Client
-	users   []config.User
-	models  []config.Model
+	clients   []config.Client
+	users     []config.User
+	providers []config.IdentityProvider
+	ldap      []config.LDAP
+	models    []config.Model
 }
 
 // declaredIn reads the configuration loosely: the program validates it, and
@@ -70,6 +73,8 @@ func declaredIn(c *monitor.Config) declared {
 	var d declared
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":clients"]), &d.clients)
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":users"]), &d.users)
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":identityProviders"]), &d.providers)
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":ldap"]), &d.ldap)
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":models"]), &d.models)
 	for i := range d.clients {
 		d.clients[i] = d.clients[i].WithDefaults()
@@ -93,6 +98,16 @@ func neededSecrets(d declared) map[string][]string {
 	for _, u := range d.users {
 		if u.Password != "none" {
 			needed["initialPasswords"] = append(needed["initialPasswords"], u.Username)
+		}
+	}
+	// These belong to others, so that a random one only serves to render and to
+	// adopt. The right one has its place in the file that keeps it.
+	for _, p := range d.providers {
+		needed["federationSecrets"] = append(needed["federationSecrets"], p.Alias)
+	}
+	for _, l := range d.ldap {
+		if l.BindDN != "" {
+			needed["federationSecrets"] = append(needed["federationSecrets"], l.Name)
 		}
 	}
 	return needed

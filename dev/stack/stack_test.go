@@ -67,6 +67,11 @@ const people = `
     - {username: by-default}
     - {username: permanent, password: permanent}
     - {username: without, password: none}
+  p:identityProviders:
+    - {alias: other}
+  p:ldap:
+    - {name: corp, bindDn: cn=reader}
+    - {name: anonymous}
 `
 
 func TestSecretsAreMade(t *testing.T) {
@@ -77,18 +82,20 @@ func TestSecretsAreMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := map[string]map[string]string{}
-		for _, key := range []string{"clientSecrets", "initialPasswords"} {
+		for _, key := range []string{"clientSecrets", "federationSecrets", "initialPasswords"} {
 			if got[key], err = c.Object(key); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff([]string{"p:clientSecrets", "p:initialPasswords"}, c.Secrets); diff != "" {
+		if diff := cmp.Diff([]string{"p:clientSecrets", "p:federationSecrets", "p:initialPasswords"}, c.Secrets); diff != "" {
 			t.Errorf("secret keys (-want +got):\n%s", diff)
 		}
 		return got
 	}
 	first := read()
-	for key, names := range map[string][]string{"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent"}} {
+	for key, names := range map[string][]string{
+		"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent"}, "federationSecrets": {"other", "corp"},
+	} {
 		if len(first[key]) != len(names) {
 			t.Errorf("%s has %d secrets, want %v", key, len(first[key]), names)
 		}
