@@ -111,6 +111,7 @@ func TestRefusals(t *testing.T) {
 
 		{"duration without unit", `lifetimes: {ssoIdle: "300"}`, []string{"lifetimes.ssoIdle: \"300\" is not a duration"}},
 		{"negative duration", `lifetimes: {ssoMax: -5m}`, []string{"lifetimes.ssoMax: "}},
+		{"duration longer than Keycloak counts", `lifetimes: {accessToken: 596524h}`, []string{"lifetimes.accessToken: \"596524h\" is more seconds than Keycloak counts"}},
 		{"duration below a second", `lifetimes: {deviceCode: 1500ms}`, []string{"lifetimes.deviceCode: "}},
 		{"days, which Go does not know", `events: {keepFor: 7d}`, []string{"events.keepFor: \"7d\" is not a duration"}},
 		{"idle longer than max", `lifetimes: {ssoIdle: 2h, ssoMax: 1h}`, []string{"lifetimes.ssoIdle: 2h0m0s is longer than"}},

@@ -143,7 +143,11 @@ func (c *checker) duration(path, text string) time.Duration {
 		return 0
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d%time.Second != 0 || d > 1<<31*time.Second {
+	if err == nil && d >= 1<<31*time.Second {
+		c.errorf(path, "%q is more seconds than Keycloak counts: at most 596523h", text)
+		return 0
+	}
+	if err != nil || d <= 0 || d%time.Second != 0 {
 		c.errorf(path, "%q is not a duration: write whole seconds, minutes or hours such as 30s, 5m or 10h", text)
 		return 0
 	}
