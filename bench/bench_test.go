@@ -112,7 +112,7 @@ func TestLoad(t *testing.T) {
 		if !strings.Contains(text, x.contender) {
 			t.Errorf("no row for %s", x.contender)
 		}
-		if x.rounds[0].perSecond <= 0 {
+		if x.pairs[0].perSecond <= 0 {
 			t.Errorf("%s: no requests", x.name())
 		}
 	}

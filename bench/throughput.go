@@ -25,14 +25,14 @@ type trial struct {
 	server   *process
 	requests [][]byte
 	client   *client
-	rounds   []round
+	pairs    []pair
 
 	before, after usage // of the whole process around the warming
 }
 
-// round is what one round measured, beside the unprotected handler in the same
-// round under the same requests.
-type round struct {
+// pair is what one turn measured, beside the unprotected handler in the same
+// turn under the same requests.
+type pair struct {
 	perSecond, p50, p99       float64
 	ratio, p50Ratio, p99Ratio float64
 	cpuRatio                  float64
@@ -101,12 +101,10 @@ func load(ctx context.Context, o options, list []*trial, progress io.Writer) (er
 			err = errors.Join(err, t.server.stop())
 		}()
 	}
-	for n := range turns * o.rounds {
-		if n%turns == 0 {
-			fmt.Fprintf(progress, "  round %d of %d\n", n/turns+1, o.rounds)
-		}
-		for i, t := range list {
-			if err := t.round(ctx, base, baseClient, o.slice/turns, (n+i)%2 == 0); err != nil {
+	for n := range o.rounds {
+		fmt.Fprintf(progress, "  round %d of %d\n", n+1, o.rounds)
+		for _, t := range list {
+			if err := t.round(ctx, base, baseClient, o.slice); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
@@ -184,28 +182,35 @@ func (t *trial) start(ctx context.Context, issuer string) (err error) {
 	return err
 }
 
-// round loads the server of t and the unprotected one, one after the other, in
-// either order.
-func (t *trial) round(ctx context.Context, base *process, baseClient *client, slice time.Duration, baseFirst bool) error {
-	var ours, theirs sample
-	var err error
-	if baseFirst {
-		theirs, err = measure(ctx, base, baseClient, t.requests, slice)
+// round loads the server of t and the unprotected one by turns, beginning with
+// one as often as with the other. A turn that is not counted comes first: the
+// unprotected server stands beside every other one, so that it has rested less
+// and would be ahead.
+func (t *trial) round(ctx context.Context, base *process, baseClient *client, slice time.Duration) error {
+	for turn := range 1 + turns {
+		var ours, theirs sample
+		var err error
+		if turn%2 == 0 {
+			theirs, err = measure(ctx, base, baseClient, t.requests, slice/turns)
+		}
+		if err == nil {
+			ours, err = measure(ctx, t.server, t.client, t.requests, slice/turns)
+		}
+		if err == nil && turn%2 == 1 {
+			theirs, err = measure(ctx, base, baseClient, t.requests, slice/turns)
+		}
+		if err != nil {
+			return err
+		}
+		if turn == 0 {
+			continue
+		}
+		t.pairs = append(t.pairs, pair{
+			perSecond: ours.perSecond, p50: ours.p50, p99: ours.p99, cpu: ours.cpu, allocations: ours.allocations, busy: ours.busy,
+			ratio: ours.perSecond / theirs.perSecond, p50Ratio: ours.p50 / theirs.p50, p99Ratio: ours.p99 / theirs.p99,
+			cpuRatio: ours.cpu / theirs.cpu,
+		})
 	}
-	if err == nil {
-		ours, err = measure(ctx, t.server, t.client, t.requests, slice)
-	}
-	if err == nil && !baseFirst {
-		theirs, err = measure(ctx, base, baseClient, t.requests, slice)
-	}
-	if err != nil {
-		return err
-	}
-	t.rounds = append(t.rounds, round{
-		perSecond: ours.perSecond, p50: ours.p50, p99: ours.p99, cpu: ours.cpu, allocations: ours.allocations, busy: ours.busy,
-		ratio: ours.perSecond / theirs.perSecond, p50Ratio: ours.p50 / theirs.p50, p99Ratio: ours.p99 / theirs.p99,
-		cpuRatio: ours.cpu / theirs.cpu,
-	})
 	return nil
 }
 
@@ -217,7 +222,7 @@ type sample struct {
 
 func measure(ctx context.Context, server *process, c *client, requests [][]byte, slice time.Duration) (sample, error) {
 	// The caches of the CPU are another's until now.
-	if _, _, err := c.run(ctx, requests, slice/4); err != nil {
+	if _, _, err := c.run(ctx, requests, slice/8); err != nil {
 		return sample{}, err
 	}
 	before, err := server.usage(askUsage)
@@ -260,18 +265,18 @@ func thousands(n int) string {
 	return s
 }
 
-// of is the median over the rounds of one value.
-func (t *trial) of(value func(round) float64) float64 {
-	values := make([]float64, len(t.rounds))
-	for i, r := range t.rounds {
+// of is the median over the pairs of one value.
+func (t *trial) of(value func(pair) float64) float64 {
+	values := make([]float64, len(t.pairs))
+	for i, r := range t.pairs {
 		values[i] = value(r)
 	}
 	return median(values)
 }
 
 func throughputReport(list []*trial) report {
-	ratio := func(r round) float64 { return r.ratio }
-	p99 := func(r round) float64 { return r.p99Ratio }
+	ratio := func(r pair) float64 { return r.ratio }
+	p99 := func(r pair) float64 { return r.p99Ratio }
 	plot := &chart{file: "throughput.svg", title: "Requests per second, of the unprotected handler (RS256)"}
 	warm := section{heading: "RS256"}
 	other := section{heading: "Other algorithms, without a cache"}
@@ -286,10 +291,10 @@ func throughputReport(list []*trial) report {
 	cold := map[string]float64{}
 	for _, t := range list {
 		cells := []string{t.name()}
-		for _, value := range []func(round) float64{
-			ratio, func(r round) float64 { return r.p50Ratio }, p99, func(r round) float64 { return r.cpuRatio },
-			func(r round) float64 { return r.perSecond }, func(r round) float64 { return r.p50 }, func(r round) float64 { return r.p99 },
-			func(r round) float64 { return r.cpu }, func(r round) float64 { return r.allocations }, func(r round) float64 { return r.busy },
+		for _, value := range []func(pair) float64{
+			ratio, func(r pair) float64 { return r.p50Ratio }, p99, func(r pair) float64 { return r.cpuRatio },
+			func(r pair) float64 { return r.perSecond }, func(r pair) float64 { return r.p50 }, func(r pair) float64 { return r.p99 },
+			func(r pair) float64 { return r.cpu }, func(r pair) float64 { return r.allocations }, func(r pair) float64 { return r.busy },
 		} {
 			cells = append(cells, number(t.of(value)))
 		}
@@ -326,6 +331,6 @@ func throughputReport(list []*trial) report {
 	warm.chart = plot
 	warm.text = fmt.Sprintf("Keep-alive connections over loopback, %d of them with one request each under way; servers on one CPU, the load on another. "+
 		"Each measurement stands beside one of the unprotected handler under the same requests, by turns; the figures are medians over %d pairs. "+
-		"The first row is the unprotected handler beside itself: what differs from 1 there is noise. The 100,000 tokens are signed with EdDSA and made as long as the others: once they are verified, only their length counts.", connections, len(list[0].rounds))
+		"The first row is the unprotected handler beside itself: what differs from 1 there is noise. The 100,000 tokens are signed with EdDSA and made as long as the others: once they are verified, only their length counts.", connections, len(list[0].pairs))
 	return report{title: "Throughput and latency", sections: []section{warm, other, memory, goals(reached...)}}
 }
