@@ -3,6 +3,7 @@ package bearer
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -36,35 +37,54 @@ func (e *verified) usable(now, skew int64) bool {
 // to one Verifier, whose configuration never changes: another configuration is
 // another cache.
 //
-// It is a set-associative table of atomic pointers: the hash picks a set, and
-// a token is in one of the set's few ways or nowhere. Reading takes no lock,
-// and the limit on the weight bounds the memory. Refusals are never in it.
+// Reading takes no lock, and the limit on the weight bounds the memory. The
+// ways grow with the tokens, since the garbage collector reads all of them in
+// each of its rounds: room for 100,000 tokens would cost a server that has few
+// a tenth of its time. Refusals are never in it.
 type cache struct {
-	ways  []atomic.Pointer[verified]
-	mask  uint64       // number of sets - 1
-	total atomic.Int64 // weight of all entries
-	limit int64        // of total; goroutines that add at once can pass it by one entry each
+	ways    atomic.Pointer[ways]
+	largest int   // number of ways that they may grow to
+	limit   int64 // of the weight; goroutines that add at once can pass it by one entry each
+	growing sync.Mutex
 }
 
-// waysPerSet pointers fill one cache line.
-const waysPerSet = 8
+// ways are a set-associative table of atomic pointers: the hash picks a set,
+// and a token is in one of the set's few ways or nowhere.
+type ways struct {
+	entries []atomic.Pointer[verified]
+	mask    uint64       // number of sets - 1
+	weight  atomic.Int64 // of all entries
+}
+
+const (
+	waysPerSet = 8 // pointers fill one cache line
+	fewestWays = 1 << 10
+	growth     = 4
+)
 
 // newCache makes a cache of at most limit typical tokens, or none if limit < 0.
-// It has twice as many ways, so that a set hardly ever fills before the cache
-// does.
+// It grows to at least twice as many ways, so that a set hardly ever fills
+// before the cache does.
 func newCache(limit int) *cache {
 	if limit < 0 {
 		return nil
 	}
-	sets := uint64(1) << bits.Len64(uint64(max(2*limit/waysPerSet, 1)-1))
-	return &cache{ways: make([]atomic.Pointer[verified], sets*waysPerSet), mask: sets - 1, limit: int64(limit)}
+	largest := waysPerSet << bits.Len64(uint64(max(2*limit/waysPerSet, 1)-1))
+	c := &cache{largest: largest, limit: int64(limit)}
+	c.ways.Store(newWays(min(fewestWays, largest)))
+	return c
+}
+
+// newWays makes n ways, a power of two.
+func newWays(n int) *ways {
+	return &ways{entries: make([]atomic.Pointer[verified], n), mask: uint64(n/waysPerSet - 1)}
 }
 
 // place returns the set of a hash and the way in it that is looked at first.
-func (c *cache) place(hash *[32]byte) (set []atomic.Pointer[verified], first uint64) {
+func (w *ways) place(hash *[32]byte) (set []atomic.Pointer[verified], first uint64) {
 	h := binary.LittleEndian.Uint64(hash[:])
-	at := (h & c.mask) * waysPerSet
-	return c.ways[at : at+waysPerSet : at+waysPerSet], h >> 61
+	at := (h & w.mask) * waysPerSet
+	return w.entries[at : at+waysPerSet : at+waysPerSet], h >> 61
 }
 
 // get returns the entry of a token, or nil.
@@ -72,7 +92,7 @@ func (c *cache) get(hash *[32]byte) *verified {
 	if c == nil {
 		return nil
 	}
-	set, first := c.place(hash)
+	set, first := c.ways.Load().place(hash)
 	for i := range uint64(waysPerSet) {
 		if e := set[(first+i)%waysPerSet].Load(); e != nil && e.hash == *hash {
 			return e
@@ -81,38 +101,66 @@ func (c *cache) get(hash *[32]byte) *verified {
 	return nil
 }
 
-// put adds e, in the place of an older entry of the same token, else in a free
-// way, else in the place of the entry of its set that ends first. A cache that
-// is full elsewhere doesn't take it.
+// put adds e. A cache that is full doesn't take it unless it replaces another.
 func (c *cache) put(e *verified) {
 	if c == nil {
 		return
 	}
-	set, first := c.place(&e.hash)
+	w := c.ways.Load()
+	w.put(e, c.limit)
+	if len(w.entries) < c.largest && 2*w.weight.Load() > int64(len(w.entries)) {
+		c.grow(w)
+	}
+}
+
+// grow puts the entries of w into more ways. What others add to w meanwhile is
+// verified once more.
+func (c *cache) grow(w *ways) {
+	if !c.growing.TryLock() {
+		return // another goroutine does it
+	}
+	defer c.growing.Unlock()
+	if c.ways.Load() != w {
+		return
+	}
+	more := newWays(min(growth*len(w.entries), c.largest))
+	for i := range w.entries {
+		if e := w.entries[i].Load(); e != nil {
+			more.put(e, c.limit)
+		}
+	}
+	c.ways.Store(more)
+}
+
+// put adds e, in the place of an older entry of the same token, else in a free
+// way, else in the place of the entry of its set that ends first. Ways that are
+// full elsewhere don't take it.
+func (w *ways) put(e *verified, limit int64) {
+	set, first := w.place(&e.hash)
 	var way *atomic.Pointer[verified]
 	var old *verified
 	for i := range uint64(waysPerSet) {
-		w := &set[(first+i)%waysPerSet]
-		x := w.Load()
+		next := &set[(first+i)%waysPerSet]
+		x := next.Load()
 		if x != nil && x.hash == e.hash {
-			w.CompareAndSwap(x, e)
+			next.CompareAndSwap(x, e)
 			return
 		}
 		switch {
 		case way == nil, old != nil && (x == nil || x.until < old.until):
-			way, old = w, x
+			way, old = next, x
 		}
 	}
 	more := e.weight
 	if old != nil {
 		more -= old.weight
 	}
-	if more > 0 && c.total.Load()+more > c.limit {
+	if more > 0 && w.weight.Load()+more > limit {
 		return
 	}
 	// Losing the race to another token costs one more verification.
 	if way.CompareAndSwap(old, e) {
-		c.total.Add(more)
+		w.weight.Add(more)
 	}
 }
 
@@ -121,10 +169,11 @@ func (c *cache) sweep(now time.Time, skew int64) {
 	if c == nil {
 		return
 	}
-	for i := range c.ways {
-		way := &c.ways[i]
+	w := c.ways.Load()
+	for i := range w.entries {
+		way := &w.entries[i]
 		if e := way.Load(); e != nil && !e.usable(now.Unix(), skew) && way.CompareAndSwap(e, nil) {
-			c.total.Add(-e.weight)
+			w.weight.Add(-e.weight)
 		}
 	}
 }

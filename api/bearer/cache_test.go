@@ -3,6 +3,7 @@ package bearer_test
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,43 @@ func TestCacheUnderPressure(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestCacheGrows: what was verified before the cache grew is still known after,
+// while many goroutines add to it. A set that is full loses one in a hundred.
+func TestCacheGrows(t *testing.T) {
+	const goroutines, each = 8, 400
+	issuer := newIssuer()
+	issuer.Key("EdDSA")
+	v := newVerifier(t, issuer, nil)
+	var again atomic.Int64
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			verified := map[string]*bearer.Principal{}
+			for n := range each {
+				subject := strconv.Itoa(g*each + n)
+				token := issuer.Token("EdDSA", oidctest.Claims{"sub": subject})
+				p, err := v.Verify(t.Context(), token)
+				if err != nil || p.Subject != subject {
+					t.Errorf("subject %s: %v, %v", subject, p, err)
+					return
+				}
+				verified[token] = p
+			}
+			for token, p := range verified {
+				if now, err := v.Verify(t.Context(), token); err != nil || now.Subject != p.Subject {
+					t.Errorf("subject %s the second time: %v, %v", p.Subject, now, err)
+				} else if now != p {
+					again.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := again.Load(); n > goroutines*each/10 {
+		t.Errorf("%d of %d tokens were verified twice", n, goroutines*each)
+	}
 }
 
 // TestCachedTokenExpires: a hit still checks the times, within the skew.
