@@ -562,10 +562,14 @@ users:
 	m.inputs(t, "index/userRoles:UserRoles", "ada", `{"roleIds":["reports-id"],"exhaustive":false}`)
 
 	profile := m.inputs(t, "index/realmUserProfile:RealmUserProfile", "test", `{"attributes":[
-		{"name":"username","displayName":"${username}","permissions":{"views":["admin","user"],"edits":["admin","user"]}},
-		{"name":"email","displayName":"${email}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
-		{"name":"firstName","displayName":"${firstName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
-		{"name":"lastName","displayName":"${lastName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]},
+		{"name":"username","displayName":"${username}","permissions":{"views":["admin","user"],"edits":["admin","user"]},
+			"validators":[{"name":"length","config":{"min":"3","max":"255"}},{"name":"username-prohibited-characters"},{"name":"up-username-not-idn-homograph"}]},
+		{"name":"email","displayName":"${email}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"],
+			"validators":[{"name":"email"},{"name":"length","config":{"max":"255"}}]},
+		{"name":"firstName","displayName":"${firstName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"],
+			"validators":[{"name":"length","config":{"max":"255"}},{"name":"person-name-prohibited-characters"}]},
+		{"name":"lastName","displayName":"${lastName}","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"],
+			"validators":[{"name":"length","config":{"max":"255"}},{"name":"person-name-prohibited-characters"}]},
 		{"name":"team","displayName":"Team","permissions":{"views":["admin","user"],"edits":["admin"]}},
 		{"name":"nick","displayName":"nick","permissions":{"views":["admin","user"],"edits":["admin","user"]},"requiredForRoles":["user"]}]}`)
 	if !profile.RPC.GetRetainOnDelete() {

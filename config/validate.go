@@ -97,10 +97,12 @@ var (
 	// The provider puts names into paths of URLs as they are.
 	plainName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f/%?#;\\]([^\x00-\x1f\x7f/%?#;\\]{0,253}[^\s\x00-\x1f\x7f/%?#;\\])?$`)
 	// badUsername is what Keycloak's user profile refuses in a username.
-	badUsername = regexp.MustCompile(`[<>&"'\s\p{Z}$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f` + "`" + `]|[^\p{Latin}\p{Common}]`)
+	badUsername = regexp.MustCompile(`[<>&"'\s\p{Z}\x{85}$%!#?§,;:*~/\\|^=\[\]{}()\x00-\x1f\x7f` + "`" + `]|[^\p{Latin}\p{Common}]`)
 	// emailHost is what it takes for the host of an email address.
-	emailHost     = regexp.MustCompile(`^(\[.*\]|[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?(\.[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?)*)$`)
-	badPersonName = regexp.MustCompile(`[<>&"$%!#?§;*~/\\|^=\[\]{}()\x00-\x1f\x7f]`)
+	emailHost     = regexp.MustCompile(`^(\[[0-9.]+\]|[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?(\.[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?)*)$`)
+	badPersonName = regexp.MustCompile(`[<>&"$%!#?§;*~/\\|^=\[\]{}()\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]`)
+	// wideRune is a rune of two UTF-16 code units, which no email address may hold.
+	wideRune      = regexp.MustCompile(`[\x{10000}-\x{10ffff}]`)
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	actionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
@@ -357,7 +359,7 @@ func (c *checker) users() {
 			c.errorf(path+".username", "is missing")
 		case u.Username != strings.ToLower(u.Username):
 			c.errorf(path+".username", "%q has upper case, which Keycloak does not keep: write %q", u.Username, strings.ToLower(u.Username))
-		case len([]rune(u.Username)) < 3 || len([]rune(u.Username)) > 255:
+		case len([]rune(u.Username)) < 3 || utf16Length(u.Username) > 255:
 			c.errorf(path+".username", "%q: Keycloak takes 3 to 255 characters", u.Username)
 		case badUsername.MatchString(u.Username):
 			c.errorf(path+".username", "%q holds a character that Keycloak refuses: use letters, digits, dots, underscores, hyphens and @", u.Username)
@@ -368,7 +370,7 @@ func (c *checker) users() {
 		}
 		names[u.Username] = true
 		if u.Email != "" {
-			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email || !emailHost.MatchString(u.Email[strings.LastIndex(u.Email, "@")+1:]) {
+			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email || !emailHost.MatchString(u.Email[strings.LastIndex(u.Email, "@")+1:]) || wideRune.MatchString(u.Email) {
 				c.errorf(path+".email", "%q is not an email address", u.Email)
 			} else if u.Email != strings.ToLower(u.Email) {
 				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
@@ -382,8 +384,9 @@ func (c *checker) users() {
 			emails[u.Email] = true
 		}
 		for _, name := range []struct{ key, text string }{{".firstName", u.FirstName}, {".lastName", u.LastName}} {
-			c.text(path+name.key, name.text)
-			if badPersonName.MatchString(name.text) {
+			if n := utf16Length(name.text); n > 255 {
+				c.errorf(path+name.key, "has %d characters: Keycloak keeps 255 at most", n)
+			} else if badPersonName.MatchString(name.text) {
 				c.errorf(path+name.key, "%q holds a character that Keycloak refuses in the name of a person", name.text)
 			}
 		}
@@ -421,6 +424,10 @@ func (c *checker) users() {
 	}
 }
 
+// utf16Length counts as Keycloak's validators and password policy do: a rune
+// beyond U+FFFF, such as an emoji, is two.
+func utf16Length(text string) int { return len(utf16.Encode([]rune(text))) }
+
 // password checks the initial password before Keycloak does: a password that it
 // refuses leaves the user there but not in the state.
 func (c *checker) password(u *User, path string, least int) {
@@ -444,7 +451,7 @@ func (c *checker) password(u *User, path string, least int) {
 		return
 	}
 	key := fmt.Sprintf("initialPasswords[%q]", u.Username)
-	if n := len(utf16.Encode([]rune(password))); n < least {
+	if utf16Length(password) < least {
 		c.errorf(key, "is too short: hardening %s demands %d characters", c.cfg.Hardening, least)
 	}
 	if least > 0 && (strings.EqualFold(password, u.Username) || (u.Email != "" && strings.EqualFold(password, u.Email))) {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/oauth2"
 
 	"keycloak-model-api/internal/keycloak"
@@ -283,6 +285,49 @@ func TestProduction(t *testing.T) {
 		}
 		if kept.Expiration != 10*24*60*60 || len(logins) == 0 || len(changes) == 0 {
 			t.Errorf("%d logins and %d changes are kept for %d s", len(logins), len(changes), kept.Expiration)
+		}
+	})
+	t.Run("usernames, addresses and names are checked as in a realm with Keycloak's own user profile", func(t *testing.T) {
+		for _, tt := range []struct{ what, key, value, refusal string }{
+			{"an email address that is none", "email", "nope", "error-invalid-email"},
+			{"markup for a first name", "firstName", "<b>", "error-person-name-invalid-character"},
+			{"markup for a last name", "lastName", "<b>", "error-person-name-invalid-character"},
+			{"a first name of 256 characters", "firstName", strings.Repeat("a", 256), "error-invalid-length-too-long"},
+			{"a username with a space", "username", "a b", "error-username-invalid-character"},
+			{"a username of two characters", "username", "ab", "error-invalid-length"},
+			{"a username in Cyrillic", "username", "\u0430\u0430\u0430", "error-username-invalid-character"},
+		} {
+			user := map[string]any{"username": "unchecked", "email": "unchecked@example.com", "firstName": "Un", "lastName": "Checked"}
+			user[tt.key] = tt.value
+			err := e.admin.Do(t.Context(), http.MethodPost, "/realms/production/users", user, nil)
+			if !keycloak.IsStatus(err, http.StatusBadRequest) || !strings.Contains(err.Error(), tt.refusal) {
+				t.Errorf("%s is answered %v, want 400 with %s", tt.what, err, tt.refusal)
+			}
+		}
+		// What Keycloak gives back is what was sent, texts for numbers included.
+		var profile struct {
+			Attributes []struct {
+				Name        string         `json:"name"`
+				Validations map[string]any `json:"validations"`
+			} `json:"attributes"`
+		}
+		if err := e.admin.Do(t.Context(), http.MethodGet, "/realms/production/users/profile", nil, &profile); err != nil {
+			t.Fatal(err)
+		}
+		none, most := map[string]any{}, map[string]any{"max": "255"}
+		want := map[string]map[string]any{
+			"username":    {"length": map[string]any{"min": "3", "max": "255"}, "username-prohibited-characters": none, "up-username-not-idn-homograph": none},
+			"email":       {"email": none, "length": most},
+			"firstName":   {"length": most, "person-name-prohibited-characters": none},
+			"lastName":    {"length": most, "person-name-prohibited-characters": none},
+			"cost-center": nil,
+		}
+		got := map[string]map[string]any{}
+		for _, a := range profile.Attributes {
+			got[a.Name] = a.Validations
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("validators (-want +got):\n%s", diff)
 		}
 	})
 	t.Run("weak passwords are refused", func(t *testing.T) {

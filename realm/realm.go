@@ -207,7 +207,7 @@ func (r *Realm) userProfile(ctx *pulumi.Context, name string, own []config.UserA
 		return nil
 	}
 	both, admin := pulumi.ToStringArray([]string{"admin", "user"}), pulumi.ToStringArray([]string{"admin"})
-	attribute := func(name, displayName string, edits pulumi.StringArray, required bool) *keycloak.RealmUserProfileAttributeArgs {
+	attribute := func(name, displayName string, edits pulumi.StringArray, required bool, validators ...keycloak.RealmUserProfileAttributeValidatorInput) *keycloak.RealmUserProfileAttributeArgs {
 		a := &keycloak.RealmUserProfileAttributeArgs{
 			Name:        pulumi.String(name),
 			DisplayName: pulumi.String(displayName),
@@ -216,14 +216,28 @@ func (r *Realm) userProfile(ctx *pulumi.Context, name string, own []config.UserA
 		if required {
 			a.RequiredForRoles = pulumi.ToStringArray([]string{"user"})
 		}
+		if len(validators) > 0 {
+			a.Validators = keycloak.RealmUserProfileAttributeValidatorArray(validators)
+		}
 		return a
 	}
-	// The profile replaces Keycloak's, so it must name what every user has.
+	validator := func(name string) keycloak.RealmUserProfileAttributeValidatorInput {
+		return keycloak.RealmUserProfileAttributeValidatorArgs{Name: pulumi.String(name)}
+	}
+	// Keycloak takes numbers as texts too, and the provider knows texts only.
+	length := func(bounds map[string]string) keycloak.RealmUserProfileAttributeValidatorInput {
+		return keycloak.RealmUserProfileAttributeValidatorArgs{Name: pulumi.String("length"), Config: pulumi.ToStringMap(bounds)}
+	}
+	most := length(map[string]string{"max": "255"})
+	// The profile replaces Keycloak's, so it must name what every user has, with
+	// the validators of a new realm's profile: without them any text is a
+	// username or an email address.
 	attributes := keycloak.RealmUserProfileAttributeArray{
-		attribute("username", "${username}", both, false),
-		attribute("email", "${email}", both, true),
-		attribute("firstName", "${firstName}", both, true),
-		attribute("lastName", "${lastName}", both, true),
+		attribute("username", "${username}", both, false, length(map[string]string{"min": "3", "max": "255"}),
+			validator("username-prohibited-characters"), validator("up-username-not-idn-homograph")),
+		attribute("email", "${email}", both, true, validator("email"), most),
+		attribute("firstName", "${firstName}", both, true, most, validator("person-name-prohibited-characters")),
+		attribute("lastName", "${lastName}", both, true, most, validator("person-name-prohibited-characters")),
 	}
 	for _, a := range own {
 		edits := admin

@@ -120,7 +120,8 @@ func normal(key string, v any) any {
 			case k == "users" && key == "":
 				e = serviceAccounts(e)
 			}
-			if e = normal(k, e); !isEmpty(e) {
+			// A validator of the user profile is there without configuration too.
+			if e = normal(k, e); !isEmpty(e) || key == "validations" {
 				out[k] = e
 			}
 		}

@@ -141,6 +141,31 @@ func TestCompareFindsEachField(t *testing.T) {
 	}
 }
 
+// A validator of the user profile that has no configuration is not nothing, and
+// a number is not a text.
+func TestCompareFindsValidators(t *testing.T) {
+	realm := buildOne(t, sample(t, "sample-three"))
+	file, err := realm.ImportFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.NewReplacer(
+		`,\"username-prohibited-characters\":{}`, ``,
+		`\"max\":\"20\"`, `\"max\":20`,
+	).Replace(string(file))
+	differences, err := Compare(realm, []byte(changed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range differences {
+		got = append(got, d.String())
+	}
+	if len(got) != 1 || strings.Count(got[0], "username-prohibited-characters") != 1 || !strings.Contains(got[0], `{"max":20}`) {
+		t.Errorf("differences %q", got)
+	}
+}
+
 func TestDiffMasksSecrets(t *testing.T) {
 	realm := buildOne(t, sample(t, "sample-three"))
 	base, err := baseFor("three")
