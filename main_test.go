@@ -54,7 +54,11 @@ func (m *monitor) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls = append(m.calls, args.Token)
-	return resource.PropertyMap{"id": resource.NewProperty("id of " + args.Args["clientId"].StringValue())}, nil
+	of := args.Args["clientId"].StringValue()
+	if name := args.Args["name"]; name.IsString() { // a role
+		of = name.StringValue() + " of " + of
+	}
+	return resource.PropertyMap{"id": resource.NewProperty("id of " + of)}, nil
 }
 
 // find returns the one resource of that type and name.
@@ -522,8 +526,9 @@ clients:
 	m.inputs(t, "openid/clientServiceAccountRole:ClientServiceAccountRole", "svc/api/auditor", `{"clientId":"api-id","role":"auditor","serviceAccountUserId":"service-account-svc"}`).
 		dependsOn(t, "index/role:Role", "api/auditor")
 	m.inputs(t, "openid/clientServiceAccountRole:ClientServiceAccountRole", "svc/realm-management/view-users", `{"clientId":"id of realm-management","role":"view-users"}`)
-	if len(m.calls) != 1 {
-		t.Errorf("look-ups %v, want one for the one client that Keycloak makes", m.calls)
+	slices.Sort(m.calls)
+	if want := []string{"keycloak:index/getRole:getRole", "keycloak:index/getRole:getRole", "keycloak:openid/getClient:getClient"}; !slices.Equal(m.calls, want) {
+		t.Errorf("look-ups %v, want one for the one client that Keycloak makes and one for each of its roles", m.calls)
 	}
 	m.inputs(t, "openid/audienceProtocolMapper:AudienceProtocolMapper", "svc/a", `{"clientId":"svc-id","includedClientAudience":"api"}`).absent(t, "includedCustomAudience", "clientScopeId")
 	m.inputs(t, "openid/audienceProtocolMapper:AudienceProtocolMapper", "svc/b", `{"includedCustomAudience":"https://elsewhere"}`).absent(t, "includedClientAudience")
@@ -532,6 +537,48 @@ clients:
 	m.inputs(t, "openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper", "svc/e", `{"claimName":"groups","fullPath":true}`)
 	m.inputs(t, "openid/userAttributeProtocolMapper:UserAttributeProtocolMapper", "svc/f", `{"claimName":"team","userAttribute":"team"}`)
 	m.inputs(t, "openid/hardcodedClaimProtocolMapper:HardcodedClaimProtocolMapper", "svc/g", `{"claimName":"tenant","claimValue":"acme"}`)
+}
+
+// Without full scope Keycloak puts only roles with a scope mapping into tokens,
+// so what a service account is given needs one, once.
+func TestRolesOfServiceAccountsReachTokens(t *testing.T) {
+	m := mustUp(t, `
+models: [{name: churn, upstream: {url: "http://triton:8000"}}]
+roles: [{name: reports}, {name: c}]
+clientSecrets: {api: s, shared: s, own: s, none: s, all: s, a: s, a/b: s}
+clients:
+  - {clientId: api, kind: api, clientRoles: [auditor]}
+  - {clientId: shared, kind: service, serviceAccountRoles: [model-churn, reports]}
+  - {clientId: own, kind: service, roles: [model-churn], serviceAccountRoles: [model-churn, reports], clientRoles: [runner], serviceAccountClientRoles: {api: [auditor], own: [runner], realm-management: [view-users]}}
+  - {clientId: none, kind: service, roles: [], serviceAccountRoles: [model-churn]}
+  - {clientId: all, kind: service, fullScope: true, serviceAccountRoles: [reports], serviceAccountClientRoles: {api: [auditor], realm-management: [view-users]}}
+  - {clientId: a, kind: service, serviceAccountClientRoles: {a/b: [c]}}
+  - {clientId: a/b, kind: service, clientRoles: [c], serviceAccountRoles: [c]}
+`)
+	var got []string
+	for _, name := range m.list() {
+		if mapping, ok := strings.CutPrefix(name, "GenericRoleMapper "); ok && !strings.HasPrefix(mapping, "model-roles/") {
+			got = append(got, mapping)
+		}
+	}
+	want := []string{
+		"a a/b/c", "a/b/c",
+		"none/model-churn",
+		"own api/auditor", "own realm-management/view-users", "own/model-churn", "own/reports",
+		"shared/reports", // model-churn comes with the shared scope
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("role mappings (-want +got):\n%s", diff)
+	}
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "shared/reports", `{"clientId":"shared-id","roleId":"reports-id"}`)
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "own api/auditor", `{"clientId":"own-id","roleId":"api/auditor-id"}`)
+	m.inputs(t, "index/genericRoleMapper:GenericRoleMapper", "own realm-management/view-users", `{"clientId":"own-id","roleId":"id of view-users of id of realm-management"}`)
+	// The role of a service account keeps the name that it always had.
+	m.inputs(t, "openid/clientServiceAccountRole:ClientServiceAccountRole", "own/api/auditor", `{"role":"auditor"}`)
+	slices.Sort(m.calls)
+	if want := []string{"keycloak:index/getRole:getRole", "keycloak:openid/getClient:getClient"}; !slices.Equal(m.calls, want) {
+		t.Errorf("look-ups %v, want one of the client and one of its role: full scope needs none of roles", m.calls)
+	}
 }
 
 func TestUsers(t *testing.T) {

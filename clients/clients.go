@@ -184,28 +184,44 @@ func lifespan(duration string) pulumi.StringPtrInput {
 	return pulumi.String(strconv.Itoa(int(d / time.Second)))
 }
 
-// roleMappings let realm roles into the tokens of a client that names its own.
+// roleMappings let realm roles into the tokens of a client without full scope:
+// those that it names, and those of its service account that the shared scope
+// does not bring.
 func (c *Clients) roleMappings(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	if *d.FullScope {
 		return nil
 	}
-	for _, name := range d.Roles {
+	names := slices.Clone(d.Roles)
+	for _, name := range d.ServiceAccountRoles {
+		shared := usesModelRoles(d) && slices.Contains(args.ModelRoles, name)
+		if !shared && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		role, ok := args.Roles[name]
 		if !ok {
 			return fmt.Errorf("role %s is not declared", name)
 		}
-		if _, err := keycloak.NewGenericRoleMapper(ctx, d.ClientID+"/"+name, &keycloak.GenericRoleMapperArgs{
-			RealmId:  args.Realm,
-			ClientId: c.Clients[d.ClientID].ID().ToStringPtrOutput(),
-			RoleId:   role.ID().ToStringOutput(),
-		}, pulumi.Parent(c)); err != nil {
+		if err := c.roleMapping(ctx, d, d.ClientID+"/"+name, role.ID().ToStringOutput(), args); err != nil {
 			return fmt.Errorf("role %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// serviceAccount gives roles to the user that stands for the client itself.
+// roleMapping lets the role of that id into the tokens of a client.
+func (c *Clients) roleMapping(ctx *pulumi.Context, d *config.Client, name string, role pulumi.StringInput, args *Args) error {
+	_, err := keycloak.NewGenericRoleMapper(ctx, name, &keycloak.GenericRoleMapperArgs{
+		RealmId:  args.Realm,
+		ClientId: c.Clients[d.ClientID].ID().ToStringPtrOutput(),
+		RoleId:   role,
+	}, pulumi.Parent(c))
+	return err
+}
+
+// serviceAccount gives roles to the user that stands for the client itself, and
+// lets those of clients into its tokens.
 func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	account := c.Clients[d.ClientID].ServiceAccountUserId
 	for _, name := range d.ServiceAccountRoles {
@@ -227,16 +243,24 @@ func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Ar
 				RealmId:              args.Realm,
 				ServiceAccountUserId: account,
 			}
-			if own, ok := c.Clients[target]; ok {
-				role, ok := c.roles[target][name]
-				if !ok {
-					return fmt.Errorf("service account: client %s has no role %s", target, name)
-				}
-				a.ClientId, a.Role = own.ID().ToStringOutput(), role.Name
-			} else {
+			own, role := c.Clients[target], c.roles[target][name]
+			switch {
+			case own == nil:
 				a.ClientId, a.Role = c.builtInClient(ctx, target, args), pulumi.String(name)
+			case role == nil:
+				return fmt.Errorf("service account: client %s has no role %s", target, name)
+			default:
+				a.ClientId, a.Role = own.ID().ToStringOutput(), role.Name
 			}
 			if _, err := openid.NewClientServiceAccountRole(ctx, d.ClientID+"/"+target+"/"+name, a, pulumi.Parent(c)); err != nil {
+				return fmt.Errorf("service account: role %s of client %s: %w", name, target, err)
+			}
+			if *d.FullScope || target == d.ClientID {
+				continue // a client's own roles are in its tokens without a mapping
+			}
+			id := c.roleID(ctx, target, name, args)
+			// No client id holds a space, so no realm role's mapping has this name.
+			if err := c.roleMapping(ctx, d, d.ClientID+" "+target+"/"+name, id, args); err != nil {
 				return fmt.Errorf("service account: role %s of client %s: %w", name, target, err)
 			}
 		}
@@ -244,8 +268,20 @@ func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Ar
 	return nil
 }
 
+// roleID is the id of a client's role. One that Keycloak made is looked up.
+func (c *Clients) roleID(ctx *pulumi.Context, clientID, name string, args *Args) pulumi.StringOutput {
+	if role := c.roles[clientID][name]; role != nil {
+		return role.ID().ToStringOutput()
+	}
+	return keycloak.LookupRoleOutput(ctx, keycloak.LookupRoleOutputArgs{
+		RealmId:  args.Realm,
+		ClientId: c.builtInClient(ctx, clientID, args).ToStringPtrOutput(),
+		Name:     pulumi.String(name),
+	}, pulumi.Parent(c)).Id()
+}
+
 // builtInClient looks up the id of a client that Keycloak made. A preview then
-// needs a live Keycloak, which nothing else of this program does.
+// needs a live Keycloak, which nothing else of this program does beside roleID.
 func (c *Clients) builtInClient(ctx *pulumi.Context, clientID string, args *Args) pulumi.StringOutput {
 	id, ok := c.builtIn[clientID]
 	if !ok {

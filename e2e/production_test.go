@@ -87,6 +87,11 @@ config:
       serviceAccountClientRoles: {model-api: [metrics.reader]}
     - {clientId: light, kind: service, lightweight: true, serviceAccountRoles: [model-iris]}
     - {clientId: bound, kind: service, dpop: true, serviceAccountRoles: [model-iris]}
+    - clientId: user-sync
+      kind: service
+      clientRoles: [runner]
+      serviceAccountRoles: [model-iris, auditor]
+      serviceAccountClientRoles: {realm-management: [view-users], model-api: [metrics.reader], user-sync: [runner]}
     - {clientId: feature-store, kind: service}
     - {clientId: model-cli, kind: cli}
 `
@@ -99,7 +104,7 @@ const (
 
 func productionSecrets() secretsOf {
 	s := secretsOf{"clientSecrets": {}, "initialPasswords": {}}
-	for _, client := range []string{"model-api", "portal", "metrics", "light", "bound", "feature-store"} {
+	for _, client := range []string{"model-api", "portal", "metrics", "light", "bound", "user-sync", "feature-store"} {
 		s["clientSecrets"][client] = "the-secret-of-" + client + "-in-the-tests"
 	}
 	for _, user := range []string{"ada", "eve", "mallory", "newcomer"} {
@@ -128,7 +133,7 @@ func TestProduction(t *testing.T) {
 	}
 	requireTLS("none")
 	// A service account's user appears with its first token.
-	for _, client := range []string{"model-api", "metrics", "light", "feature-store"} {
+	for _, client := range []string{"model-api", "metrics", "light", "user-sync", "feature-store"} {
 		st.token(t, st.clientCredentials(client))
 	}
 	st.token(t, st.assertion(t, "nightly", nightly))
@@ -185,10 +190,12 @@ func TestProduction(t *testing.T) {
 		token := st.token(t, st.assertion(t, "nightly", nightly)).AccessToken
 		wantClaims(t, token, "ES256", "JWT", time.Minute, map[string]any{
 			"aud":          "model-api",
-			"realm_access": roles("model-api-access", "model-iris"), // not botanist, which the account has
+			"realm_access": roles("botanist", "model-api-access", "model-iris"),
 		})
-		a.call(t, "iris", token).want(t, http.StatusOK, "setosa")
-		a.call(t, "flowers", token).want(t, http.StatusNotFound, "model_unknown")
+		for _, model := range []string{"iris", "flowers"} {
+			a.call(t, model, token).want(t, http.StatusOK, "setosa")
+		}
+		a.call(t, "vault", token).want(t, http.StatusNotFound, "model_unknown")
 		if got := st.tryToken(t, st.assertion(t, "nightly", newClientKey(t, nightly.KeyID))); got.AccessToken != "" {
 			t.Error("an assertion by another key gets a token")
 		}
@@ -196,10 +203,34 @@ func TestProduction(t *testing.T) {
 	t.Run("client roles of a service", func(t *testing.T) {
 		token := st.token(t, st.clientCredentials("metrics")).AccessToken
 		wantClaims(t, token, "ES256", "JWT", 90*time.Second, map[string]any{
-			"aud":          "model-api",
-			"realm_access": roles("model-api-access", "model-iris"),
+			"aud":             "model-api",
+			"realm_access":    roles("model-api-access", "model-iris"),
+			"resource_access": map[string]any{"model-api": roles("metrics.reader")},
 		})
 		a.call(t, "iris", token).want(t, http.StatusOK, "setosa")
+	})
+	t.Run("roles that no model asks for, and Keycloak's own, reach the tokens of their service alone", func(t *testing.T) {
+		token := st.token(t, st.clientCredentials("user-sync")).AccessToken
+		wantClaims(t, token, "ES256", "JWT", 90*time.Second, map[string]any{
+			"aud":          []any{"model-api", "realm-management"},
+			"realm_access": roles("auditor", "model-api-access", "model-iris"),
+			"resource_access": map[string]any{
+				"model-api":        roles("metrics.reader"),
+				"realm-management": roles("query-groups", "query-users", "view-users"), // a composite
+				"user-sync":        roles("runner"),
+			},
+		})
+		a.call(t, "iris", token).want(t, http.StatusOK, "setosa")
+		for client, want := range map[string]int{"user-sync": http.StatusOK, "metrics": http.StatusForbidden} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.keycloak.BaseURL+"/admin/realms/production/users", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+st.token(t, st.clientCredentials(client)).AccessToken)
+			if got := send(t, http.DefaultClient, r); got.Status != want {
+				t.Errorf("the users of the realm are answered to %s by %d %s, want %d", client, got.Status, got.Body, want)
+			}
+		}
 	})
 	t.Run("a lightweight token is asked about", func(t *testing.T) {
 		token := st.token(t, st.clientCredentials("light")).AccessToken
