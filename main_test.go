@@ -563,8 +563,7 @@ clients:
 	}
 	want := []string{
 		"a a/b/c", "a/b/c",
-		"none/model-churn",
-		"own api/auditor", "own realm-management/view-users", "own/model-churn", "own/reports",
+		"own api/auditor", "own realm-management/view-users", "own/model-churn", // its roles are these alone
 		"shared/reports", // model-churn comes with the shared scope
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -185,18 +185,15 @@ func lifespan(duration string) pulumi.StringPtrInput {
 }
 
 // roleMappings let realm roles into the tokens of a client without full scope:
-// those that it names, and those of its service account that the shared scope
+// those that it names, else those of its service account that the shared scope
 // does not bring.
 func (c *Clients) roleMappings(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	if *d.FullScope {
 		return nil
 	}
-	names := slices.Clone(d.Roles)
-	for _, name := range d.ServiceAccountRoles {
-		shared := usesModelRoles(d) && slices.Contains(args.ModelRoles, name)
-		if !shared && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+	names := d.Roles
+	if usesModelRoles(d) {
+		names = slices.DeleteFunc(slices.Clone(d.ServiceAccountRoles), func(name string) bool { return slices.Contains(args.ModelRoles, name) })
 	}
 	for _, name := range names {
 		role, ok := args.Roles[name]

@@ -147,8 +147,8 @@ type Client struct {
 	FullScope          *bool `json:"fullScope" doc:"Put all roles of the user into tokens. Default: false."`
 	TokenExchange      *bool `json:"tokenExchange" doc:"May exchange tokens (RFC 8693). Default: by kind (api)."`
 
-	Roles                     []string            `json:"roles" doc:"Realm roles that its tokens may carry beside those of its service account. Default: the roles of the models, by a shared client scope; [] is none."`
-	ServiceAccountRoles       []string            `json:"serviceAccountRoles" doc:"Realm roles of its service account. Its tokens may carry them too."`
+	Roles                     []string            `json:"roles" doc:"Realm roles that its tokens may carry, these alone; [] is none. Default: the roles of the models, by a shared client scope, and those of its service account."`
+	ServiceAccountRoles       []string            `json:"serviceAccountRoles" doc:"Realm roles of its service account. Its tokens may carry them too, unless roles says otherwise."`
 	ServiceAccountClientRoles map[string][]string `json:"serviceAccountClientRoles" doc:"Client roles of its service account, by client id. Its tokens may carry them too, and then name that client in their audience. A client that Keycloak makes itself, such as realm-management, costs look-ups: a preview then needs a live Keycloak."`
 	ClientRoles               []string            `json:"clientRoles" doc:"Roles that this client defines."`
 
