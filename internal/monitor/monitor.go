@@ -88,7 +88,7 @@ func Run(ctx context.Context, p Program) (*Result, error) {
 	var output bytes.Buffer
 	s := newServer(&p, &lockedWriter{w: p.Log})
 	defer s.callbacks.close()
-	rpc := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	rpc := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
 	pulumirpc.RegisterResourceMonitorServer(rpc, s)
 	pulumirpc.RegisterEngineServer(rpc, &engine{server: s})
 	go rpc.Serve(listener)
@@ -123,6 +123,7 @@ func Run(ctx context.Context, p Program) (*Result, error) {
 	cmd.Stderr = io.MultiWriter(s.log, &output)
 	cmd.WaitDelay = 5 * time.Second
 	err = cmd.Run()
+	rpc.Stop() // requests of a program that ended at once may be under way
 
 	result := &Result{Resources: s.resources}
 	if s.stack != nil {

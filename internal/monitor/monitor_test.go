@@ -8,7 +8,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -111,6 +113,14 @@ var programs = map[string]pulumi.RunFunc{
 	},
 	"fails":  func(*pulumi.Context) error { return errors.New("config: realm is missing") },
 	"panics": func(*pulumi.Context) error { panic("out of cheese") },
+	"dies": func(ctx *pulumi.Context) error {
+		if _, err := newThing(ctx, "t", pulumi.Map{}); err != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond) // t is being made meanwhile
+		os.Exit(3)
+		return nil
+	},
 	"same name": func(ctx *pulumi.Context) error {
 		if _, err := newThing(ctx, "t", pulumi.Map{}); err != nil {
 			return err
@@ -291,6 +301,25 @@ func TestFailures(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// What a program had asked for when it died is done, or not, before Run returns.
+func TestNothingGoesOnAfterTheProgram(t *testing.T) {
+	var making atomic.Int32
+	_, _, err := run(t, "dies", func(p *Program) {
+		p.Create = func(*Resource) error {
+			making.Add(1)
+			defer making.Add(-1)
+			time.Sleep(300 * time.Millisecond)
+			return nil
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("error %v, want the exit status", err)
+	}
+	if n := making.Load(); n != 0 {
+		t.Errorf("%d resources are still being made", n)
 	}
 }
 
