@@ -4,7 +4,7 @@ GO ?= go
 # With paths in compiled packages each checkout would compile the SDK anew.
 export GOFLAGS := -trimpath $(GOFLAGS)
 E2E_TIMEOUT ?= 30m
-FUZZ_TIME ?= 5s
+FUZZ_RUNS ?= 25000
 
 .PHONY: help
 help: ## List the targets
@@ -36,8 +36,8 @@ test: prerequisites ## All tests, the end-to-end ones on a real Keycloak include
 	$(GO) test -count=1 -timeout $(E2E_TIMEOUT) -v ./e2e
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser of untrusted input for FUZZ_TIME each
-	@scripts/fuzz $(FUZZ_TIME)
+fuzz: ## Fuzz every parser of untrusted input with FUZZ_RUNS inputs each
+	@scripts/fuzz $(FUZZ_RUNS)
 
 .PHONY: bench
 bench: ## Measure against peers; writes the tables and plots in docs/
