@@ -33,10 +33,14 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 	if err != nil {
 		return err
 	}
+	digest, err := d.digest() // while Keycloak boots
+	if err != nil {
+		return err
+	}
 	if err := untilEnd(ctx, keycloakReady); err != nil {
 		return fmt.Errorf("stack: %w", err)
 	}
-	prepared, err := p.takePrepared(ctx, d)
+	prepared, err := p.takePrepared(ctx, d.realms, digest)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"keycloak-model-api/internal/monitor"
+	"keycloak-model-api/internal/render"
 )
 
 // data is the folder of the Keycloak that dev starts.
@@ -47,9 +48,9 @@ func (p *program) prepare(ctx context.Context) error {
 	return writeFile(p.preparedFile(), []byte(digest))
 }
 
-// takePrepared tells whether prepare made the realms of this declaration and
-// nobody has used them yet. It says so once.
-func (p *program) takePrepared(ctx context.Context, d *declaration) (bool, error) {
+// takePrepared tells whether prepare made the realms of the declaration with that
+// digest and nobody has used them yet. It says so once.
+func (p *program) takePrepared(ctx context.Context, realms []*render.Realm, digest string) (bool, error) {
 	if !p.local {
 		return false, nil
 	}
@@ -60,11 +61,10 @@ func (p *program) takePrepared(ctx context.Context, d *declaration) (bool, error
 	if err := errors.Join(err, os.Remove(p.preparedFile())); err != nil {
 		return false, fmt.Errorf("stack: %w", err)
 	}
-	digest, err := d.digest()
-	if err != nil || digest != string(prepared) {
-		return false, err
+	if digest != string(prepared) {
+		return false, nil
 	}
-	for _, realm := range d.realms {
+	for _, realm := range realms {
 		if !p.answers(ctx, "/realms/"+url.PathEscape(realm.Name)) {
 			return false, nil
 		}

@@ -48,17 +48,20 @@ func TestPreparedRealmIsTakenOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &program{options: options{state: t.TempDir(), keycloakURL: keycloak.URL, local: !tt.elsewhere}}
-			if tt.prepared != nil {
-				digest, err := tt.prepared.digest()
+			digest := func(d *declaration) string {
+				text, err := d.digest()
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := writeFile(p.preparedFile(), []byte(digest)); err != nil {
+				return text
+			}
+			if tt.prepared != nil {
+				if err := writeFile(p.preparedFile(), []byte(digest(tt.prepared))); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for _, want := range slices.Compact([]bool{tt.want, false}) {
-				if got, err := p.takePrepared(t.Context(), tt.taken); err != nil || got != want {
+				if got, err := p.takePrepared(t.Context(), tt.taken.realms, digest(tt.taken)); err != nil || got != want {
 					t.Errorf("got %v, %v, want %v", got, err, want)
 				}
 			}
