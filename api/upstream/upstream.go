@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -124,8 +125,9 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, who Identity)
 	defer cancel()
 	ctx = context.WithValue(ctx, exchangeKey{}, exchange{r, who})
 	w.Header()["Content-Type"] = nil // else net/http guesses one where the upstream gives none
-	in := r.Clone(ctx)
-	in.Header.Del("Upgrade") // ReverseProxy would look at it before rewrite does
+	in := r.WithContext(ctx)
+	in.Header = maps.Clone(r.Header) // ReverseProxy copies the rest
+	in.Header.Del("Upgrade")         // which it would look at before rewrite does
 	u.proxy.ServeHTTP(w, in)
 }
 
