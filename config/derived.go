@@ -126,6 +126,15 @@ func (c *Config) RealmRoles() []Role {
 	return roles
 }
 
+// Kept says whether Keycloak keeps events, which a level decides where it is left
+// out.
+func (e Events) Kept(level hardening.Level) bool {
+	if e.Enabled == nil {
+		return level.Events
+	}
+	return *e.Enabled
+}
+
 // MapperName is the mapping's name in Keycloak.
 func (m RoleMapping) MapperName() string {
 	return m.Claim + "=" + m.Value + " gives " + m.Role

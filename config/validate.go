@@ -192,14 +192,13 @@ func (c *checker) within(path string, idle, levelIdle time.Duration, bound strin
 
 func (c *checker) events() {
 	e := c.cfg.Events
-	on := c.cfg.Level().Events
-	if e.Enabled != nil {
-		on = *e.Enabled
+	if e.Kept(c.cfg.Level()) {
+		return
 	}
-	if !on && e.KeepFor != "" {
+	if e.KeepFor != "" {
 		c.errorf("events.keepFor", "no events are kept: set events.enabled, or leave it out")
 	}
-	if !on && e.AdminDetail != nil {
+	if e.AdminDetail != nil {
 		c.errorf("events.adminDetails", "no events are kept: set events.enabled, or leave it out")
 	}
 }

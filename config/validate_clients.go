@@ -323,6 +323,7 @@ func (c *checker) mappers(cl *Client, path string) {
 			c.errorf(at+".value", "nothing reads it for type %s: leave it out", m.Type)
 		}
 		first, _, _ := strings.Cut(m.Claim, ".")
+		ofRoles := first == "realm_access" || first == "resource_access"
 		switch m.Type {
 		case "clientRoles":
 			if _, ok := c.clientRoles[m.Value]; m.Value != "" && !ok && !BuiltInClient(m.Value) {
@@ -332,11 +333,11 @@ func (c *checker) mappers(cl *Client, path string) {
 			if m.Value != "" && !c.attributes[m.Value] && !slices.Contains(builtInAttributes, m.Value) {
 				c.errorf(at+".value", "attribute %q is not declared: add it to userAttributes", m.Value)
 			}
-			if first == "realm_access" || first == "resource_access" {
+			if ofRoles {
 				c.errorf(at+".claim", "an attribute must not pose as a role: choose another claim")
 			}
 		case "hardcoded":
-			if first == "realm_access" || first == "resource_access" {
+			if ofRoles {
 				c.errorf(at+".claim", "a fixed value must not pose as a role: give the role")
 			}
 		}

@@ -174,7 +174,7 @@ func seconds(d time.Duration) pulumi.Int { return pulumi.Int(int(d / time.Second
 
 func (r *Realm) events(ctx *pulumi.Context, name string, args *Args) error {
 	e, level := args.Events, args.Hardening
-	if !or(e.Enabled, level.Events) {
+	if !e.Kept(level) {
 		return nil
 	}
 	keep := cmp.Or(level.KeepEvents, 7*24*time.Hour)
