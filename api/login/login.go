@@ -31,6 +31,10 @@ const (
 	loopbackSession = "insecure-loopback-session"
 )
 
+// maxSessions is how many sessions a person can have. With one more, their
+// oldest ends.
+const maxSessions = 10
+
 // Config says who signs people in, and for whom. All fields are required
 // unless their comment says otherwise.
 type Config struct {
@@ -76,6 +80,7 @@ type Login struct {
 	kept        *store // of sessions
 	locks       locks
 	sealer      sealer
+	begun       *begun
 	crossOrigin *http.CrossOriginProtection
 	client      *http.Client
 	logger      *slog.Logger
@@ -118,6 +123,7 @@ func New(c Config) (*Login, error) {
 		// Not scs.New, which starts a store of its own.
 		sessions:    &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: kept, Codec: scs.GobCodec{}},
 		kept:        kept,
+		begun:       newBegun(maxBegun),
 		crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if err := l.crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
@@ -211,7 +217,7 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 		browser = cookies[0].Value // of a sign-in in another tab
 	}
 	begun := pending{
-		Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(),
+		Number: l.begun.add(), Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(),
 		ReturnTo: returnPath(r.URL.Query().Get("return_to")), Begun: time.Now(),
 	}
 	state, err := l.sealer.seal(begun, browser)
@@ -274,13 +280,17 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pendingOf returns the sign-in that this browser began.
+// pendingOf returns the sign-in that this browser began, once: however many
+// callbacks come with one state, one of them reaches the issuer.
 func (l *Login) pendingOf(r *http.Request) (p pending, err error) {
 	cookies := r.CookiesNamed(l.loginCookieName())
 	if len(cookies) != 1 {
 		return p, fmt.Errorf("%d login cookies", len(cookies))
 	}
-	return l.sealer.open(r.URL.Query().Get("state"), cookies[0].Value, time.Now())
+	if p, err = l.sealer.open(r.URL.Query().Get("state"), cookies[0].Value, time.Now()); err == nil && !l.begun.take(p.Number) {
+		err = errors.New("the state is used up")
+	}
+	return p, err
 }
 
 // redeem exchanges the code for tokens and checks that they are the answer to
@@ -362,6 +372,15 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 		return err
 	}
 	l.setCookie(w, l.CookieName(), l.sessions.Token(ctx), 0)
+	for _, id := range l.kept.oldest(g.Subject, maxSessions) {
+		if _, err := l.drop(r.Context(), id); err != nil {
+			var failed *Error
+			if !errors.As(err, &failed) || failed.Code != SessionEnded {
+				return err
+			}
+		}
+		l.logger.InfoContext(r.Context(), "oldest session ended", "subject", g.Subject, "kept", maxSessions)
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,7 @@ type site struct {
 	issuer   *oidctest.Provider
 	handler  http.Handler
 	log      *bytes.Buffer
+	logger   *slog.Logger // to log
 }
 
 func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Config)) {
@@ -47,6 +49,7 @@ func inBubble(t *testing.T, test func(*testing.T, *site), options ...func(*Confi
 		issuer.Publish(key())
 		s := &site{t: t, issuer: oidctest.NewProvider(issuer, "my-api-client", "my-api-client-secret"), log: &bytes.Buffer{}}
 		logger := slog.New(slog.NewJSONHandler(s.log, nil))
+		s.logger = logger
 		var err error
 		s.verifier, err = bearer.New(ctx, bearer.Config{
 			Issuers: []bearer.Issuer{{URL: issuerURL}}, Audience: s.issuer.Audience, HTTPClient: s.issuer.Client(), Logger: logger,
@@ -87,7 +90,7 @@ func (s *site) routes() http.Handler {
 			s.t.Errorf("not an *Error: %v", err)
 			return
 		}
-		slog.New(slog.NewJSONHandler(s.log, nil)).Info("failed", "err", err)
+		s.logger.Info("failed", "err", err)
 		w.WriteHeader(failed.Status)
 		_, _ = io.WriteString(w, string(failed.Code))
 	}
@@ -464,10 +467,94 @@ func TestCallbackReplayed(t *testing.T) {
 		delete(b.cookies, "__Host-session")
 		response, body := b.get(callback)
 		wantFailure(t, response, body, 400, StateMismatch)
-		// By somebody who also kept the login cookie: the code is used up.
+		// By somebody who also kept the login cookie: the state is used up.
 		b.cookies["__Host-login"] = &loginCookie
 		response, body = b.get(callback)
-		wantFailure(t, response, body, 400, CodeRefused)
+		wantFailure(t, response, body, 400, StateMismatch)
+	})
+}
+
+// CWE-367: a state is taken before the code is redeemed. 60 callbacks under one
+// state made 60 authenticated requests to the issuer.
+func TestCallbacksAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		callback := b.authorize(b.begin("/"))
+		login := b.cookies["__Host-login"]
+		release := make(chan struct{})
+		s.login.client.Transport = blocked{s.issuer.Client().Transport, release}
+		var all sync.WaitGroup
+		var signedIn atomic.Int32
+		for range 60 {
+			all.Go(func() {
+				r := httptest.NewRequest(http.MethodGet, callback, nil)
+				r.AddCookie(login)
+				w := httptest.NewRecorder()
+				s.handler.ServeHTTP(w, r)
+				if w.Code == http.StatusSeeOther {
+					signedIn.Add(1)
+				}
+			})
+		}
+		synctest.Wait() // one waits for the issuer
+		close(release)
+		all.Wait()
+		if asked := s.issuer.Count("authorization_code"); asked != 1 || signedIn.Load() != 1 {
+			t.Errorf("%d requests to the issuer and %d sessions, want 1 of each", asked, signedIn.Load())
+		}
+	})
+}
+
+// Sign-ins that strangers begin push out nobody else's, up to maxBegun.
+func TestBegun(t *testing.T) {
+	b := newBegun(128)
+	ours := b.add()
+	for range 127 {
+		b.add()
+	}
+	if !b.take(ours) || b.take(ours) {
+		t.Error("the oldest: want true once")
+	}
+	second := ours + 1
+	b.add()
+	b.add()
+	if b.take(ours) || b.take(second) {
+		t.Error("a sign-in that was pushed out counts, or the bit of a later one does")
+	}
+	for number := range uint64(200) {
+		if got, want := b.take(number), number >= 2 && number < 130; got != want {
+			t.Errorf("sign-in %d: %v, want %v", number, got, want)
+		}
+	}
+}
+
+// A person has at most maxSessions sessions. One more ends their oldest, and
+// nobody else's.
+func TestSessionsOfOnePerson(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		other := s.browser()
+		other.signIn()
+		s.issuer.Set(func(set *oidctest.Settings) {
+			set.ID, set.Access = oidctest.Claims{"sub": "busy"}, oidctest.Claims{"sub": "busy"}
+		})
+		var browsers []*browser
+		for range maxSessions + 3 {
+			b := s.browser()
+			b.signIn()
+			browsers = append(browsers, b)
+			browsers[0].get("/") // that it is in use makes it no younger
+		}
+		for i, b := range browsers {
+			if i < 3 {
+				b.want(http.StatusUnauthorized, string(SessionEnded))
+			} else {
+				b.wantSignedIn()
+			}
+		}
+		other.wantSignedIn()
+		if got := len(s.login.kept.find("", "busy")); got != maxSessions {
+			t.Errorf("%d sessions are kept", got)
+		}
 	})
 }
 
@@ -724,9 +811,10 @@ func TestIssuerDownAtSignIn(t *testing.T) {
 		response, body = b.get(callback)
 		wantFailure(t, response, body, 503, IssuerUnavailable)
 		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
-		if response, body = b.get(callback); response.StatusCode != http.StatusSeeOther {
-			t.Errorf("the same callback after the outage: %d %s", response.StatusCode, body)
-		}
+		// The state is used up, whatever came of it.
+		response, body = b.get(callback)
+		wantFailure(t, response, body, 400, StateMismatch)
+		b.signIn()
 	})
 }
 

@@ -8,14 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"sync"
 	"time"
 )
 
 // pending is a sign-in that was begun. It travels as the parameter `state`,
 // sealed under a key of this process and bound to the browser by its login
-// cookie: who is not signed in takes no memory here, and several tabs can sign
-// in at once.
+// cookie. Here it takes one bit, and several tabs can sign in at once.
 type pending struct {
+	Number   uint64    `json:"i"` // of this sign-in, in begun
 	Verifier string    `json:"v"` // PKCE code verifier (RFC 7636)
 	Nonce    string    `json:"n"` // OpenID Connect Core, section 3.1.2.1
 	ReturnTo string    `json:"r"`
@@ -25,6 +26,50 @@ type pending struct {
 // pendingFor is how long a sign-in may take: as long as Keycloak's login page
 // waits by default.
 const pendingFor = 30 * time.Minute
+
+// maxBegun is how many sign-ins can be under way: 4 MiB of bits. To push out
+// another's within pendingFor takes 18,000 requests a second.
+const maxBegun = 1 << 25
+
+// begun counts sign-ins and knows by one bit each which of the last maxBegun
+// have not come back yet. It is safe for concurrent use.
+type begun struct {
+	mu    sync.Mutex
+	count uint64
+	bits  []uint64
+}
+
+func newBegun(size int) *begun { return &begun{bits: make([]uint64, size/64)} }
+
+// add returns the number of a sign-in that begins now.
+func (b *begun) add() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	number := b.count
+	word, bit := b.place(number)
+	*word |= bit
+	b.count++
+	return number
+}
+
+// take reports whether the sign-in had not come back before, nor been pushed
+// out by later ones. It says so once.
+func (b *begun) take(number uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if number >= b.count || b.count-number > uint64(len(b.bits))*64 {
+		return false
+	}
+	word, bit := b.place(number)
+	waiting := *word&bit != 0
+	*word &^= bit
+	return waiting
+}
+
+func (b *begun) place(number uint64) (word *uint64, bit uint64) {
+	at := number % (uint64(len(b.bits)) * 64)
+	return &b.bits[at/64], 1 << (at % 64)
+}
 
 // sealer encrypts and authenticates pending sign-ins.
 type sealer struct{ aead cipher.AEAD }

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ type store struct {
 	mu       sync.Mutex
 	indexed  map[string]*indexed       // by id
 	sessions map[named]map[string]bool // the ids of each name
+	count    uint64                    // of the sessions so far
 }
 
 // named is a session at the issuer or all of a subject: one field is set.
@@ -25,6 +27,7 @@ type named struct{ sid, sub string }
 
 type indexed struct {
 	names   [2]named
+	number  uint64 // grows with each session
 	expires *time.Timer
 }
 
@@ -39,8 +42,13 @@ func newStore() *store {
 func (s *store) index(id string, g *grant, expires time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget(id)
-	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}}
+	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}, number: s.count}
+	if before := s.indexed[id]; before != nil {
+		entry.number = before.number
+		s.forget(id)
+	} else {
+		s.count++
+	}
 	entry.expires = time.AfterFunc(time.Until(expires), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -68,6 +76,16 @@ func (s *store) find(sid, sub string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.sessions[name]))
+}
+
+// oldest returns the ids of a subject's sessions beyond the newest n.
+func (s *store) oldest(sub string, n int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := slices.SortedFunc(maps.Keys(s.sessions[named{sub: sub}]), func(a, b string) int {
+		return cmp.Compare(s.indexed[a].number, s.indexed[b].number)
+	})
+	return ids[:max(0, len(ids)-n)]
 }
 
 // Delete deletes a session, if it is there.
