@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // verified is a token that passed every check, without the token itself.
@@ -15,10 +17,11 @@ type verified struct {
 	key        *signingKey
 	thumbprint string // `cnf.jkt`; empty for a token that isn't sender-constrained
 
-	hash                        [32]byte // SHA-256 of the whole token
-	notBefore, issuedAt, expiry int64    // Unix seconds
-	until                       int64    // Unix seconds; then it is verified again
-	weight                      int64    // in the cache
+	hash                        [32]byte     // SHA-256 of the whole token
+	notBefore, issuedAt, expiry int64        // Unix seconds
+	at                          clock.Moment // when it was verified
+	until                       int64        // Unix seconds; then it is verified again
+	weight                      int64        // in the cache
 }
 
 // weight is for how many typical tokens a token of a size counts. What is kept
@@ -27,9 +30,11 @@ func weight(bytes int) int64 { return 1 + int64(bytes)>>11 }
 
 // usable tells whether the checks whose outcome changes with time still pass.
 // What it refuses is checked in full, which finds the reason.
-func (e *verified) usable(now, skew int64) bool {
+func (e *verified) usable(moment clock.Moment, ttl time.Duration, skew int64) bool {
+	now := moment.Unix()
 	return now < e.until && now < e.expiry+skew &&
 		now+skew >= e.notBefore && now+skew >= e.issuedAt &&
+		moment.Oldest(e.at) < ttl && !moment.Stepped(e.at) &&
 		!e.key.retired.Load()
 }
 
@@ -165,14 +170,14 @@ func (w *ways) put(e *verified, limit int64) {
 }
 
 // sweep drops the entries that can't be used any more.
-func (c *cache) sweep(now time.Time, skew int64) {
+func (c *cache) sweep(now clock.Moment, ttl time.Duration, skew int64) {
 	if c == nil {
 		return
 	}
 	w := c.ways.Load()
 	for i := range w.entries {
 		way := &w.entries[i]
-		if e := way.Load(); e != nil && !e.usable(now.Unix(), skew) && way.CompareAndSwap(e, nil) {
+		if e := way.Load(); e != nil && !e.usable(now, ttl, skew) && way.CompareAndSwap(e, nil) {
 			w.weight.Add(-e.weight)
 		}
 	}

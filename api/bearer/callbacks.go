@@ -48,7 +48,7 @@ func (v *Verifier) adminCallback(issuerURL, clientID, action string) http.Handle
 		for _, id := range a.Sessions {
 			if id != "" {
 				// The issuer's clock may be ahead.
-				known.denied.add(denied{bySession, id}, v.config.Now().Unix()+v.skew(), v.forget())
+				known.denied.add(denied{bySession, id}, v.clock.Now().Unix()+v.skew(), v.forget())
 			}
 		}
 		v.setNotBefore(known, a.NotBefore)
@@ -73,7 +73,7 @@ func (v *Verifier) verifyAction(r *http.Request, token, issuerURL, clientID, act
 	if err := json.Unmarshal(payload, &a); err != nil {
 		return a, refuse(ClaimsMalformed, err)
 	}
-	switch now := v.config.Now().Unix(); {
+	switch now := v.clock.Now().Unix(); {
 	case a.Issuer != nil:
 		// An access or ID token into which a mapper writes our members.
 		return a, refuse(TokenTypeWrong, errors.New("it has iss, so it is no admin action"))

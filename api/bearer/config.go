@@ -132,7 +132,8 @@ type Config struct {
 	HTTPClient *http.Client
 
 	// Now is the wall clock that `exp`, `nbf` and `iat` are held against.
-	// Ages of keys are measured by the monotonic clock. Default: time.Now.
+	// Ages are measured by it and by the monotonic clock: package clock.
+	// Default: time.Now.
 	Now func() time.Time
 
 	// Logger gets refusals and what happens to the keys, never a token.
@@ -203,9 +204,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HTTPClient == nil {
 		c.HTTPClient = &http.Client{}
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

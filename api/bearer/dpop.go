@@ -98,7 +98,7 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) *Erro
 		return invalid("claims: %w", err)
 	}
 	issuedAt, ok, err := seconds(claims.IssuedAt)
-	now, age := v.config.Now().Unix(), int64(v.config.ProofMaxAge.Seconds())
+	now, age := v.clock.Now().Unix(), int64(v.config.ProofMaxAge.Seconds())
 	switch {
 	case err != nil || !ok:
 		return invalid("iat is missing or no time")

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // Bounds of one fetch and of waiting for it.
@@ -25,8 +27,9 @@ const (
 // keySet holds the signing keys of one issuer. Keys are only ever fetched by
 // the schedule in maintain and by refresh, one fetch at a time.
 //
-// Durations are taken from the monotonic clock, so a step of the wall clock
-// neither ages keys nor keeps them young.
+// Keys are as old as the larger of both clocks' ages. After a step of the wall
+// clock or a suspend nobody knows for how long they were not asked for: they
+// don't verify until they are fetched again.
 type keySet struct {
 	issuer   Issuer
 	maxAge   time.Duration
@@ -34,24 +37,30 @@ type keySet struct {
 	cooldown time.Duration
 	client   *http.Client
 	log      *slog.Logger
+	clock    clock.Clock
 
-	keys atomic.Pointer[[]*signingKey] // nil until there are some and after an outage beyond bound
+	keys atomic.Pointer[fetched] // nil until there are some and after an outage beyond bound
 
-	mu        sync.Mutex
-	flight    chan struct{} // closed when the fetch under way ends; nil when there is none
-	started   time.Time     // of the last fetch
-	succeeded time.Time     // the last time that one did
-	lastErr   error         // of the last fetch
-	jwksURI   string        // from discovery; empty to ask again
+	mu      sync.Mutex
+	flight  chan struct{} // closed when the fetch under way ends; nil when there is none
+	started clock.Moment  // of the last fetch
+	lastErr error         // of the last fetch
+	jwksURI string        // from discovery; empty to ask again
 }
 
-func newKeySet(issuer Issuer, c *Config) *keySet {
+// fetched are the keys of one fetch.
+type fetched struct {
+	keys []*signingKey
+	at   clock.Moment // when it began
+}
+
+func newKeySet(issuer Issuer, c *Config, clock clock.Clock) *keySet {
 	client := *c.HTTPClient
 	client.Timeout = fetchTimeout
 	client.CheckRedirect = sameHost
 	return &keySet{
 		issuer: issuer, maxAge: c.KeyMaxAge, bound: c.KeyOutageBound, cooldown: c.UnknownKeyCooldown,
-		client: &client, log: c.Logger.With("issuer", issuer.URL),
+		client: &client, clock: clock, log: c.Logger.With("issuer", issuer.URL),
 		lastErr: errors.New("bearer: keys were not fetched yet"),
 	}
 }
@@ -68,10 +77,18 @@ func sameHost(r *http.Request, via []*http.Request) error {
 // current returns the keys that verify at the moment. Several may have one id;
 // then each that fits the algorithm is tried.
 func (s *keySet) current() []*signingKey {
-	if keys := s.keys.Load(); keys != nil {
-		return *keys
+	last := s.keys.Load()
+	if last == nil || s.stale(last) {
+		return nil
 	}
-	return nil
+	return last.keys
+}
+
+// stale tells whether keys are too old to verify, or of an age that nobody
+// knows.
+func (s *keySet) stale(f *fetched) bool {
+	now := s.clock.Now()
+	return now.Stepped(f.at) || now.Oldest(f.at) >= s.bound
 }
 
 // having returns the current keys if one of them has the id, else nil.
@@ -104,7 +121,7 @@ func (s *keySet) lookup(ctx context.Context, id string) ([]*signingKey, error) {
 func (s *keySet) refresh(ctx context.Context) error {
 	s.mu.Lock()
 	if s.flight == nil {
-		if !s.started.IsZero() && time.Since(s.started) < s.cooldown {
+		if now := s.clock.Now(); s.started != (clock.Moment{}) && !now.Stepped(s.started) && now.Youngest(s.started) < s.cooldown {
 			defer s.mu.Unlock()
 			return s.lastErr
 		}
@@ -130,7 +147,8 @@ func (s *keySet) refresh(ctx context.Context) error {
 // begin starts a fetch. The caller holds mu and knows that none is under way.
 func (s *keySet) begin() {
 	flight := make(chan struct{})
-	s.flight, s.started = flight, time.Now()
+	began := s.clock.Now()
+	s.flight, s.started = flight, began
 	jwksURI := s.jwksURI
 	go func() {
 		defer close(flight)
@@ -141,11 +159,10 @@ func (s *keySet) begin() {
 		defer s.mu.Unlock()
 		s.flight, s.lastErr, s.jwksURI = nil, err, jwksURI
 		if err == nil {
-			s.succeeded = time.Now()
-			s.publish(keys)
-		} else if s.keys.Load() != nil && time.Since(s.succeeded) >= s.bound {
-			s.log.Error("keys are not used any more: the issuer could not be asked within the bound", "bound", s.bound)
-			s.publish(nil)
+			s.publish(keys, began)
+		} else if last := s.keys.Load(); last != nil && s.stale(last) {
+			s.log.Error("keys are not used any more: too old, or of unknown age since the clock stepped, and the issuer can't be asked", "bound", s.bound)
+			s.publish(nil, began)
 		}
 		if err != nil {
 			s.log.Warn("keys could not be fetched", "err", err)
@@ -155,8 +172,11 @@ func (s *keySet) begin() {
 
 // publish makes keys the current ones. Keys that were there before keep their
 // identity; those that are gone are retired, and with them what they verified.
-func (s *keySet) publish(keys []*signingKey) {
-	before := s.current()
+func (s *keySet) publish(keys []*signingKey, at clock.Moment) {
+	var before []*signingKey
+	if last := s.keys.Load(); last != nil {
+		before = last.keys
+	}
 	for i, key := range keys {
 		if at := slices.IndexFunc(before, key.same); at >= 0 {
 			keys[i] = before[at]
@@ -167,7 +187,7 @@ func (s *keySet) publish(keys []*signingKey) {
 	if keys == nil {
 		s.keys.Store(nil)
 	} else {
-		s.keys.Store(&keys)
+		s.keys.Store(&fetched{keys, at})
 	}
 	for _, key := range before {
 		if !slices.Contains(keys, key) {
@@ -198,14 +218,32 @@ func (s *keySet) maintain(ctx context.Context) {
 		} else {
 			retry = time.Second
 		}
-		timer := time.NewTimer(wait)
+		if !s.pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// pause waits, or until the clock steps, and tells whether ctx goes on. Timers
+// stand still while the machine is suspended, so it looks every second.
+func (s *keySet) pause(ctx context.Context, wait time.Duration) bool {
+	began := s.clock.Now()
+	for left := wait; left > 0; {
+		timer := time.NewTimer(min(left, time.Second))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return false
 		}
+		now := s.clock.Now()
+		if now.Stepped(began) {
+			s.log.Warn("the wall clock was set or the machine suspended: the keys are fetched again")
+			return true
+		}
+		left = wait - now.Oldest(began)
 	}
+	return true
 }
 
 func (s *keySet) failed() bool {

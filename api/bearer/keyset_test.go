@@ -271,6 +271,48 @@ func TestClockSteps(t *testing.T) {
 	})
 }
 
+// TestStepsEmptyWhatGrants: after a step of the wall clock, or a suspend, which
+// looks the same, nobody knows how old keys and verified tokens are
+// (golang/go#24595): the issuer is asked before anything is accepted again.
+func TestStepsEmptyWhatGrants(t *testing.T) {
+	for _, step := range []time.Duration{6 * time.Second, -6 * time.Second, 25 * time.Hour, -25 * time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := newIssuer()
+				var offset atomic.Int64
+				v := newVerifier(t, issuer, func(c *bearer.Config) {
+					c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+				})
+				synctest.Wait()
+				now := time.Now().Unix()
+				token := issuer.Token("RS256", oidctest.Claims{"iat": now - 60, "exp": now + 3600})
+				if step > time.Hour || step < -time.Hour {
+					at := now + int64(step/time.Second)
+					token = issuer.Token("RS256", oidctest.Claims{"iat": at, "exp": at + 3600})
+				} else if _, err := v.Check(request(token)); err != nil {
+					t.Fatal(err)
+				}
+				issuer.Withdraw(issuer.Key("RS256").ID)
+				issuer.Rotate("ES256")
+				offset.Store(int64(step))
+				if _, err := v.Check(request(token)); code(err) != bearer.KeyUnknown {
+					t.Errorf("a token of a removed key: %v, want %s", err, bearer.KeyUnknown)
+				}
+				issuer.SetOutage(true)
+				offset.Add(int64(step))
+				if _, err := v.Check(request(issuer.Token("RS256"))); code(err) != bearer.KeysUnavailable {
+					t.Errorf("while the issuer fails: %v, want %s", err, bearer.KeysUnavailable)
+				}
+				issuer.SetOutage(false)
+				time.Sleep(6 * time.Second)
+				if err := v.Ready(); err != nil {
+					t.Errorf("after the issuer came back: %v", err)
+				}
+			})
+		})
+	}
+}
+
 // TestHostileIssuer is about what an issuer, or somebody in between, answers.
 // Every answer comes after good keys are known; none may make the API use it.
 func TestHostileIssuer(t *testing.T) {

@@ -93,7 +93,7 @@ func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []str
 	if err != nil {
 		return Logout{}, fmt.Errorf("bearer: %w", err)
 	}
-	now := v.config.Now()
+	now := v.clock.Now().Time()
 	switch {
 	case !slices.ContainsFunc(verified.Audience, func(aud string) bool { return slices.Contains(clients, aud) }):
 		return Logout{}, refuse(AudienceWrong, fmt.Errorf("aud %.200q is no client of the policy", verified.Audience))

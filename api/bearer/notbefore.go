@@ -16,7 +16,7 @@ import (
 
 // forget returns the second (Unix) up to which issued tokens are dead by now.
 func (v *Verifier) forget() int64 {
-	return v.config.Now().Add(-v.config.MaxLifetime - v.config.Skew).Unix()
+	return v.clock.Now().Time().Add(-v.config.MaxLifetime - v.config.Skew).Unix()
 }
 
 // setNotBefore refuses the issuer's tokens whose `iat` is before a second
@@ -27,7 +27,7 @@ func (v *Verifier) setNotBefore(known *issuer, notBefore int64) {
 	if notBefore <= 0 {
 		return
 	}
-	upTo, now := notBefore-1, v.config.Now().Unix()
+	upTo, now := notBefore-1, v.clock.Now().Unix()
 	if upTo > now+v.skew() {
 		upTo = now
 	}

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // Verifier checks credentials against one configuration that never changes.
 // It is safe for concurrent use.
 type Verifier struct {
 	config  Config
+	clock   clock.Clock
 	issuers []*issuer
 	allowed map[string]*algorithm
 	paths   paths
@@ -40,6 +43,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	c = c.withDefaults()
 	v := &Verifier{
 		config:  c,
+		clock:   clock.New(c.Now),
 		allowed: map[string]*algorithm{},
 		paths:   newPaths(c.Claims),
 		cache:   newCache(c.CacheEntries),
@@ -49,7 +53,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		v.allowed[name] = algorithms[name]
 	}
 	for _, i := range c.Issuers {
-		known := &issuer{Issuer: i, keys: newKeySet(i, &c), denied: newDenyList(c.MaxRevocations)}
+		known := &issuer{Issuer: i, keys: newKeySet(i, &c, v.clock), denied: newDenyList(c.MaxRevocations)}
 		v.issuers = append(v.issuers, known)
 		go known.keys.maintain(ctx)
 		if i.ClientID != "" && c.NotBeforeInterval > 0 {
@@ -67,7 +71,7 @@ func (v *Verifier) sweep(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			v.cache.sweep(v.config.Now(), v.skew())
+			v.cache.sweep(v.clock.Now(), v.config.CacheTTL, v.skew())
 		case <-ctx.Done():
 			return
 		}
@@ -111,8 +115,8 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 		return nil, nil, refuse(TokenTooLarge, nil)
 	}
 	hash := sha256.Sum256(view(token))
-	now := v.config.Now()
-	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now.Unix(), v.skew()) && e.matches(scheme) &&
+	now := v.clock.Now()
+	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, v.config.CacheTTL, v.skew()) && e.matches(scheme) &&
 		e.issuer.denied.covers(&e.principal, e.issuedAt) == nil {
 		return e, &e.hash, nil
 	}
@@ -124,6 +128,7 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 		}
 	}
 	e := a.found
+	e.at = now
 	e.until = min(e.expiry+v.skew(), a.now+int64(v.config.CacheTTL/time.Second))
 	e.weight = weight(len(token))
 	if !a.asked {
