@@ -5,63 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
 
 // irisRow is an inference request that the iris model answers.
 const irisRow = `{"id":"1","inputs":[{"name":"input","shape":[1,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2]}]}`
-
-const maxBody = 4096
-
-// fixture is the whole handler behind a real HTTP server, with an issuer that
-// has real keys.
-type fixture struct {
-	issuer *oidctest.Issuer
-	server *server
-	url    string
-	log    *syncBuffer
-}
-
-// newFixture serves a policy in which everybody with the base role may call
-// iris, and nobody of the issuer's users may call forbidden.
-func newFixture(t *testing.T, more ...policy.Model) *fixture {
-	t.Helper()
-	issuer := oidctest.Start()
-	t.Cleanup(issuer.Close)
-	log := &syncBuffer{}
-	logger := slog.New(slog.NewJSONHandler(log, nil))
-	verifier, err := bearer.New(t.Context(), bearer.Config{
-		Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience, Logger: logger,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the issuer's keys", func() bool { return verifier.Ready() == nil })
-
-	p := testPolicy(issuer, more...)
-	if err := p.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	access, err := newAccess(p, 10*time.Second, http.DefaultTransport, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{verifier: verifier, maxBody: maxBody, log: logger, now: time.Now}
-	s.access.Store(access)
-	front := httptest.NewServer(s.routes())
-	t.Cleanup(front.Close)
-	return &fixture{issuer, s, front.URL, log}
-}
 
 func testPolicy(issuer *oidctest.Issuer, more ...policy.Model) *policy.Policy {
 	return &policy.Policy{
@@ -73,21 +27,10 @@ func testPolicy(issuer *oidctest.Issuer, more ...policy.Model) *policy.Policy {
 	}
 }
 
-// do sends a request with a token, unless that is empty, and returns the
-// answer with its body.
-func (f *fixture) do(t *testing.T, method, path, token, contentType, body string) (*http.Response, string) {
-	t.Helper()
-	r, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
-	return send(t, r)
+// answer writes v as JSON.
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
 }
 
 func send(t *testing.T, r *http.Request) (*http.Response, string) {
@@ -104,50 +47,6 @@ func send(t *testing.T, r *http.Request) (*http.Response, string) {
 		t.Fatal(err)
 	}
 	return response, string(body)
-}
-
-// checkRefusal checks status, code, and that the error has the shape of its
-// path.
-func checkRefusal(t *testing.T, response *http.Response, body, path string, status int, code string) {
-	t.Helper()
-	var got struct {
-		Error  string
-		Detail string
-		Title  string
-		Status int
-		Code   string
-	}
-	if err := json.Unmarshal([]byte(body), &got); err != nil {
-		t.Fatalf("status %d, not JSON: %q", response.StatusCode, body)
-	}
-	if response.StatusCode != status || got.Code != code {
-		t.Errorf("got %d %s, want %d %s: %s", response.StatusCode, got.Code, status, code, body)
-	}
-	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
-		if got.Error == "" || got.Title != "" || response.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("not the protocol's error: %s: %s", response.Header.Get("Content-Type"), body)
-		}
-	} else if got.Error != "" || got.Title == "" || got.Detail == "" || got.Status != status || response.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("not problem+json: %s: %s", response.Header.Get("Content-Type"), body)
-	}
-	if h := response.Header; h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Security-Policy") == "" {
-		t.Errorf("headers: %v", response.Header)
-	}
-}
-
-// decisions returns the audit records so far.
-func (f *fixture) decisions(t *testing.T) (all []map[string]any) {
-	t.Helper()
-	for line := range strings.Lines(f.log.String()) {
-		var record map[string]any
-		if err := json.Unmarshal([]byte(line), &record); err != nil {
-			t.Fatalf("log line %q: %v", line, err)
-		}
-		if record["msg"] == "decision" {
-			all = append(all, record)
-		}
-	}
-	return all
 }
 
 // waitFor returns when ready does, or fails the test after ten seconds.

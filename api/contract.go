@@ -63,7 +63,7 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 	case *clientID != "" && secret == "":
 		return &usageError{fmt.Errorf("api: contract: set CONTRACT_CLIENT_SECRET to the secret of client %s", *clientID)}
 	}
-	stack, err := loadStack(*stackFile)
+	stack, err := readStack(*stackFile)
 	if err := errors.Join(err, checkInternalURL(*internal)); err != nil {
 		return &usageError{err}
 	}

@@ -11,13 +11,15 @@ import (
 
 // The contract suite, as its command, passes against the whole handler.
 func TestContractCommand(t *testing.T) {
-	f := newFixture(t)
-	f.issuer.Secrets["batch-client"] = "batch-secret"
-	stack, _ := files(t, f.issuer)
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	issuer.Secrets["batch-client"] = "batch-secret"
+	g := start(t, issuer, testPolicy(issuer))
+	stack, _ := files(t, issuer)
 	getenv := func(name string) string { return map[string]string{"CONTRACT_CLIENT_SECRET": "batch-secret"}[name] }
 
 	var out strings.Builder
-	args := []string{"contract", "-stack", stack, "-url", f.url + "/v2", "-client-id", "batch-client"}
+	args := []string{"contract", "-stack", stack, "-url", g.url + "/v2", "-client-id", "batch-client"}
 	if err := run(t.Context(), args, getenv, nil, &out, &out); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
 	}
@@ -26,7 +28,7 @@ func TestContractCommand(t *testing.T) {
 	}
 	// Against what is public, nothing is refused: the suite says so.
 	out.Reset()
-	args[4] = f.url + "/healthz"
+	args[4] = g.url + "/healthz"
 	if err := run(t.Context(), args, getenv, nil, &out, &out); err == nil || exitCode(err) != 1 || !strings.Contains(out.String(), "FAIL  alg none") {
 		t.Errorf("%v\n%s", err, out.String())
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/policy"
 )
 
 const doctorUsage = `Usage: go run ./api doctor [flags]
@@ -38,7 +39,7 @@ Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
 
 // doctor looks at one realm.
 type doctor struct {
-	stack     *Stack
+	stack     *policy.Outputs
 	internal  string // URL of the issuer as this computer reaches it
 	publicURL string // of the API
 	skew      time.Duration
@@ -83,7 +84,7 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	if flags.NArg() > 0 {
 		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
 	}
-	stack, err := loadStack(*stackFile)
+	stack, err := readStack(*stackFile)
 	if err := errors.Join(err, checkInternalURL(*internal), checkPublicURL(*publicURL), checkClockSkew(*skew)); err != nil {
 		return &usageError{err}
 	}

@@ -43,7 +43,7 @@ func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 		// It may well be the token, so it is not repeated.
 		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
 	}
-	stack, err := loadStack(*stackFile)
+	stack, err := readStack(*stackFile)
 	if err := errors.Join(err, checkInternalURL(*internal), checkClockSkew(*skew)); err != nil {
 		return &usageError{err}
 	}

@@ -21,7 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -216,23 +216,23 @@ func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 10 * time.Second
 		issuer := oidctest.New("https://id.example/realms/example-realm")
-		log := &syncBuffer{}
+		log := slog.New(slog.DiscardHandler)
 		background, end := context.WithCancel(t.Context())
 		defer end()
-		verifier, err := bearer.New(background, bearer.Config{Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience, HTTPClient: issuer.Client()})
+		g, err := gateway.New(background, gateway.Options{
+			Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy(issuer)},
+			PublicURL: "http://api", ClockSkew: 30 * time.Second, UpstreamTimeout: time.Second, MaxBody: 1 << 20,
+			HTTPClient: issuer.Client(), Logger: log,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &server{verifier: verifier, log: slog.New(slog.NewJSONHandler(log, nil)), maxBody: maxBody, now: time.Now}
-		access, err := newAccess(testPolicy(issuer), time.Second, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.access.Store(access)
 		ctx, stop := context.WithCancel(t.Context())
 		listener := newPipeListener()
 		ended := make(chan error, 1)
-		go func() { ended <- s.listenUntil(ctx, listener, Config{DrainDelay: delay, ShutdownTimeout: time.Minute}) }()
+		go func() {
+			ended <- listenUntil(ctx, listener, g, Config{DrainDelay: delay, ShutdownTimeout: time.Minute}, log)
+		}()
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: listener.dial}}
 		want := func(path string, status int) {
 			t.Helper()

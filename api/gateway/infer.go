@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"bytes"
@@ -16,17 +16,17 @@ import (
 )
 
 // live says that the process answers.
-func (s *server) live(w http.ResponseWriter, _ *http.Request) {
+func (g *Gateway) live(w http.ResponseWriter, _ *http.Request) {
 	answer(w, map[string]bool{"live": true})
 }
 
 // ready says whether new requests are welcome and tokens can be verified.
-func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() {
+func (g *Gateway) ready(w http.ResponseWriter, r *http.Request) {
+	if g.draining.Load() {
 		refuse(w, r, problem{http.StatusServiceUnavailable, "shutting_down", "This instance of the API is about to stop. Ask another one.", nil})
 		return
 	}
-	if err := s.verifier.Ready(); err != nil {
+	if err := g.verifier.Ready(); err != nil {
 		refuse(w, r, problem{http.StatusServiceUnavailable, "keys_unavailable", "The keys of the issuer can't be had at the moment. Try again later.", err})
 		return
 	}
@@ -38,7 +38,7 @@ func nothingHere(w http.ResponseWriter, r *http.Request, _ *call) {
 }
 
 // describeServer answers GET /v2: the server metadata of the protocol.
-func (s *server) describeServer(w http.ResponseWriter, _ *http.Request, _ *call) {
+func (g *Gateway) describeServer(w http.ResponseWriter, _ *http.Request, _ *call) {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
@@ -48,7 +48,7 @@ func (s *server) describeServer(w http.ResponseWriter, _ *http.Request, _ *call)
 
 // listModels answers GET /v2/models with the models that the caller may call,
 // which the protocol leaves to the server.
-func (s *server) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
+func (g *Gateway) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
 	type item struct {
 		Name string `json:"name"`
 	}
@@ -60,7 +60,7 @@ func (s *server) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
 }
 
 // describeModel answers GET /v2/models/{model}.
-func (s *server) describeModel(w http.ResponseWriter, r *http.Request, c *call) {
+func (g *Gateway) describeModel(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.model.upstream != nil {
 		forward(w, r, c)
 		return
@@ -69,7 +69,7 @@ func (s *server) describeModel(w http.ResponseWriter, r *http.Request, c *call) 
 }
 
 // modelReady answers GET /v2/models/{model}/ready.
-func (s *server) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
+func (g *Gateway) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.model.upstream != nil {
 		forward(w, r, c)
 		return
@@ -79,7 +79,7 @@ func (s *server) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
 
 // infer answers POST /v2/models/{model}/infer. The body is read whole before
 // an upstream hears of it: a slow or too large one is refused here.
-func (s *server) infer(w http.ResponseWriter, r *http.Request, c *call) {
+func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	accepted := []string{"application/json"}
 	if c.model.upstream != nil {
 		accepted = append(accepted, "application/octet-stream") // the binary data extension
@@ -92,9 +92,9 @@ func (s *server) infer(w http.ResponseWriter, r *http.Request, c *call) {
 		refuse(w, r, problem{http.StatusUnsupportedMediaType, "encoding_unsupported", "Send the inference request without a Content-Encoding.", nil})
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.options.MaxBody))
 	if err != nil {
-		refuse(w, r, s.bodyProblem(err))
+		refuse(w, r, g.bodyProblem(err))
 		return
 	}
 
@@ -135,7 +135,7 @@ func checkContentType(r *http.Request, accepted []string) (problem, bool) {
 }
 
 // bodyProblem says why a body could not be read.
-func (s *server) bodyProblem(err error) problem {
+func (g *Gateway) bodyProblem(err error) problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"net/http"
@@ -24,18 +24,18 @@ func metadataURL(publicURL string) string {
 
 // resourceMetadata tells a client that has no token whom to ask for one
 // (RFC 9728, section 3.2).
-func (s *server) resourceMetadata(w http.ResponseWriter, _ *http.Request) {
+func (g *Gateway) resourceMetadata(w http.ResponseWriter, _ *http.Request) {
 	answer(w, map[string]any{
-		"resource":                 s.publicURL,
-		"authorization_servers":    []string{s.issuer},
+		"resource":                 g.options.PublicURL,
+		"authorization_servers":    []string{g.options.Outputs.Issuer},
 		"bearer_methods_supported": []string{"header"},
 		"resource_name":            "keycloak-model-api",
 	})
 }
 
 // clientIDs returns the clients that the policy knows.
-func (s *server) clientIDs() []string {
-	clients := s.access.Load().policy.Clients
+func (g *Gateway) clientIDs() []string {
+	clients := g.access.Load().policy.Clients
 	ids := make([]string, 0, len(clients))
 	for _, c := range clients {
 		ids = append(ids, c.ClientID)
@@ -46,15 +46,15 @@ func (s *server) clientIDs() []string {
 // cors answers browsers for pages of the configured origins. Cookies are not
 // allowed to come along, and a preflight, which never has a token, is answered
 // without one. With no origin configured it does nothing.
-func (s *server) cors(next http.Handler) http.Handler {
-	if len(s.origins) == 0 {
+func (g *Gateway) cors(next http.Handler) http.Handler {
+	if len(g.options.CORSOrigins) == 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Add("Vary", "Origin")
 		origin := r.Header.Get("Origin")
-		if !slices.Contains(s.origins, origin) {
+		if !slices.Contains(g.options.CORSOrigins, origin) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"context"
@@ -25,30 +25,30 @@ type call struct {
 // guard lets a request through to next in this order: a valid credential, the
 // base role, the model, the method. A refusal before the last reads no body.
 // An empty method means any.
-func (s *server) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
+func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		record := recordOf(r)
 		name := r.PathValue("model")
 		record.action, record.model = action, fmt.Sprintf("%.80s", name)
 
-		authorized, err := s.authorize(r)
+		authorized, err := g.authorize(r)
 		if err != nil {
-			s.refuseCredential(w, r, err)
+			g.refuseCredential(w, r, err)
 			return
 		}
 		r = authorized
-		principal, err := s.verifier.Check(r)
+		principal, err := g.verifier.Check(r)
 		if err != nil {
-			s.refuseCredential(w, r, err)
+			g.refuseCredential(w, r, err)
 			return
 		}
 		record.principal = principal
 
-		access := s.access.Load()
+		access := g.access.Load()
 		allowed, decision := access.policy.Decide(principal.RealmRoles, name)
 		if allowed != nil && allowed.Introspect {
-			if principal, err = s.verifier.Introspect(r); err != nil {
-				s.refuseCredential(w, r, err)
+			if principal, err = g.verifier.Introspect(r); err != nil {
+				g.refuseCredential(w, r, err)
 				return
 			}
 			// The roles are those of this moment.
@@ -75,7 +75,7 @@ func (s *server) guard(method, action string, next func(http.ResponseWriter, *ht
 }
 
 // refuseCredential answers a request without a valid credential.
-func (s *server) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Gateway) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *bearer.Error
 	var session *login.Error
 	if errors.As(err, &session) {
@@ -86,7 +86,7 @@ func (s *server) refuseCredential(w http.ResponseWriter, r *http.Request, err er
 		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The credential could not be checked.", err})
 		return
 	}
-	s.verifier.WriteChallenge(w, refused)
+	g.verifier.WriteChallenge(w, refused)
 	refuse(w, r, problem{refused.Status, string(refused.Code), refused.Message, refused})
 }
 
@@ -131,9 +131,9 @@ func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(
 
 // audited gives each request an id of ours and writes one audit record for
 // each that something was decided about.
-func (s *server) audited(next http.Handler) http.Handler {
+func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		started := s.now()
+		started := g.now()
 		record := &record{id: rand.Text()}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
@@ -146,7 +146,7 @@ func (s *server) audited(next http.Handler) http.Handler {
 		// that net/http wants.
 		defer func() {
 			if record.code != "" {
-				s.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "decision", record.attrs(s.now().Sub(started))...)
+				g.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "decision", record.attrs(g.now().Sub(started))...)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))

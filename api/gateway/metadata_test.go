@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"encoding/json"
@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -29,7 +28,7 @@ func TestMetadataURL(t *testing.T) {
 
 func TestResourceMetadata(t *testing.T) {
 	f := newFixture(t)
-	f.server.publicURL, f.server.issuer = "https://api.example.com", f.issuer.URL
+	f.gateway.options.PublicURL = "https://api.example.com"
 	response, body := f.do(t, "GET", metadataPath, "", "", "")
 	var got struct {
 		Resource string   `json:"resource"`
@@ -47,8 +46,8 @@ func TestResourceMetadata(t *testing.T) {
 func TestCORS(t *testing.T) {
 	f := newFixture(t)
 	const allowed = "https://app.example.com"
-	f.server.origins = []string{allowed}
-	on := httptest.NewServer(f.server.routes())
+	f.gateway.options.CORSOrigins = []string{allowed}
+	on := httptest.NewServer(f.gateway.routes())
 	defer on.Close()
 	for _, row := range []struct {
 		name, base, method, origin, asks string
@@ -103,23 +102,14 @@ func TestRevocationRoutes(t *testing.T) {
 	}))
 	defer front.Close()
 	// Reached by an internal address, to which the endpoints move along.
-	verifier, err := bearer.New(t.Context(), bearer.Config{
-		Issuers:  []bearer.Issuer{{URL: issuer.URL, InternalURL: front.URL + "/realms/example-realm", ClientID: issuer.Audience, ClientSecret: "s"}},
-		Audience: issuer.Audience, NotBeforeInterval: -1, IntrospectionTTL: 100 * time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := testPolicy(issuer, policy.Model{Name: "asked", Roles: []string{"model-iris", "model-api-access"}, Embedded: "iris", Introspect: true})
-	p.Clients = []policy.Client{{ClientID: "my-web-client", Kind: "web"}}
-	access, err := newAccess(p, time.Second, http.DefaultTransport, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
 	f := newFixture(t)
-	s := &server{verifier: verifier, issuer: issuer.URL, clientID: issuer.Audience, maxBody: maxBody, log: f.server.log, now: time.Now}
-	s.access.Store(access)
-	api := httptest.NewServer(s.routes())
+	options := testOptions(issuer, f.log)
+	options.IssuerInternalURL = front.URL + "/realms/example-realm"
+	options.Outputs.ClientID, options.Outputs.ClientSecret = issuer.Audience, "s"
+	options.NotBeforeInterval, options.IntrospectionTTL = -1, 100*time.Millisecond
+	options.Outputs.Policy = testPolicy(issuer, policy.Model{Name: "asked", Roles: []string{"model-iris", "model-api-access"}, Embedded: "iris", Introspect: true})
+	options.Outputs.Policy.Clients = []policy.Client{{ClientID: "my-web-client", Kind: "web"}}
+	api := httptest.NewServer(newGateway(t, options))
 	defer api.Close()
 	f.url = api.URL
 

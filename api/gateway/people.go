@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"context"
@@ -16,21 +16,22 @@ import (
 
 // signPeopleIn makes the sign-in for browsers. The error says why there can be
 // none; the API serves bearer tokens all the same.
-func (s *server) signPeopleIn(config Config, stack *Stack) error {
-	if stack.OIDCClientID == "" {
-		return errors.New("api: the stack has no output oidc_client_id")
+func (g *Gateway) signPeopleIn() error {
+	o := g.options
+	if o.Outputs.OIDCClientID == "" {
+		return errors.New("gateway: the stack has no output oidc_client_id")
 	}
 	people, err := login.New(login.Config{
-		Issuer: stack.Issuer, InternalURL: config.IssuerInternalURL,
-		ClientID: stack.OIDCClientID, ClientSecret: stack.OIDCClientSecret,
-		PublicURL: s.publicURL, Verifier: s.verifier,
-		Idle: config.SessionIdle, Lifetime: config.SessionLifetime, Logger: s.log,
+		Issuer: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL,
+		ClientID: o.Outputs.OIDCClientID, ClientSecret: o.Outputs.OIDCClientSecret,
+		PublicURL: o.PublicURL, Verifier: g.verifier,
+		Idle: o.SessionIdle, Lifetime: o.SessionLifetime, HTTPClient: o.HTTPClient, Logger: g.log,
 	})
 	if err != nil {
 		return err
 	}
-	s.login = people
-	s.sessionEnded = func(ctx context.Context, ended bearer.Logout) error {
+	g.login = people
+	g.sessionEnded = func(ctx context.Context, ended bearer.Logout) error {
 		_, err := people.EndSession(ctx, ended.SessionID, ended.Subject, ended.IssuedAt)
 		return err
 	}
@@ -38,18 +39,18 @@ func (s *server) signPeopleIn(config Config, stack *Stack) error {
 }
 
 // authorize returns r with the credential of its session, if it has one.
-func (s *server) authorize(r *http.Request) (*http.Request, error) {
-	if s.login == nil {
+func (g *Gateway) authorize(r *http.Request) (*http.Request, error) {
+	if g.login == nil {
 		return r, nil
 	}
-	return s.login.Authorize(r)
+	return g.login.Authorize(r)
 }
 
 // playground returns the pages, which call models through api.
-func (s *server) playground(api http.Handler) *playground.Playground {
+func (g *Gateway) playground(api http.Handler) *playground.Playground {
 	return playground.New(playground.Config{
-		Login: s.login, API: api, Logger: s.log,
-		Policy: func() *policy.Policy { return s.access.Load().policy },
+		Login: g.login, API: api, Logger: g.log,
+		Policy: func() *policy.Policy { return g.access.Load().policy },
 	})
 }
 

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"errors"
@@ -32,17 +32,17 @@ func checkPath(u *url.URL) error {
 	}
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
-		return errors.New("api: the path does not begin with a slash")
+		return errors.New("gateway: the path does not begin with a slash")
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
 		switch segment {
 		case "":
-			return errors.New("api: the path has an empty segment")
+			return errors.New("gateway: the path has an empty segment")
 		case ".", "..":
-			return errors.New("api: the path has a dot segment")
+			return errors.New("gateway: the path has a dot segment")
 		}
 		if strings.ContainsFunc(segment, func(c rune) bool { return !unreserved(c) }) {
-			return errors.New("api: the path has an escape or a reserved character")
+			return errors.New("gateway: the path has an escape or a reserved character")
 		}
 	}
 	return nil

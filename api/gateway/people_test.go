@@ -1,9 +1,8 @@
-package main
+package gateway
 
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -13,19 +12,17 @@ import (
 	"testing"
 	"time"
 
-	"keycloak-model-api/api/bearer"
-	"keycloak-model-api/api/login"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
 
 // site is the whole API with a sign-in for browsers.
 type site struct {
-	t      *testing.T
-	issuer *oidctest.Provider
-	server *server
-	url    string
-	log    *syncBuffer
+	t       *testing.T
+	issuer  *oidctest.Provider
+	gateway *Gateway
+	url     string
+	log     *syncBuffer
 }
 
 func newSite(t *testing.T) *site {
@@ -34,31 +31,15 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(issuer.Close)
 	front := httptest.NewUnstartedServer(nil)
 	s := &site{t: t, issuer: issuer, url: "http://" + front.Listener.Addr().String(), log: &syncBuffer{}}
-	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	verifier, err := bearer.New(t.Context(), bearer.Config{
-		Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience,
-		PublicURL: s.url, SessionCookie: login.CookieName(s.url), Logger: logger,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the issuer's keys", func() bool { return verifier.Ready() == nil })
-	p := testPolicy(issuer.Issuer)
-	p.Clients = []policy.Client{{ClientID: issuer.ClientID, Kind: "web"}}
-	access, err := newAccess(p, 10*time.Second, http.DefaultTransport, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.server = &server{verifier: verifier, publicURL: s.url, issuer: issuer.URL, clientID: "model-serving-api", maxBody: maxBody, log: logger, now: time.Now}
-	s.server.access.Store(access)
-	err = s.server.signPeopleIn(
-		Config{SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour},
-		&Stack{Issuer: issuer.URL, OIDCClientID: issuer.ClientID, OIDCClientSecret: issuer.ClientSecret},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	front.Config.Handler = s.server.routes()
+	options := testOptions(issuer.Issuer, s.log)
+	options.PublicURL = s.url
+	options.Outputs.ClientID, options.Outputs.ClientSecret = issuer.Audience, "s3cret"
+	options.Outputs.OIDCClientID, options.Outputs.OIDCClientSecret = issuer.ClientID, issuer.ClientSecret
+	options.Outputs.Policy.Clients = []policy.Client{{ClientID: issuer.ClientID, Kind: "web"}}
+	options.NotBeforeInterval = -1
+	s.gateway = newGateway(t, options)
+	waitFor(t, "the issuer's keys", func() bool { return s.gateway.verifier.Ready() == nil })
+	front.Config.Handler = s.gateway
 	front.Start()
 	t.Cleanup(front.Close)
 	return s
@@ -374,10 +355,10 @@ func TestFailurePages(t *testing.T) {
 	})
 	t.Run("no model for this person", func(t *testing.T) {
 		s := newSite(t)
-		narrow := *s.server.access.Load()
+		narrow := *s.gateway.access.Load()
 		narrow.policy = testPolicy(s.issuer.Issuer)
 		narrow.policy.Models = narrow.policy.Models[1:]
-		s.server.access.Store(&narrow)
+		s.gateway.access.Store(&narrow)
 		page := s.person().want(403, []string{"No model is open to you yet"}, "GET", "/login", "")
 		if strings.Contains(page, "model-forbidden") {
 			t.Error("the page names the role of a model that this person may not know of")
@@ -426,20 +407,21 @@ func TestStatic(t *testing.T) {
 // pages, and the reason is in the log.
 func TestNoSignIn(t *testing.T) {
 	s := newSite(t)
-	config := Config{SessionIdle: time.Minute, SessionLifetime: time.Hour}
 	for _, test := range []struct{ publicURL, clientID, want string }{
 		{s.url, "", "oidc_client_id"},
 		{"http://models.example.com", s.issuer.ClientID, "need https"},
 	} {
-		bare := &server{verifier: s.server.verifier, publicURL: test.publicURL, issuer: s.issuer.URL, log: s.server.log, now: time.Now}
-		bare.access.Store(s.server.access.Load())
-		err := bare.signPeopleIn(config, &Stack{Issuer: s.issuer.URL, OIDCClientID: test.clientID, OIDCClientSecret: "x"})
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%v", err)
+		log := &syncBuffer{}
+		options := testOptions(s.issuer.Issuer, log)
+		options.PublicURL = test.publicURL
+		options.Outputs.OIDCClientID, options.Outputs.OIDCClientSecret = test.clientID, "x"
+		bare := newGateway(t, options)
+		if !strings.Contains(log.String(), test.want) {
+			t.Errorf("log: %s", log)
 		}
 		for _, path := range []string{"/", "/login", "/callback", "/static/style.css"} {
 			w := httptest.NewRecorder()
-			bare.routes().ServeHTTP(w, httptest.NewRequest("GET", fmt.Sprintf("http://api%s", path), nil))
+			bare.ServeHTTP(w, httptest.NewRequest("GET", fmt.Sprintf("http://api%s", path), nil))
 			if w.Code != http.StatusUnauthorized {
 				t.Errorf("%s: %d", path, w.Code)
 			}

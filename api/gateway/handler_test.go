@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"context"
@@ -114,11 +114,9 @@ func TestModelRole(t *testing.T) {
 	}
 	stricter := testPolicy(f.issuer)
 	stricter.Models[1].Roles = []string{"model-stricter"}
-	access, err := newAccess(stricter, 0, nil, nil)
-	if err != nil {
+	if err := f.gateway.Reload(&policy.Outputs{Issuer: f.issuer.URL, Audience: f.issuer.Audience, Policy: stricter}); err != nil {
 		t.Fatal(err)
 	}
-	f.server.access.Store(access)
 	response, body := f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow)
 	checkRefusal(t, response, body, "/v2/models/forbidden/infer", http.StatusNotFound, "model_unknown")
 }

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"bufio"
@@ -231,7 +231,7 @@ func TestKeysUnavailable(t *testing.T) {
 	defer down.Close()
 	down.SetOutage(true)
 	verifier := newVerifier(t, down)
-	f.server.verifier = verifier
+	f.gateway.verifier = verifier
 
 	response, body := f.do(t, "POST", inferIris, down.Token("RS256"), "application/json", irisRow)
 	checkRefusal(t, response, body, inferIris, http.StatusServiceUnavailable, "keys_unavailable")

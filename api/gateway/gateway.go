@@ -1,0 +1,200 @@
+// Package gateway is the API as an http.Handler: every route, the order in
+// which a request is judged, and the audit record of each decision.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/model/iris"
+	"keycloak-model-api/api/upstream"
+	"keycloak-model-api/policy"
+)
+
+// Options says what the gateway serves and within which bounds. Every field
+// is required, unless its comment says otherwise.
+type Options struct {
+	// Outputs of the stack: the issuer, our clients there, and the policy.
+	Outputs *policy.Outputs
+
+	// PublicURL is the API's URL as its callers see it. It stands in what they
+	// compare: htu of DPoP proofs, redirect URIs, metadata.
+	PublicURL string
+
+	// IssuerInternalURL is where the issuer is reached, for everything but the
+	// browser. Default: the issuer's own URL.
+	IssuerInternalURL string
+
+	// CORSOrigins are the origins whose pages may call the API, compared
+	// exactly. Default: none.
+	CORSOrigins []string
+
+	ClockSkew         time.Duration // tolerance for exp, nbf and iat
+	KeyMaxAge         time.Duration // how long keys are used without asking again
+	NotBeforeInterval time.Duration // between two questions for the issuer's not-before
+	IntrospectionTTL  time.Duration // how long an answer of the issuer about a token counts
+	SessionIdle       time.Duration // a browser's session ends after this time without a request
+	SessionLifetime   time.Duration // and after this one whatever happens
+	UpstreamTimeout   time.Duration // for one answer of a model server, up to its last byte
+	MaxBody           int64         // largest body of an inference request, in bytes
+
+	// Getenv gives the credentials of model servers by the names in the policy.
+	Getenv func(string) string
+
+	// HTTPClient reaches the issuer. Default: http.DefaultTransport.
+	HTTPClient *http.Client
+
+	Logger *slog.Logger
+}
+
+// Gateway is the API as an http.Handler.
+type Gateway struct {
+	options  Options
+	handler  http.Handler
+	verifier *bearer.Verifier
+	// sessionEnded is called for each logout that the issuer reports. May be nil.
+	sessionEnded func(context.Context, bearer.Logout) error
+	login        *login.Login // of people with a browser; nil where they can't sign in
+	transport    http.RoundTripper
+
+	access   atomic.Pointer[access] // replaced as a whole by Reload
+	draining atomic.Bool            // not ready, since the program is about to end
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// New returns a gateway whose work in the background, such as fetching keys,
+// lasts until ctx ends. The error lists everything that is wrong with o. The
+// issuer need not be there yet: until it is, requests get 503.
+func New(ctx context.Context, o Options) (*Gateway, error) {
+	transport := upstream.Transport()
+	context.AfterFunc(ctx, transport.CloseIdleConnections)
+	g := &Gateway{options: o, transport: transport, log: o.Logger, now: time.Now}
+
+	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamTimeout, transport, o.Getenv)
+	verifier, err := bearer.New(ctx, bearer.Config{
+		Issuers: []bearer.Issuer{{
+			URL: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL,
+			ClientID: o.Outputs.ClientID, ClientSecret: o.Outputs.ClientSecret,
+		}},
+		Audience:          o.Outputs.Audience,
+		Skew:              o.ClockSkew,
+		PublicURL:         o.PublicURL,
+		ResourceMetadata:  metadataURL(o.PublicURL),
+		SessionCookie:     login.CookieName(o.PublicURL),
+		KeyMaxAge:         o.KeyMaxAge,
+		KeyOutageBound:    max(o.KeyMaxAge, time.Hour),
+		NotBeforeInterval: o.NotBeforeInterval,
+		IntrospectionTTL:  o.IntrospectionTTL,
+		HTTPClient:        o.HTTPClient,
+		Logger:            o.Logger,
+	})
+	if err := errors.Join(accessErr, err); err != nil {
+		return nil, err
+	}
+	g.verifier = verifier
+	g.access.Store(access)
+	if err := g.signPeopleIn(); err != nil {
+		g.log.Warn("nobody can sign in with a browser", "err", err)
+	}
+	g.handler = g.routes()
+	return g, nil
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+
+// Drain makes the gateway tell a load balancer that it is not ready any more.
+// It goes on answering.
+func (g *Gateway) Drain() { g.draining.Store(true) }
+
+// Reload takes over the policy of outputs; with an error, the one from before
+// stays in force. Keys and verified tokens stay, so what they depend on must
+// be what it was.
+func (g *Gateway) Reload(outputs *policy.Outputs) error {
+	access, err := newAccess(outputs.Policy, g.options.UpstreamTimeout, g.transport, g.options.Getenv)
+	if err != nil {
+		return err
+	}
+	if outputs.Issuer != g.options.Outputs.Issuer || outputs.Audience != g.options.Outputs.Audience {
+		return errors.New("gateway: the issuer or the audience has changed: start the API again")
+	}
+	g.access.Store(access)
+	return nil
+}
+
+// CheckModels says which models of a policy can't be served, without asking
+// anything of a model server.
+func CheckModels(p *policy.Policy, getenv func(string) string) error {
+	_, err := newAccess(p, time.Second, nil, getenv)
+	return err
+}
+
+// access is a policy with its models ready to be called.
+type access struct {
+	policy *policy.Policy
+	models map[string]*served
+}
+
+// served is one model of the policy: exactly one field is set.
+type served struct {
+	embedded *model.Model
+	upstream *upstream.Upstream
+}
+
+// newAccess prepares the models of a policy. The error lists all that can't
+// be served.
+func newAccess(p *policy.Policy, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*access, error) {
+	a := &access{policy: p, models: map[string]*served{}}
+	var errs []error
+	for _, m := range p.Models {
+		ready, err := newServed(m, timeout, transport, getenv)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("gateway: model %s: %w", m.Name, err))
+		}
+		a.models[m.Name] = ready
+	}
+	return a, errors.Join(errs...)
+}
+
+func newServed(m policy.Model, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*served, error) {
+	if m.Embedded != "" {
+		embedded, err := embeddedModel(m.Embedded, m.Name)
+		return &served{embedded: embedded}, err
+	}
+	var credential string
+	if m.Upstream.Credential != "" {
+		var err error
+		if credential, err = upstream.Credential(m.Upstream.Credential, getenv); err != nil {
+			return nil, err
+		}
+	}
+	u, err := upstream.New(upstream.Config{
+		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport,
+		Fail: func(w http.ResponseWriter, r *http.Request, e *upstream.Error) {
+			refuse(w, r, problem{e.Status, e.Code, e.Message, e})
+		},
+		Broken: func(r *http.Request, e *upstream.Error) {
+			record := recordOf(r)
+			record.code, record.cause = e.Code, e
+		},
+	})
+	return &served{upstream: u}, err
+}
+
+// embeddedModel returns the model that the API holds under kind.
+func embeddedModel(kind, name string) (*model.Model, error) {
+	switch kind {
+	case "iris":
+		return iris.New(name)
+	}
+	return nil, fmt.Errorf("there is no embedded model %q: there is iris", kind)
+}

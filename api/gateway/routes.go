@@ -1,0 +1,47 @@
+package gateway
+
+import "net/http"
+
+// routes returns the whole API.
+func (g *Gateway) routes() http.Handler {
+	mux := http.NewServeMux()
+
+	// Public. Nothing else is.
+	mux.Handle("/healthz", public(g.live))
+	mux.Handle("/readyz", public(g.ready))
+	mux.Handle("/v2/health/live", public(g.live))
+	mux.Handle("/v2/health/ready", public(g.ready))
+	mux.Handle(metadataPath, public(g.resourceMetadata))
+
+	// For the issuer, which signs what it says: docs/revocation.md.
+	mux.Handle("/backchannel-logout", g.verifier.BackchannelLogout(g.clientIDs, g.sessionEnded))
+	mux.Handle("/admin/k_logout", g.verifier.KeycloakLogout(g.options.Outputs.Issuer, g.options.Outputs.ClientID))
+	mux.Handle("/admin/k_push_not_before", g.verifier.KeycloakNotBefore(g.options.Outputs.Issuer, g.options.Outputs.ClientID))
+
+	// For callers with an access token and the base role; with {model} in the
+	// path, for those who may call that model.
+	mux.Handle("/v2", g.guard(http.MethodGet, "server", g.describeServer))
+	mux.Handle("/v2/models", g.guard(http.MethodGet, "list", g.listModels))
+	mux.Handle("/v2/models/{model}", g.guard(http.MethodGet, "metadata", g.describeModel))
+	mux.Handle("/v2/models/{model}/ready", g.guard(http.MethodGet, "ready", g.modelReady))
+	mux.Handle("/v2/models/{model}/infer", g.guard(http.MethodPost, "infer", g.infer))
+	handler := g.audited(canonical(g.cors(mux)))
+	nothing := g.guard("", "", nothingHere)
+
+	// For people. Who is signed in is what the session cookie says, which
+	// counts for the paths above, too.
+	mux.Handle("/openapi.json", public(openAPI))
+	if g.login != nil {
+		pages := g.playground(handler)
+		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))
+		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
+		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))
+		mux.Handle("/callback", pageOf(pages.Callback, http.MethodGet))
+		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodPost))
+		mux.Handle("/static/{file}", pageOf(pages.Static, http.MethodGet))
+		nothing = forBrowsers(pages.NotFound, nothing)
+	}
+	mux.Handle("/", nothing)
+
+	return handler
+}

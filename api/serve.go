@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"keycloak-model-api/api/gateway"
+	"keycloak-model-api/policy"
+)
+
+// serve runs the API until ctx ends, then lets requests that are under way
+// finish. It logs to stderr, one JSON object a line.
+func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	config, err := parseConfig(args, getenv)
+	if errors.Is(err, flag.ErrHelp) {
+		usage(stdout)
+		return nil
+	}
+	outputs, stackErr := readStack(config.Stack)
+	if stackErr == nil {
+		stackErr = gateway.CheckModels(outputs.Policy, getenv)
+	}
+	if err := errors.Join(err, stackErr); err != nil {
+		return &usageError{err}
+	}
+
+	listener, err := net.Listen("tcp", config.Listen)
+	if err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	defer listener.Close()
+	publicURL := config.PublicURL
+	if publicURL == "" {
+		publicURL = "http://" + listener.Addr().String()
+	}
+
+	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel() // after the last request
+	g, err := gateway.New(background, gateway.Options{
+		Outputs: outputs, PublicURL: publicURL, IssuerInternalURL: config.IssuerInternalURL, CORSOrigins: config.corsOrigins(),
+		ClockSkew: config.ClockSkew, KeyMaxAge: config.KeyMaxAge,
+		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
+		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
+		UpstreamTimeout: config.UpstreamTimeout, MaxBody: config.MaxBody,
+		Getenv: getenv, Logger: log,
+	})
+	if err != nil {
+		return &usageError{err}
+	}
+
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go func() {
+		for {
+			select {
+			case <-hup:
+				reload(g, config.Stack, log)
+			case <-background.Done():
+				return
+			}
+		}
+	}()
+	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
+	return listenUntil(ctx, listener, g, config, log)
+}
+
+// readStack reads the file that -stack names.
+func readStack(path string) (*policy.Outputs, error) {
+	outputs, err := policy.ReadOutputs(path)
+	if err != nil {
+		return nil, fmt.Errorf("api: -stack: %w", err)
+	}
+	return outputs, nil
+}
+
+// reload takes over a changed policy.
+func reload(g *gateway.Gateway, path string, log *slog.Logger) {
+	outputs, err := readStack(path)
+	if err == nil {
+		err = g.Reload(outputs)
+	}
+	if err != nil {
+		log.Error("policy not reloaded: the one from before stays in force", "err", err)
+		return
+	}
+	log.Info("policy reloaded", "models", len(outputs.Policy.Models))
+}
+
+// Bounds of one connection. A caller that is slower than these is cut off.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second // header and body
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // four times the largest token
+)
+
+// listenUntil serves until ctx ends. Then nothing is ready any more, and after
+// config.DrainDelay no new request is taken; it returns when those under way
+// are answered, or config.ShutdownTimeout has passed.
+func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway, config Config, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + config.UpstreamTimeout + 5*time.Second,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// Else net/http itself answers OPTIONS * with 200.
+		DisableGeneralOptionsHandler: true,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("api: %w", err)
+	case <-ctx.Done():
+	}
+	g.Drain()
+	if config.DrainDelay > 0 {
+		log.Info("draining: not ready, new requests are still taken", "for", config.DrainDelay.String())
+		select {
+		case err := <-failed:
+			return fmt.Errorf("api: %w", err)
+		case <-time.After(config.DrainDelay):
+		}
+	}
+	log.Info("stopping: requests under way may finish", "within", config.ShutdownTimeout.String())
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), config.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(bound); err != nil {
+		server.Close()
+		return fmt.Errorf("api: not all requests finished within %v: %w", config.ShutdownTimeout, err)
+	}
+	return nil
+}
