@@ -5,6 +5,7 @@ GO ?= go
 export GOFLAGS := -trimpath $(GOFLAGS)
 E2E_TIMEOUT ?= 30m
 FUZZ_RUNS ?= 25000
+MODULES := . sdks/keycloak bench e2e
 
 .PHONY: help
 help: ## List the targets
@@ -21,7 +22,7 @@ preview: ## What the stack would make, as text, without any server
 
 .PHONY: quick
 quick: ## The unit tests that compile no other program, for the inner loop
-	$(GO) test $$($(GO) list ./... | grep -vE '/(e2e|dev|examples)$$')
+	$(GO) test $$($(GO) list ./... | grep -vE '/(dev|examples)$$')
 
 .PHONY: prerequisites
 prerequisites: ## Install or name what the tests need beside Go
@@ -30,10 +31,10 @@ prerequisites: ## Install or name what the tests need beside Go
 .PHONY: test
 test: prerequisites ## All tests, the end-to-end ones on a real Keycloak included
 	$(GO) test -C sdks/keycloak ./...
-	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test -race ./...
 	$(MAKE) fuzz
 	$(GO) test -C bench ./...
-	$(GO) test -count=1 -timeout $(E2E_TIMEOUT) -v ./e2e
+	$(GO) test -C e2e -count=1 -timeout $(E2E_TIMEOUT) -v .
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of untrusted input with FUZZ_RUNS inputs each
@@ -45,7 +46,7 @@ bench: ## Measure against peers; writes the tables and plots in docs/
 
 .PHONY: screenshots
 screenshots: prerequisites ## Remake the screenshots in docs/
-	SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout $(E2E_TIMEOUT) -run TestBrowser ./e2e
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -C e2e -count=1 -timeout $(E2E_TIMEOUT) -run TestBrowser .
 
 .PHONY: generate
 generate: ## Remake generated code and documentation
@@ -57,10 +58,11 @@ fmt: ## Format the code
 	gofmt -l -w .
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go mod tidy, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make fmt formats these"; exit 1; }
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	@staticcheck=$$($(GO) tool -n staticcheck) && for module in $(MODULES); do \
+		(set -x; cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && $$staticcheck ./...) || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Forget this checkout's Keycloak data, realm and secrets (the downloads stay)

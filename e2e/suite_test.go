@@ -1,5 +1,12 @@
 // Package e2e tests the whole product on a real Keycloak, which is booted once
 // for all tests: the compiled stack gives it realms, the compiled API answers.
+// It is one package since one package is one process, with one Keycloak. A file's
+// name begins with what it is about:
+//
+//   - realm_: what a configuration makes of Keycloak: users, keys, lifetimes, clients.
+//   - api_: what the API answers to tokens, to browsers, and while Keycloak is away.
+//   - command_: dev, doctor, contract and modelctl, as people run them.
+//   - suite_: what all of them share.
 package e2e
 
 import (
