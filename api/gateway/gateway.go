@@ -178,7 +178,7 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 		}
 	}
 	u, err := upstream.New(upstream.Config{
-		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport,
+		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: model.AnswerTypes(),
 		Fail: func(w http.ResponseWriter, r *http.Request, e *upstream.Error) {
 			refuse(w, r, problem{e.Status, e.Code, e.Message, e})
 		},

@@ -163,30 +163,40 @@ func TestAuditOfBrokenAnswers(t *testing.T) {
 	defer log.SetOutput(os.Stderr)
 	asked := make(chan struct{}, 1)
 	f := newFixture(t, upstreamOf(t, "half", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}), upstreamOf(t, "long", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}), upstreamOf(t, "slow", func(_ http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
 		<-r.Context().Done()
 	}))
-	get := func(ctx context.Context, model string) {
+	get := func(ctx context.Context, model string) *http.Response {
 		r, err := http.NewRequestWithContext(ctx, "GET", f.url+"/v2/models/"+model, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer "+f.issuer.Token("RS256"))
 		response, err := http.DefaultTransport.RoundTrip(r)
-		if err == nil {
-			_, err = io.ReadAll(response.Body)
-			response.Body.Close()
+		if err != nil {
+			return nil
 		}
-		if err == nil {
+		defer response.Body.Close()
+		if _, err = io.ReadAll(response.Body); err == nil && response.StatusCode == http.StatusOK {
 			t.Errorf("%s: the answer is whole", model)
 		}
+		return response
 	}
-	get(t.Context(), "half")
+	if response := get(t.Context(), "half"); response == nil || response.StatusCode != http.StatusBadGateway {
+		t.Errorf("half: got %v, want 502", response)
+	}
+	get(t.Context(), "long")
 	ctx, leave := context.WithCancel(t.Context())
 	go func() {
 		<-asked
@@ -194,9 +204,10 @@ func TestAuditOfBrokenAnswers(t *testing.T) {
 	}()
 	get(ctx, "slow")
 
-	waitFor(t, "two audit records", func() bool { return len(f.decisions(t)) == 2 })
+	waitFor(t, "three audit records", func() bool { return len(f.decisions(t)) == 3 })
 	for i, want := range []map[string]any{
-		{"model": "half", "code": "upstream_unreachable", "status": 200.0},
+		{"model": "half", "code": "upstream_unreachable", "status": 502.0},
+		{"model": "long", "code": "upstream_unreachable", "status": 200.0},
 		{"model": "slow", "code": "caller_gone"},
 	} {
 		got := f.decisions(t)[i]

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +61,7 @@ func (g *Gateway) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
 // describeModel answers GET /v2/models/{model}.
 func (g *Gateway) describeModel(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.model.upstream != nil {
-		forward(w, r, c)
+		forward(w, r, c, nil)
 		return
 	}
 	answer(w, c.model.embedded.Metadata)
@@ -71,7 +70,7 @@ func (g *Gateway) describeModel(w http.ResponseWriter, r *http.Request, c *call)
 // modelReady answers GET /v2/models/{model}/ready.
 func (g *Gateway) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.model.upstream != nil {
-		forward(w, r, c)
+		forward(w, r, c, nil)
 		return
 	}
 	answer(w, map[string]any{"name": c.model.embedded.Metadata.Name, "ready": true})
@@ -99,10 +98,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 
 	if c.model.upstream != nil {
-		r.ContentLength, r.TransferEncoding = int64(len(body)), nil
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		r.Body, _ = r.GetBody()
-		forward(w, r, c)
+		forward(w, r, c, body)
 		return
 	}
 	request, err := model.ParseRequest(body)
@@ -147,8 +143,8 @@ func (g *Gateway) bodyProblem(err error) problem {
 }
 
 // forward passes a request on to the model's server.
-func forward(w http.ResponseWriter, r *http.Request, c *call) {
-	c.model.upstream.Forward(w, r, upstream.Identity{
+func forward(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
+	c.model.upstream.Forward(w, r, body, upstream.Identity{
 		RequestID: recordOf(r).id,
 		Issuer:    c.principal.Issuer,
 		Subject:   c.principal.Subject,

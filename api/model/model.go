@@ -65,6 +65,13 @@ const (
 	BYTES Datatype = "BYTES"
 )
 
+// AnswerTypes are the media types that a model server answers in: JSON, tensors
+// in binary, a stream of events, and text for failures of what it is built on.
+// None of them is a page, which a browser would show as one of ours.
+func AnswerTypes() []string {
+	return []string{"application/json", "application/octet-stream", "application/problem+json", "text/event-stream", "text/plain"}
+}
+
 // Error is what is wrong with a request, as a sentence for its sender.
 type Error struct{ Message string }
 

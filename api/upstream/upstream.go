@@ -1,22 +1,20 @@
-// Package upstream forwards the inference requests of one model to the server
-// that runs it. What the outside says about itself stays outside: only the
+// Package upstream forwards the requests for one model to the server that
+// runs it. What the outside says about itself stays outside: only the
 // headers that inference needs go in, beside those that the API vouches for,
 // and only the headers that an answer needs come out.
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"maps"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,18 +39,20 @@ type Identity struct {
 // that a header which nobody thought of doesn't: Authorization, Cookie, DPoP,
 // Forwarded, X-Forwarded-*, X-Real-Ip, X-User and their spellings with
 // underscores never get in, Set-Cookie and CORS headers never out.
+//
+// A field of these lists is never hop-by-hop, so Connection can't take it away
+// (RFC 9110, section 7.6.1): what was judged is what is sent.
 var (
 	passIn  = []string{"Accept", "Accept-Encoding", "Content-Encoding", "Content-Type", "Inference-Header-Content-Length", "Traceparent", "Tracestate"}
-	passOut = []string{"Content-Encoding", "Content-Length", "Content-Type", "Inference-Header-Content-Length", "Retry-After"}
+	passOut = []string{"Content-Encoding", "Content-Type", "Inference-Header-Content-Length", "Retry-After"}
 )
 
 // Upstream is a model server.
 type Upstream struct {
-	base       *url.URL
-	credential string // empty for none
-	timeout    time.Duration
-	proxy      *httputil.ReverseProxy
-	fail       func(http.ResponseWriter, *http.Request, *Error)
+	config        Config
+	base          url.URL  // its path has no slash at the end
+	authorization []string // value of the header; nil for none
+	buffers       sync.Pool
 }
 
 // Error is why an exchange with the upstream failed.
@@ -72,12 +72,12 @@ type Config struct {
 	Credential string            // bearer token for the model server; empty for none
 	Timeout    time.Duration     // of one exchange, from the request to the end of the answer
 	Transport  http.RoundTripper // shared by all upstreams, see Transport
+	MediaTypes []string          // that an answer may have, in lower case and without parameters
 
-	// Fail answers the caller, whose request it is given, when the upstream
-	// can't.
+	// Fail answers the caller when the upstream can't. Nothing has been sent yet.
 	Fail func(http.ResponseWriter, *http.Request, *Error)
 
-	// Broken hears of an answer that breaks off after it has begun.
+	// Broken is told of an answer that breaks off after it has begun.
 	Broken func(*http.Request, *Error)
 }
 
@@ -86,7 +86,9 @@ type Config struct {
 func Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
-	t.MaxIdleConnsPerHost = 32
+	t.MaxIdleConns = 0 // no limit but that of each host
+	t.MaxIdleConnsPerHost = 256
+	t.MaxResponseHeaderBytes = 64 << 10
 	return t
 }
 
@@ -99,98 +101,71 @@ func New(c Config) (*Upstream, error) {
 	if strings.ContainsFunc(c.Credential, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("upstream: the credential has a space, a line break or a character outside ASCII in it")
 	}
-	u := &Upstream{base: base, credential: c.Credential, timeout: c.Timeout, fail: c.Fail}
-	u.proxy = &httputil.ReverseProxy{
-		Rewrite:        u.rewrite,
-		ModifyResponse: u.modify,
-		ErrorHandler:   u.failed,
-		Transport:      plain{c.Transport, c.Broken},
-		ErrorLog:       log.New(io.Discard, "", 0), // Broken hears of it
+	u := &Upstream{config: c, base: url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimSuffix(base.Path, "/")}}
+	if c.Credential != "" {
+		u.authorization = []string{"Bearer " + c.Credential}
 	}
+	u.buffers.New = func() any { return new([held]byte) }
 	return u, nil
 }
 
-// exchange is what the steps of one Forward share.
-type exchange struct {
-	caller *http.Request
-	who    Identity
-}
-
-type exchangeKey struct{}
-
-// Forward sends r to the upstream and its answer to w. The path of r must be
-// canonical and free of escapes, since it goes out as it is.
-func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, who Identity) {
-	ctx, cancel := context.WithTimeout(r.Context(), u.timeout)
+// Forward sends r with body to the upstream and its answer to w. The path of r
+// must be canonical and free of escapes, since it goes out as it is. Only a
+// POST has a body: a server that leaves another unread could take it for the
+// next request, which no policy has judged (CWE-444).
+//
+// It panics with http.ErrAbortHandler when an answer breaks off that has
+// begun, so that the caller's connection does, too.
+func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, body []byte, who Identity) {
+	ctx, cancel := context.WithTimeout(r.Context(), u.config.Timeout)
 	defer cancel()
-	ctx = context.WithValue(ctx, exchangeKey{}, exchange{r, who})
-	w.Header()["Content-Type"] = nil // else net/http guesses one where the upstream gives none
-	in := r.WithContext(ctx)
-	in.Header = maps.Clone(r.Header) // ReverseProxy copies the rest
-	in.Header.Del("Upgrade")         // which it would look at before rewrite does
-	u.proxy.ServeHTTP(w, in)
-}
+	out := (&http.Request{
+		Method: r.Method,
+		URL:    &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, Path: u.base.Path + r.URL.Path}, // no protocol here has a query
+		Header: u.header(r.Header, who),
+		Body:   http.NoBody,
+	}).WithContext(ctx)
+	if r.Method == http.MethodPost && len(body) > 0 {
+		out.ContentLength = int64(len(body))
+		// Lets the transport repeat what never left, on another connection.
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		out.Body, _ = out.GetBody()
+	}
 
-func (u *Upstream) rewrite(p *httputil.ProxyRequest) {
-	p.Out.URL = &url.URL{ // without the query: the protocol has none
-		Scheme: u.base.Scheme, Host: u.base.Host, Path: strings.TrimSuffix(u.base.Path, "/") + p.In.URL.Path,
+	begun := false
+	answer, err := u.config.Transport.RoundTrip(out)
+	if err == nil {
+		defer answer.Body.Close()
+		begun, err = u.pass(w, answer, r.Method)
 	}
-	p.Out.Host = ""
-
-	h := http.Header{}
-	for _, name := range passIn {
-		if values := p.Out.Header[name]; len(values) > 0 {
-			h[name] = values
-		}
-	}
-	who := p.In.Context().Value(exchangeKey{}).(exchange).who
-	h.Set(HeaderRequestID, who.RequestID)
-	h.Set(HeaderIssuer, who.Issuer)
-	h.Set(HeaderSubject, who.Subject)
-	h.Set(HeaderClient, who.Client)
-	if u.credential != "" {
-		h.Set("Authorization", "Bearer "+u.credential)
-	}
-	p.Out.Header = h
-	p.Out.Trailer = nil // like headers, set by the caller
-	if p.Out.Method != http.MethodPost {
-		// A server that leaves such a body unread could take it for the next
-		// request, which no policy has judged.
-		p.Out.Body, p.Out.ContentLength, p.Out.TransferEncoding = http.NoBody, 0, nil
-	}
-}
-
-// modify refuses answers that are not for the caller and drops the headers
-// that aren't.
-func (u *Upstream) modify(r *http.Response) error {
 	switch {
-	case r.StatusCode == http.StatusUnauthorized, r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusProxyAuthRequired:
-		// About our credential, not about the caller's.
-		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server does not accept this API.", fmt.Errorf("answered %s", r.Status)}
-	case r.StatusCode < 200, r.StatusCode >= 300 && r.StatusCode < 400:
-		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s", r.Status)}
-	case slices.ContainsFunc(r.Header["Content-Type"], isPage):
-		// Of a proxy on the way, as a rule. A browser would show it as ours.
-		return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", fmt.Errorf("answered %s with a page", r.Status)}
+	case err == nil:
+	case begun:
+		u.config.Broken(r, reason(err))
+		panic(http.ErrAbortHandler)
+	default:
+		u.config.Fail(w, r, reason(err))
 	}
-	h := http.Header{}
-	for _, name := range passOut {
-		if values := r.Header[name]; len(values) > 0 {
+}
+
+// header returns the headers of a request to the upstream.
+func (u *Upstream) header(in http.Header, who Identity) http.Header {
+	h := make(http.Header, 16)
+	for _, name := range passIn {
+		if values := in[name]; len(values) > 0 {
 			h[name] = values
 		}
 	}
-	r.Header = h
-	return nil
-}
-
-func isPage(contentType string) bool {
-	mediaType := strings.ToLower(contentType)
-	return strings.HasPrefix(mediaType, "text/html") || strings.HasPrefix(mediaType, "application/xhtml+xml")
-}
-
-// failed is called when there is no answer to pass on.
-func (u *Upstream) failed(w http.ResponseWriter, out *http.Request, err error) {
-	u.fail(w, out.Context().Value(exchangeKey{}).(exchange).caller, reason(err))
+	own := &[...]string{who.RequestID, HeaderValue(who.Issuer), HeaderValue(who.Subject), HeaderValue(who.Client), ""}
+	h[HeaderRequestID] = own[0:1:1]
+	h[HeaderIssuer] = own[1:2:2]
+	h[HeaderSubject] = own[2:3:3]
+	h[HeaderClient] = own[3:4:4]
+	h["User-Agent"] = own[4:5:5] // otherwise net/http sends its own
+	if u.authorization != nil {
+		h["Authorization"] = u.authorization
+	}
+	return h
 }
 
 // reason returns the Error that err stands for.
@@ -201,51 +176,14 @@ func reason(err error) *Error {
 		return refused
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{"upstream_timeout", http.StatusGatewayTimeout, "The model's server did not answer in time.", err}
-	case errors.Is(err, context.Canceled): // for the record: nobody gets this answer
-		return &Error{"caller_gone", 499, "The caller has left.", err}
+	case errors.Is(err, context.Canceled):
+		return callerGone(err)
 	}
 	return &Error{"upstream_unreachable", http.StatusBadGateway, "The model's server can't be reached.", err}
 }
 
-// plain keeps back what ReverseProxy would pass on past modify: informational
-// answers (1xx), which it learns of by a trace in the request's context, and
-// trailers, which the transport adds to the response that it returned.
-type plain struct {
-	next   http.RoundTripper
-	broken func(*http.Request, *Error)
-}
-
-func (p plain) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := p.next.RoundTrip(r.WithContext(valueless{r.Context()}))
-	if err != nil {
-		return nil, err
-	}
-	withoutTrailers := *response
-	withoutTrailers.Trailer = nil
-	withoutTrailers.Body = body{response.Body, func(err error) {
-		p.broken(r.Context().Value(exchangeKey{}).(exchange).caller, reason(err))
-	}}
-	return &withoutTrailers, nil
-}
-
-// body is that of an answer. It tells of an error that ends it.
-type body struct {
-	io.ReadCloser
-	broken func(error)
-}
-
-func (b body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.broken(err)
-	}
-	return n, err
-}
-
-// valueless is a context with the end of another but none of its values.
-type valueless struct{ context.Context }
-
-func (valueless) Value(any) any { return nil }
+// callerGone is for the record: nobody gets this answer.
+func callerGone(err error) *Error { return &Error{"caller_gone", 499, "The caller has left.", err} }
 
 // Credential returns the secret that a policy names: the environment variable
 // name or, when that is empty, the content of the file that name_FILE names.

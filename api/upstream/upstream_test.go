@@ -32,7 +32,7 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	transport := Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	u, err := New(Config{
-		URL: url, Credential: credential, Timeout: timeout, Transport: transport,
+		URL: url, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
 		Fail: func(w http.ResponseWriter, r *http.Request, e *Error) {
 			http.Error(w, e.Code+" "+r.URL.Path, e.Status)
 		},
@@ -41,9 +41,17 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, who) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, read(t, r.Body), who) }))
 	t.Cleanup(front.Close)
 	return front.URL
+}
+
+func read(t *testing.T, body io.Reader) []byte {
+	all, err := io.ReadAll(body)
+	if err != nil {
+		t.Error(err)
+	}
+	return all
 }
 
 func do(t *testing.T, r *http.Request) (*http.Response, string) {
@@ -95,8 +103,8 @@ func TestHeadersIn(t *testing.T) {
 	}
 	r.Header["x-principal-subject"] = []string{"smuggled"}
 	// RFC 9110, section 7.6.1: fields that Connection names go no further. It
-	// must not strip what the API adds.
-	r.Header["Connection"] = []string{"X-Principal-Subject, Authorization, X-Request-Id"}
+	// must strip neither what the API adds nor what it has judged.
+	r.Header["Connection"] = []string{"X-Principal-Subject, Authorization, X-Request-Id, Content-Type, traceparent"}
 	r.Header["Content-Type"] = []string{"application/json"}
 	r.Header["Accept-Encoding"] = []string{"gzip"} // else net/http adds none beside Range
 	r.Header["Traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -265,18 +273,47 @@ func TestAnswersRefused(t *testing.T) {
 	}
 }
 
-// A page is no answer of a model, and would be shown as one of the API's.
-func TestPageRefused(t *testing.T) {
-	tests := map[string][]string{
-		"HTML":                             {"Text/HTML; charset=utf-8"},
-		"XHTML":                            {"application/xhtml+xml"},
-		"HTML beside JSON (RFC 9110, 8.3)": {"application/json", "text/html"},
+// What isn't one of the protocol's media types is no answer of a model, and a
+// browser could show it as a page of the API's.
+func TestMediaTypes(t *testing.T) {
+	tests := map[string]struct {
+		types  []string
+		passed bool
+	}{
+		"JSON":                              {[]string{"application/json"}, true},
+		"JSON in capitals with a parameter": {[]string{"Application/JSON; charset=utf-8"}, true},
+		"text":                              {[]string{"text/plain; charset=utf-8"}, true},
+		"none":                              {nil, true},
+
+		"HTML":          {[]string{"Text/HTML; charset=utf-8"}, false},
+		"XHTML":         {[]string{"application/xhtml+xml"}, false},
+		"XHTML as XML":  {[]string{"text/xml"}, false},
+		"XML":           {[]string{"application/xml"}, false},
+		"SVG":           {[]string{"image/svg+xml"}, false}, // with foreignObject it holds HTML
+		"PDF":           {[]string{"application/pdf"}, false},
+		"MathML":        {[]string{"application/mathml+xml"}, false},
+		"web archive":   {[]string{"multipart/related"}, false},
+		"replaced page": {[]string{"multipart/x-mixed-replace; boundary=x"}, false},
+		"any":           {[]string{"*/*"}, false},
+		"empty":         {[]string{""}, false},
+		"no media type": {[]string{"json"}, false},
+		"bad parameter": {[]string{"application/json; charset"}, false},
+		// Which of several counts is the reader's choice (RFC 9110, section 8.3;
+		// WHATWG Fetch, "extract a MIME type" takes the last).
+		"HTML in a second field":    {[]string{"application/json", "text/html"}, false},
+		"JSON in a second field":    {[]string{"application/json", "application/json"}, false},
+		"HTML after JSON in a list": {[]string{"application/json, text/html"}, false},
+		"HTML after text in a list": {[]string{"text/plain, text/html"}, false},
+		"HTML in a quoted string":   {[]string{`text/plain; a="b, text/html"`}, false},
 	}
-	for name, types := range tests {
+	for name, test := range tests {
 		for _, status := range []int{200, 404, 503} {
 			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
-				response, body := pageOf(t, types, status)
-				if response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m" {
+				response, body := pageOf(t, test.types, status)
+				if test.passed && (response.StatusCode != status || !slices.Equal(response.Header["Content-Type"], test.types)) {
+					t.Errorf("%s %q: %s", response.Status, response.Header["Content-Type"], body)
+				}
+				if !test.passed && (response.StatusCode != http.StatusBadGateway || strings.TrimSpace(body) != "upstream_refused /v2/models/m") {
 					t.Errorf("%s: %s", response.Status, body)
 				}
 			})
@@ -367,10 +404,13 @@ func TestCallerGone(t *testing.T) {
 	await(t, ended)
 }
 
-// A caller can't make a healthy upstream look unreachable: ReverseProxy refuses
-// a protocol whose name is not ASCII. Nothing is upgraded here anyhow.
+// Nothing is upgraded, and a caller who asks for it, even for a protocol whose
+// name httputil.ReverseProxy refuses, gets the answer all the same.
 func TestUpgradeIgnored(t *testing.T) {
-	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
+	url := proxied(t, time.Minute, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, "{}")
+	})
 	r, err := http.NewRequest("GET", url+"/v2/models/m", nil)
 	if err != nil {
 		t.Fatal(err)

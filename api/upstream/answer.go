@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// held is how many bytes of an answer are held back until its end has come.
+// As long as nothing was sent, a failure can still become a status.
+const held = 64 << 10
+
+// eventStream is the media type whose answers are passed on as they come
+// (WHATWG HTML, section 9.2).
+const eventStream = "text/event-stream"
+
+// pass sends the upstream's answer to a request of this method to w: all at
+// once when it fits the buffer, otherwise in parts, and an event stream part by
+// part from its first byte. It has begun when something was sent. Of the answer
+// only the status, the headers of passOut and the body come through: neither
+// informational answers nor trailers do.
+func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method string) (begun bool, err error) {
+	mediaType, err := u.check(answer)
+	if err != nil {
+		return false, err
+	}
+	var buffer []byte
+	atLeast := held
+	if mediaType == eventStream {
+		buffer, atLeast = make([]byte, 4<<10), 1
+	} else {
+		b := u.buffers.Get().(*[held]byte)
+		defer u.buffers.Put(b)
+		buffer = b[:]
+	}
+	n, err := fill(answer.Body, buffer, atLeast)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+
+	h := w.Header()
+	h["Content-Type"] = nil // otherwise net/http guesses one where the upstream gives none
+	for _, name := range passOut {
+		if values := answer.Header[name]; len(values) > 0 {
+			h[name] = values
+		}
+	}
+	switch {
+	case answer.StatusCode == http.StatusNoContent: // has no length (RFC 9110, section 8.6)
+	case answer.ContentLength >= 0:
+		h["Content-Length"] = []string{strconv.FormatInt(answer.ContentLength, 10)}
+	case err == io.EOF && method != http.MethodHead:
+		h["Content-Length"] = []string{strconv.Itoa(n)}
+	}
+	w.WriteHeader(answer.StatusCode)
+	flush := func() error { return nil }
+	if answer.ContentLength < 0 && err == nil {
+		flush = http.NewResponseController(w).Flush
+	}
+	for {
+		if n > 0 {
+			if _, err := w.Write(buffer[:n]); err != nil {
+				return true, callerGone(err)
+			}
+			_ = flush() // the next Write reports an error
+		}
+		if err == io.EOF {
+			return true, nil
+		} else if err != nil {
+			return true, err
+		}
+		n, err = answer.Body.Read(buffer)
+	}
+}
+
+// fill reads at least so many bytes into b, unless an error ends it before.
+// Unlike io.ReadAtLeast it keeps io.EOF, which ends a whole answer, apart from
+// io.ErrUnexpectedEOF, with which net/http reports one that broke off.
+func fill(r io.Reader, b []byte, atLeast int) (n int, err error) {
+	for n < atLeast && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	return n, err
+}
+
+// check refuses answers that are not for the caller. It returns the media
+// type, which is empty where the upstream gives none: with nosniff a browser
+// makes no page of that (WHATWG MIME Sniffing, section 7.1).
+func (u *Upstream) check(answer *http.Response) (mediaType string, err error) {
+	switch status := answer.StatusCode; {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired:
+		// About our credential, not about the caller's.
+		return "", &Error{"upstream_refused", http.StatusBadGateway, "The model's server does not accept this API.", fmt.Errorf("answered %s", answer.Status)}
+	case status < 200, status >= 300 && status < 400:
+		return "", notPassedOn(fmt.Errorf("answered %s", answer.Status))
+	}
+	values := answer.Header["Content-Type"]
+	if len(values) == 0 {
+		return "", nil
+	}
+	// Of several values, or a list in one, readers may take the first or the
+	// last (WHATWG Fetch, "extract a MIME type"), so that neither may be.
+	if len(values) == 1 && !strings.Contains(values[0], ",") {
+		if mediaType, _, err = mime.ParseMediaType(values[0]); err == nil && slices.Contains(u.config.MediaTypes, mediaType) {
+			return mediaType, nil
+		}
+	}
+	// Of a proxy on the way, as a rule. A browser could show it as a page of ours.
+	return "", notPassedOn(fmt.Errorf("answered %s with the media type %.200q", answer.Status, values))
+}
+
+func notPassedOn(cause error) *Error {
+	return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", cause}
+}
