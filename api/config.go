@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"keycloak-model-api/api/observe"
 )
 
 // Config is everything that can be set for `go run ./api`. Each field is one
@@ -58,6 +61,12 @@ type Config struct {
 
 	// UpstreamTimeout also bounds how long a streamed answer may take.
 	UpstreamTimeout time.Duration `flag:"upstream-timeout" default:"60s" doc:"Longest time that a model's server may take for one answer, up to its last byte."`
+
+	// AuditFailure is refuse or drop.
+	AuditFailure string `flag:"audit-failure" default:"drop" doc:"What becomes of requests while the log is stuck or can't be written, so that audit records might be lost. refuse: 503, and not ready. drop: they go on, and /readyz counts the lost lines."`
+
+	// TrustedProxies are for the address in the audit records alone.
+	TrustedProxies string `flag:"trusted-proxies" doc:"Addresses of the proxies in front of this API, such as 10.0.0.0/8, separated by commas: only their X-Forwarded-For is believed. Default: none."`
 
 	// DrainDelay is for a load balancer, which goes on sending until it has
 	// asked for the readiness again.
@@ -122,6 +131,14 @@ func (c Config) validate() (errs []error) {
 			wrong("-cors-origins: %q is not an origin such as https://app.example.com", origin)
 		}
 	}
+	if c.AuditFailure != string(observe.Refuse) && c.AuditFailure != string(observe.Drop) {
+		wrong("-audit-failure: %q is neither refuse nor drop", c.AuditFailure)
+	}
+	for _, text := range list(c.TrustedProxies) {
+		if _, err := prefix(text); err != nil {
+			wrong("-trusted-proxies: %q is not an address such as 10.0.0.1 or 10.0.0.0/8", text)
+		}
+	}
 	if c.NotBeforeInterval <= 0 {
 		wrong("-not-before-interval: %v is not a time to wait: use one such as 30s", c.NotBeforeInterval)
 	}
@@ -172,8 +189,29 @@ func checkClockSkew(d time.Duration) error {
 }
 
 // corsOrigins returns the origins of CORSOrigins.
-func (c Config) corsOrigins() []string {
-	return strings.FieldsFunc(c.CORSOrigins, func(r rune) bool { return r == ',' || r == ' ' })
+func (c Config) corsOrigins() []string { return list(c.CORSOrigins) }
+
+// trustedProxies returns the addresses of TrustedProxies, which is valid.
+func (c Config) trustedProxies() (prefixes []netip.Prefix) {
+	for _, text := range list(c.TrustedProxies) {
+		if p, err := prefix(text); err == nil {
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes
+}
+
+// prefix reads an address or a range of addresses.
+func prefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return address.Prefix(address.BitLen())
+	}
+	return netip.ParsePrefix(text)
+}
+
+// list returns the elements of a list, which commas or spaces separate.
+func list(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // usage explains the program to people.

@@ -15,8 +15,12 @@ import (
 	"time"
 
 	"keycloak-model-api/api/gateway"
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/policy"
 )
+
+// flushTimeout is how long the end of the program waits for whoever reads the log.
+const flushTimeout = 2 * time.Second
 
 // serve runs the API until ctx ends, then lets requests that are under way
 // finish. It logs to stderr, one JSON object a line.
@@ -44,7 +48,10 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		publicURL = "http://" + listener.Addr().String()
 	}
 
-	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	// A reader of the log that dies is a failure of the log, not the API's end.
+	signal.Ignore(syscall.SIGPIPE)
+	log, audit, flush := newLog(stderr, config.AuditFailure)
+	defer flush()
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
 	g, err := gateway.New(background, gateway.Options{
@@ -53,7 +60,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
 		UpstreamTimeout: config.UpstreamTimeout, MaxBody: config.MaxBody,
-		Getenv: getenv, Logger: log,
+		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Logger: log,
 	})
 	if err != nil {
 		return &usageError{err}
@@ -74,6 +81,18 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	}()
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
 	return listenUntil(ctx, listener, g, config, log)
+}
+
+// newLog starts the log and the audit records in it. flush is the end of both.
+func newLog(out io.Writer, onFailure string) (log *slog.Logger, audit *observe.Audit, flush func()) {
+	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
+	queue := observe.NewLog(out, func(lost uint64) { log.Error("lines of the log were lost", "count", lost) })
+	log = slog.New(format(queue))
+	return log, observe.NewAudit(queue, observe.OnFailure(onFailure), format, time.Now), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		_ = queue.Close(ctx) // there is nowhere left to tell
+	}
 }
 
 // readStack reads the file that -stack names.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -216,13 +215,14 @@ func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 10 * time.Second
 		issuer := oidctest.New("https://id.example/realms/example-realm")
-		log := slog.New(slog.DiscardHandler)
+		log, audit, flush := newLog(io.Discard, "drop")
+		defer flush()
 		background, end := context.WithCancel(t.Context())
 		defer end()
 		g, err := gateway.New(background, gateway.Options{
 			Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy(issuer)},
 			PublicURL: "http://api", ClockSkew: 30 * time.Second, UpstreamTimeout: time.Second, MaxBody: 1 << 20,
-			HTTPClient: issuer.Client(), Logger: log,
+			HTTPClient: issuer.Client(), Audit: audit, Logger: log,
 		})
 		if err != nil {
 			t.Fatal(err)

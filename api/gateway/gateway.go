@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/model"
 	"keycloak-model-api/api/model/iris"
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -52,7 +54,12 @@ type Options struct {
 	// HTTPClient reaches the issuer. Default: http.DefaultTransport.
 	HTTPClient *http.Client
 
-	Logger *slog.Logger
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed, for the
+	// audit records. Default: none.
+	TrustedProxies []netip.Prefix
+
+	Audit  *observe.Audit // gets a record of each decision
+	Logger *slog.Logger   // gets everything else
 }
 
 // Gateway is the API as an http.Handler.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -62,11 +63,17 @@ func newGateway(t *testing.T, o Options) *Gateway {
 // testOptions are those of an API without a client at the issuer, where
 // nobody signs in with a browser.
 func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
+	queue := observe.NewLog(log, nil)
+	if buffer, ok := log.(*syncBuffer); ok {
+		buffer.flush = func() { _ = queue.Flush(context.Background()) }
+	}
+	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 	return Options{
 		Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy(issuer)},
 		PublicURL: "http://127.0.0.1:8000", ClockSkew: 30 * time.Second, SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour,
 		UpstreamTimeout: 10 * time.Second, MaxBody: maxBody,
-		Getenv: func(string) string { return "" }, Logger: slog.New(slog.NewJSONHandler(log, nil)),
+		Getenv: func(string) string { return "" },
+		Audit:  observe.NewAudit(queue, observe.Drop, format, time.Now), Logger: slog.New(format(queue)),
 	}
 }
 
@@ -172,9 +179,11 @@ func waitFor(t *testing.T, what string, ready func() bool) {
 }
 
 // syncBuffer is a log that one goroutine reads while others write.
+// syncBuffer is what is behind the log. Its text holds all lines so far.
 type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	flush func()
 }
 
 func (s *syncBuffer) Write(p []byte) (int, error) {
@@ -184,6 +193,9 @@ func (s *syncBuffer) Write(p []byte) (int, error) {
 }
 
 func (s *syncBuffer) String() string {
+	if s.flush != nil {
+		s.flush()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()

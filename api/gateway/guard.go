@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"keycloak-model-api/api/bearer"
@@ -55,10 +56,16 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 			record.principal = principal
 			allowed, decision = access.policy.Decide(principal.RealmRoles, name)
 		}
-		switch {
-		case decision == policy.NoBaseRole:
+		if decision == policy.NoBaseRole {
 			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})
 			return
+		}
+		if err := g.options.Audit.Admit(); err != nil {
+			refuse(w, r, auditUnavailable(err))
+			return
+		}
+		record.admitted = true
+		switch {
 		case name != "" && decision != policy.Allow:
 			refuse(w, r, problem{http.StatusNotFound, "model_unknown", "There is no model of this name that you may call: GET /v2/models lists those that you may.", nil})
 			return
@@ -72,6 +79,11 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		record.code = "allowed"
 		next(w, r, c)
 	})
+}
+
+// auditUnavailable is the refusal of what could not be recorded.
+func auditUnavailable(err error) problem {
+	return problem{http.StatusServiceUnavailable, "audit_unavailable", "The audit log of this API can't be written at the moment. Try again later.", err}
 }
 
 // refuseCredential answers a request without a valid credential.
@@ -116,6 +128,9 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
 // record is what the audit log says about one request. It holds no token.
 type record struct {
 	id        string
+	address   string            // of the caller
+	path      string            // as the caller wrote it, cut, without the query
+	admitted  bool              // its record must be written
 	principal *bearer.Principal // nil without a valid credential
 	model     string            // of the path, as the caller wrote it, cut to what a line holds
 	action    string
@@ -134,7 +149,7 @@ func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(
 func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
-		record := &record{id: rand.Text()}
+		record := &record{id: rand.Text(), address: callerAddress(r, g.options.TrustedProxies), path: shownPath(r.URL.EscapedPath())}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")
@@ -145,17 +160,36 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		// Deferred, since a proxied answer that breaks off ends in a panic
 		// that net/http wants.
 		defer func() {
-			if record.code != "" {
-				g.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "decision", record.attrs(g.now().Sub(started))...)
+			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
+			switch {
+			case record.admitted:
+				g.options.Audit.Decided(ctx, record.attrs(took)...)
+			case record.code != "":
+				g.options.Audit.Refused(ctx, record.code, record.attrs(took)...)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
 	})
 }
 
+// shownPath is a path as a record may hold it: cut to what a line holds, which is
+// less than any access token, and without what looks like one.
+func shownPath(path string) string {
+	if i := strings.Index(path, "eyJ"); i >= 0 { // the beginning of each JWT
+		path = path[:i] + "…"
+	}
+	if len(path) > maxShownPath {
+		path = path[:maxShownPath] + "…"
+	}
+	return path
+}
+
+const maxShownPath = 120 // bytes
+
 func (d *record) attrs(took time.Duration) []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("request", d.id), slog.String("action", d.action), slog.String("model", d.model),
+		slog.String("request", d.id), slog.String("address", d.address), slog.String("path", d.path),
+		slog.String("action", d.action), slog.String("model", d.model),
 		slog.String("code", d.code), slog.Int("status", d.status), slog.Duration("took", took),
 	}
 	if d.principal != nil {

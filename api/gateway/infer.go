@@ -29,7 +29,17 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, problem{http.StatusServiceUnavailable, "keys_unavailable", "The keys of the issuer can't be had at the moment. Try again later.", err})
 		return
 	}
-	answer(w, map[string]bool{"ready": true})
+	if err := g.options.Audit.Unready(); err != nil {
+		refuse(w, r, auditUnavailable(err))
+		return
+	}
+	answer(w, readiness{Ready: true, LostRecords: g.options.Audit.Lost()})
+}
+
+// readiness is the answer of an API that is ready.
+type readiness struct {
+	Ready       bool   `json:"ready"`
+	LostRecords uint64 `json:"lost_records,omitempty"` // lines of the log, audit records among them
 }
 
 func nothingHere(w http.ResponseWriter, r *http.Request, _ *call) {

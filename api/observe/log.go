@@ -32,16 +32,16 @@ type Log struct {
 	promised int   // lines for which Promise holds a place
 	failed   error // of the last write
 	lost     uint64
-	told     uint64        // of lost, what recovered has been told
-	wake     chan struct{} // holds one value while the goroutine has something to do
-	idle     chan struct{} // closed when the queue has drained after Close
-	closing  bool
+	told     uint64          // of lost, what recovered has been told
+	waiting  []chan struct{} // of Flush, closed when the queue is empty
+	wake     chan struct{}   // holds one value while the goroutine has something to do
+	closed   bool
 }
 
 // NewLog starts a Log that writes to out. After lines were lost and writing
 // works again, recovered is called with their number; it may log.
 func NewLog(out io.Writer, recovered func(lost uint64)) *Log {
-	l := &Log{out: out, recovered: recovered, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	l := &Log{out: out, recovered: recovered, wake: make(chan struct{}, 1)}
 	go l.run()
 	return l
 }
@@ -103,18 +103,32 @@ func (l *Log) Lost() uint64 {
 	return l.lost
 }
 
-// Close waits until all lines are written, or ctx ends.
-func (l *Log) Close(ctx context.Context) error {
+// Flush waits until all lines are written, or ctx ends.
+func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
-	l.closing = true
-	l.signal()
+	written := make(chan struct{})
+	if len(l.lines) == 0 {
+		close(written)
+	} else {
+		l.waiting = append(l.waiting, written)
+	}
 	l.mu.Unlock()
 	select {
-	case <-l.idle:
+	case <-written:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("observe: lines of the log are not written: %w", ctx.Err())
 	}
+}
+
+// Close is Flush, and the end of the Log.
+func (l *Log) Close(ctx context.Context) error {
+	err := l.Flush(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.signal()
+	return err
 }
 
 // add is called with the lock held. The line is copied, since slog reuses it.
@@ -132,7 +146,6 @@ func (l *Log) signal() {
 
 // run writes until Close, many lines at once when many wait.
 func (l *Log) run() {
-	defer close(l.idle)
 	batch := make([]byte, 0, maxBatch)
 	for range l.wake {
 		for {
@@ -145,9 +158,9 @@ func (l *Log) run() {
 			l.done(taken)
 		}
 		l.mu.Lock()
-		end := l.closing && len(l.lines) == 0
+		closed := l.closed
 		l.mu.Unlock()
-		if end {
+		if closed {
 			return
 		}
 	}
@@ -193,6 +206,12 @@ func (l *Log) done(taken int) {
 	l.lines = slices.Delete(l.lines, 0, taken)
 	lost := l.lost - l.told
 	l.told = l.lost
+	if len(l.lines) == 0 {
+		for _, written := range l.waiting {
+			close(written)
+		}
+		l.waiting = nil
+	}
 	l.mu.Unlock()
 	if lost > 0 && l.recovered != nil {
 		l.recovered(lost)
