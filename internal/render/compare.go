@@ -113,7 +113,7 @@ func normal(key string, v any) any {
 		out := map[string]any{}
 		for k, e := range v {
 			switch {
-			case slices.Contains(volatile, k):
+			case slices.Contains(volatile, k), k == "rootUrl" && e == "": // which an update of the provider's sets
 				continue
 			case slices.Contains(concealed, k) && !isEmpty(e):
 				e = "(secret)"

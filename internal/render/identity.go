@@ -24,6 +24,13 @@ var identityConfig = []field{
 	{"syncMode", "syncMode", "LEGACY"},
 }
 
+// identitySwitches are the keys that are "false" where nothing sets them.
+var identitySwitches = []string{
+	"acceptsPromptNoneForwardFromClient", "backchannelSupported", "forceAuthn", "offlineAccess", "postBindingAuthnRequest",
+	"postBindingLogout", "postBindingResponse", "uiLocales", "useJwksUrl", "userIp", "validateSignature",
+	"wantAssertionsEncrypted", "wantAssertionsSigned", "wantAuthnRequestsSigned",
+}
+
 var oidcConfig = []field{
 	{"authorizationUrl", "authorizationUrl", nil},
 	{"tokenUrl", "tokenUrl", nil},
@@ -61,14 +68,13 @@ func (b *builder) googleIdentityProvider(realm *Realm, in *inputs) {
 }
 
 func (b *builder) addIdentityProvider(realm *Realm, in *inputs, alias, providerID, displayName string, config map[string]string, fields []field) {
-	in.config(config, slices.Concat(identityConfig, fields))
-	// The provider sends these only where they are on.
-	for _, key := range []string{"acceptsPromptNoneForwardFromClient", "validateSignature", "uiLocales", "userIp", "offlineAccess", "backchannelSupported"} {
-		if config[key] == "false" {
-			delete(config, key)
+	// The provider sends every switch of every kind of identity provider.
+	for _, key := range identitySwitches {
+		if config[key] == "" {
+			config[key] = "false"
 		}
 	}
-	config["disableTypeClaimCheck"] = "false"
+	in.config(config, slices.Concat(identityConfig, fields))
 	in.extra("extraConfig", config)
 	p := &identityProvider{alias: alias, providerID: providerID}
 	p.rep = object{"alias": alias, "providerId": providerID, "displayName": displayName, "config": config}

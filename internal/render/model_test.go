@@ -114,6 +114,11 @@ func TestCompareFindsEachField(t *testing.T) {
 	if same, err := Compare(realm, file); err != nil || len(same) > 0 {
 		t.Fatalf("a realm differs from its own file: %v, %v", same, err)
 	}
+	// The provider's update of a client sets what it left out before.
+	updated := strings.Replace(string(file), `"clientId": "api",`, `"clientId": "api", "rootUrl": "",`, 1)
+	if same, err := Compare(realm, []byte(updated)); err != nil || updated == string(file) || len(same) > 0 {
+		t.Errorf("an updated client differs: %v, %v", same, err)
+	}
 	changed := strings.NewReplacer(
 		`"loginWithEmailAllowed": true`, `"loginWithEmailAllowed": false`,
 		`"dpop.bound.access.tokens": "true"`, `"dpop.bound.access.tokens": "false"`,
