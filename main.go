@@ -46,7 +46,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		return nil, err
 	}
 
-	theRealm, err := realm.New(ctx, cfg.Realm, &realm.Args{
+	realmArgs := &realm.Args{
 		Name:           cfg.Realm,
 		DisplayName:    pulumi.String(cfg.DisplayName),
 		Hardening:      cfg.Level(),
@@ -56,13 +56,16 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		SigningKeys:    cfg.SigningKeys,
 		RetireKey:      cfg.RetireKey,
 		Protect:        cfg.Protected(),
-	})
+	}
+	theRealm, err := realm.New(ctx, cfg.Realm, realmArgs)
 	if err != nil {
 		return nil, err
 	}
 
 	theRoles, err := roles.New(ctx, cfg.Realm, &roles.Args{
-		Realm:  theRealm.ID,
+		Realm:       theRealm.ID,
+		DeletedWith: theRealm.Resource,
+
 		Roles:  cfg.RealmRoles(),
 		Groups: cfg.Groups,
 		After:  []pulumi.Resource{theRealm.Settled},
@@ -72,23 +75,33 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 	}
 
 	theClients, err := clients.New(ctx, cfg.Realm, &clients.Args{
-		Realm:      theRealm.ID,
+		Realm:       theRealm.ID,
+		DeletedWith: theRealm.Resource,
+
 		Clients:    cfg.Clients,
 		Secrets:    cfg.ClientSecrets.Inputs(),
 		Roles:      theRoles.Roles,
 		ModelRoles: cfg.ModelRoles(),
+		Groups:     theRoles.Groups,
+		After:      theRoles.Settled,
+
+		SigningAlgorithm: cfg.SigningAlgorithm(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	if err := theRealm.RestingKeys(ctx, cfg.Realm, realmArgs, theClients); err != nil {
+		return nil, err
+	}
 
 	theUsers, err := users.New(ctx, cfg.Realm, &users.Args{
-		Realm:            theRealm.ID,
+		Realm:       theRealm.ID,
+		DeletedWith: theRealm.Resource,
+
 		Users:            cfg.Users,
 		InitialPasswords: cfg.InitialPasswords.Inputs(),
 		Roles:            theRoles.Roles,
 		Groups:           theRoles.Groups,
-		DefaultGroups:    cfg.DefaultGroups(),
 		Protect:          cfg.Protected(),
 		After:            theRoles.Settled,
 	})
@@ -98,7 +111,9 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 
 	if len(cfg.IdentityProviders)+len(cfg.LDAP) > 0 {
 		_, err := realm.NewFederation(ctx, cfg.Realm, &realm.FederationArgs{
-			Realm:             theRealm.ID,
+			Realm:       theRealm.ID,
+			DeletedWith: theRealm.Resource,
+
 			IdentityProviders: cfg.IdentityProviders,
 			LDAP:              cfg.LDAP,
 			Secrets:           cfg.FederationSecrets.Inputs(),

@@ -19,11 +19,26 @@ import (
 
 // Args says which clients there are.
 type Args struct {
-	Realm      pulumi.StringInput // id of the realm
+	Realm       pulumi.StringInput // id of the realm
+	DeletedWith pulumi.Resource    // the realm's resource, whose deletion takes everything along; may be nil
+
 	Clients    []config.Client
 	Secrets    map[string]pulumi.StringInput // client secrets by client id
 	Roles      map[string]*keycloak.Role     // realm roles that clients name
 	ModelRoles []string                      // realm roles in the tokens of clients that name none
+
+	// Groups are all groups of the realm. A service account is a member of those
+	// that its client names and of no other, default groups included. Empty where
+	// the realm has none.
+	Groups map[string]*keycloak.Group
+
+	// SigningAlgorithm of access and ID tokens, such as ES256. Empty means the
+	// realm's.
+	SigningAlgorithm string
+
+	// After must be there before the first client: the keys of SigningAlgorithm,
+	// and the default groups, which a service account joins when it is made.
+	After []pulumi.Resource
 }
 
 // Clients are the clients, by client id.
@@ -36,6 +51,7 @@ type Clients struct {
 	modelRoles *openid.ClientScope // lets ModelRoles into tokens, or nil
 	roles      map[string]map[string]*keycloak.Role
 	builtIn    map[string]pulumi.StringOutput // ids of clients that Keycloak made
+	within     pulumi.ResourceOption          // of all resources
 }
 
 // New makes the clients.
@@ -48,6 +64,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("keycloak-model-api:clients:Clients", name, c, opts...); err != nil {
 		return nil, fmt.Errorf("clients: %w", err)
 	}
+	c.within = pulumi.Composite(pulumi.Parent(c), pulumi.DeletedWith(args.DeletedWith))
 	declared := make([]config.Client, len(args.Clients))
 	for i, client := range args.Clients {
 		declared[i] = client.WithDefaults()
@@ -66,7 +83,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	}
 	for i := range declared {
 		d := &declared[i]
-		for _, step := range []func(*pulumi.Context, *config.Client, *Args) error{c.scopes, c.roleMappings, c.mappers, c.serviceAccount} {
+		for _, step := range []func(*pulumi.Context, *config.Client, *Args) error{c.scopes, c.roleMappings, c.mappers, c.serviceAccount, c.serviceAccountGroups} {
 			if err := step(ctx, d, args); err != nil {
 				return nil, fmt.Errorf("clients: %s: %w", d.ClientID, err)
 			}
@@ -102,7 +119,7 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		ClientSessionIdleTimeout:    lifespan(d.SessionIdle),
 		ClientSessionMaxLifespan:    lifespan(d.SessionMax),
 
-		ExtraConfig: extraConfig(d),
+		ExtraConfig: extraConfig(d, args.SigningAlgorithm),
 	}
 	if *d.PKCE {
 		a.PkceCodeChallengeMethod = pulumi.String("S256")
@@ -123,7 +140,7 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		}
 		a.ClientSecret = pulumi.ToSecret(secret.ToStringOutput()).(pulumi.StringOutput).ToStringPtrOutput()
 	}
-	client, err := openid.NewClient(ctx, d.ClientID, a, pulumi.Parent(c))
+	client, err := openid.NewClient(ctx, d.ClientID, a, c.within, pulumi.DependsOn(args.After))
 	if err != nil {
 		return err
 	}
@@ -136,7 +153,7 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 			ClientId:    client.ID().ToStringPtrOutput(),
 			Name:        pulumi.String(role),
 			Description: pulumi.String(""),
-		}, pulumi.Parent(c))
+		}, c.within)
 		if err != nil {
 			return fmt.Errorf("role %s: %w", role, err)
 		}
@@ -148,12 +165,16 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 // extraConfig are the attributes that the provider has no property for. The
 // first is always said: the provider takes an attribute away from Keycloak only
 // while another one is left.
-func extraConfig(d *config.Client) pulumi.StringMap {
+func extraConfig(d *config.Client, signingAlgorithm string) pulumi.StringMap {
 	extra := pulumi.StringMap{"standard.token.exchange.enabled": pulumi.String(strconv.FormatBool(*d.TokenExchange))}
 	on := func(key string, enabled bool) {
 		if enabled {
 			extra[key] = pulumi.String("true")
 		}
+	}
+	if signingAlgorithm != "" {
+		extra["access.token.signed.response.alg"] = pulumi.String(signingAlgorithm)
+		extra["id.token.signed.response.alg"] = pulumi.String(signingAlgorithm)
 	}
 	on("access.token.header.type.rfc9068", d.AccessTokenType == "at+jwt")
 	on("client.use.lightweight.access.token.enabled", d.Lightweight)
@@ -213,7 +234,7 @@ func (c *Clients) roleMapping(ctx *pulumi.Context, d *config.Client, name string
 		RealmId:  args.Realm,
 		ClientId: c.Clients[d.ClientID].ID().ToStringPtrOutput(),
 		RoleId:   role,
-	}, pulumi.Parent(c))
+	}, c.within)
 	return err
 }
 
@@ -230,37 +251,89 @@ func (c *Clients) serviceAccount(ctx *pulumi.Context, d *config.Client, args *Ar
 			RealmId:              args.Realm,
 			ServiceAccountUserId: account,
 			Role:                 role.Name,
-		}, pulumi.Parent(c)); err != nil {
+		}, c.within); err != nil {
 			return fmt.Errorf("service account: role %s: %w", name, err)
 		}
 	}
+	var inTokens pulumi.StringArray // ids of client roles
 	for _, target := range slices.Sorted(maps.Keys(d.ServiceAccountClientRoles)) {
 		for _, name := range d.ServiceAccountClientRoles[target] {
-			a := &openid.ClientServiceAccountRoleArgs{
-				RealmId:              args.Realm,
-				ServiceAccountUserId: account,
-			}
-			own, role := c.Clients[target], c.roles[target][name]
-			switch {
-			case own == nil:
-				a.ClientId, a.Role = c.builtInClient(ctx, target, args), pulumi.String(name)
-			case role == nil:
-				return fmt.Errorf("service account: client %s has no role %s", target, name)
-			default:
-				a.ClientId, a.Role = own.ID().ToStringOutput(), role.Name
-			}
-			if _, err := openid.NewClientServiceAccountRole(ctx, d.ClientID+"/"+target+"/"+name, a, pulumi.Parent(c)); err != nil {
+			if err := c.serviceAccountClientRole(ctx, d, target, name, args); err != nil {
 				return fmt.Errorf("service account: role %s of client %s: %w", name, target, err)
 			}
-			if *d.FullScope || target == d.ClientID {
-				continue // a client's own roles are in its tokens without a mapping
-			}
-			id := c.roleID(ctx, target, name, args)
-			// No client id holds a space, so no realm role's mapping has this name.
-			if err := c.roleMapping(ctx, d, d.ClientID+" "+target+"/"+name, id, args); err != nil {
-				return fmt.Errorf("service account: role %s of client %s: %w", name, target, err)
+			if !*d.FullScope && target != d.ClientID { // a client's own roles need no mapping
+				inTokens = append(inTokens, c.roleID(ctx, target, name, args))
 			}
 		}
+	}
+	if err := c.clientRolesInTokens(ctx, d, inTokens, args); err != nil {
+		return fmt.Errorf("service account: client roles in tokens: %w", err)
+	}
+	return nil
+}
+
+// serviceAccountClientRole gives the service account of d a role of client target.
+func (c *Clients) serviceAccountClientRole(ctx *pulumi.Context, d *config.Client, target, name string, args *Args) error {
+	a := &openid.ClientServiceAccountRoleArgs{
+		RealmId:              args.Realm,
+		ServiceAccountUserId: c.Clients[d.ClientID].ServiceAccountUserId,
+	}
+	own, role := c.Clients[target], c.roles[target][name]
+	switch {
+	case own == nil:
+		a.ClientId, a.Role = c.builtInClient(ctx, target, args), pulumi.String(name)
+	case role == nil:
+		return errors.New("the client has no such role")
+	default:
+		a.ClientId, a.Role = own.ID().ToStringOutput(), role.Name
+	}
+	_, err := openid.NewClientServiceAccountRole(ctx, d.ClientID+"/"+target+"/"+name, a, c.within)
+	return err
+}
+
+// clientRolesInTokens lets client roles into the tokens of a client without full
+// scope: by one realm role that contains them, since the provider takes all roles
+// of a client out of a scope when it is to take one. Nobody has the realm role.
+func (c *Clients) clientRolesInTokens(ctx *pulumi.Context, d *config.Client, ids pulumi.StringArray, args *Args) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	name := config.ScopeRole(d.ClientID)
+	role, err := keycloak.NewRole(ctx, name, &keycloak.RoleArgs{
+		RealmId:        args.Realm,
+		Name:           pulumi.String(name),
+		Description:    pulumi.String("Client roles in the tokens of " + d.ClientID),
+		CompositeRoles: ids,
+	}, c.within)
+	if err != nil {
+		return err
+	}
+	return c.roleMapping(ctx, d, d.ClientID+"/"+name, role.ID().ToStringOutput(), args)
+}
+
+// serviceAccountGroups makes the service account a member of the groups that the
+// client names, and takes it out of the default groups, which Keycloak puts every
+// new account into.
+func (c *Clients) serviceAccountGroups(ctx *pulumi.Context, d *config.Client, args *Args) error {
+	if !*d.ServiceAccount || len(args.Groups) == 0 {
+		return nil
+	}
+	ids := make(pulumi.StringArray, len(d.ServiceAccountGroups))
+	for i, name := range d.ServiceAccountGroups {
+		group, ok := args.Groups[name]
+		if !ok {
+			return fmt.Errorf("service account: group %s is not declared", name)
+		}
+		ids[i] = group.ID().ToStringOutput()
+	}
+	_, err := keycloak.NewUserGroups(ctx, "service-account-"+d.ClientID, &keycloak.UserGroupsArgs{
+		RealmId:    args.Realm,
+		UserId:     c.Clients[d.ClientID].ServiceAccountUserId,
+		GroupIds:   ids,
+		Exhaustive: pulumi.Bool(true),
+	}, c.within)
+	if err != nil {
+		return fmt.Errorf("service account: groups: %w", err)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func TestAloneInAnotherProgram(t *testing.T) {
 		"keycloak-model-api:clients:Clients mine",
 		"keycloak:openid/client:Client web",
 		"keycloak:openid/clientDefaultScopes:ClientDefaultScopes web",
+		"keycloak:openid/clientOptionalScopes:ClientOptionalScopes web",
 	}
 	slices.Sort(m.made)
 	got := slices.DeleteFunc(m.made, func(s string) bool { return strings.HasPrefix(s, "pulumi:") })

@@ -13,7 +13,7 @@ import (
 // mappers put claims of its own into a client's tokens.
 func (c *Clients) mappers(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	id := c.Clients[d.ClientID].ID().ToStringPtrOutput()
-	parent := pulumi.Parent(c)
+	parent := c.within
 	for _, m := range d.Mappers {
 		resource, name, claim := d.ClientID+"/"+m.Name, pulumi.String(m.Name), pulumi.String(m.Claim)
 		var err error

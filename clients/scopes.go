@@ -35,7 +35,7 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 		Name:                pulumi.String(AudienceScope),
 		Description:         pulumi.String("Names " + declared[i].ClientID + " in the audience of access tokens"),
 		IncludeInTokenScope: pulumi.Bool(true),
-	}, pulumi.Parent(c))
+	}, c.within)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 		IncludedClientAudience: c.Clients[declared[i].ClientID].ClientId,
 		AddToAccessToken:       pulumi.Bool(true),
 		AddToIdToken:           pulumi.Bool(false),
-	}, pulumi.Parent(c))
+	}, c.within)
 	return err
 }
 
@@ -67,7 +67,7 @@ func (c *Clients) modelRolesScope(ctx *pulumi.Context, declared []config.Client,
 		Name:                pulumi.String(ModelRolesScope),
 		Description:         pulumi.String("Lets the roles of the models into tokens"),
 		IncludeInTokenScope: pulumi.Bool(false),
-	}, pulumi.Parent(c))
+	}, c.within)
 	if err != nil {
 		return err
 	}
@@ -80,32 +80,29 @@ func (c *Clients) modelRolesScope(ctx *pulumi.Context, declared []config.Client,
 			RealmId:       args.Realm,
 			ClientScopeId: c.modelRoles.ID().ToStringPtrOutput(),
 			RoleId:        role.ID().ToStringOutput(),
-		}, pulumi.Parent(c)); err != nil {
+		}, c.within); err != nil {
 			return fmt.Errorf("role %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// scopes sets a client's default scopes, and its optional ones only where they
-// are not Keycloak's: a scope can't be both, so taking one comes first.
+// scopes sets a client's optional scopes, then its default ones: a scope can't be
+// both, so taking one from the optional ones comes first. Both are always said:
+// what is left out later would keep its last value.
 func (c *Clients) scopes(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	id := c.Clients[d.ClientID].ID().ToStringOutput()
-	opts := []pulumi.ResourceOption{pulumi.Parent(c)}
-	if d.OptionalScopes != nil || len(d.DefaultScopes) > 0 {
-		optional := slices.DeleteFunc(slices.Clone(config.OptionalScopes), func(s string) bool { return slices.Contains(d.DefaultScopes, s) })
-		if d.OptionalScopes != nil {
-			optional = *d.OptionalScopes
-		}
-		made, err := openid.NewClientOptionalScopes(ctx, d.ClientID, &openid.ClientOptionalScopesArgs{
-			RealmId:        args.Realm,
-			ClientId:       id,
-			OptionalScopes: pulumi.ToStringArray(optional),
-		}, pulumi.Parent(c), pulumi.RetainOnDelete(true)) // its deletion would take every optional scope away
-		if err != nil {
-			return fmt.Errorf("optional scopes: %w", err)
-		}
-		opts = append(opts, pulumi.DependsOn([]pulumi.Resource{made}))
+	optional := slices.DeleteFunc(slices.Clone(config.OptionalScopes), func(s string) bool { return slices.Contains(d.DefaultScopes, s) })
+	if d.OptionalScopes != nil {
+		optional = *d.OptionalScopes
+	}
+	made, err := openid.NewClientOptionalScopes(ctx, d.ClientID, &openid.ClientOptionalScopesArgs{
+		RealmId:        args.Realm,
+		ClientId:       id,
+		OptionalScopes: pulumi.ToStringArray(optional),
+	}, c.within)
+	if err != nil {
+		return fmt.Errorf("optional scopes: %w", err)
 	}
 	names := slices.Clone(builtInScopes)
 	if *d.ServiceAccount {
@@ -123,7 +120,7 @@ func (c *Clients) scopes(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		RealmId:       args.Realm,
 		ClientId:      id,
 		DefaultScopes: scopes,
-	}, opts...); err != nil {
+	}, c.within, pulumi.DependsOn([]pulumi.Resource{made})); err != nil {
 		return fmt.Errorf("default scopes: %w", err)
 	}
 	return nil

@@ -58,7 +58,7 @@ type Lifetimes struct {
 	SSOIdle           string `json:"ssoIdle" doc:"Session without activity; also bounds refresh tokens."`
 	SSOMax            string `json:"ssoMax" doc:"Session in all."`
 	OfflineIdle       string `json:"offlineIdle" doc:"Offline session without activity."`
-	OfflineMax        string `json:"offlineMax" doc:"Offline session in all; setting it turns the bound on, as hardening does. The provider can't turn it off again: set a long one instead."`
+	OfflineMax        string `json:"offlineMax" doc:"Offline session in all; setting it turns the bound on, as hardening does."`
 	DeviceCode        string `json:"deviceCode" doc:"Code of the device authorization grant."`
 	AuthorizationCode string `json:"authorizationCode" doc:"Authorization code."`
 	RefreshTokenReuse *int   `json:"refreshTokenReuse" doc:"Turns rotation on: a refresh token may be used this many times more after its first use; 0 is strictest."`
@@ -70,19 +70,19 @@ type Lifetimes struct {
 type SigningKey struct {
 	Name      string `json:"name" required:"true" doc:"Name of the key store, unique in the realm. Required."`
 	Algorithm string `json:"algorithm" required:"true" enum:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512" doc:"Algorithm that the key is for. Required."`
-	Priority  int    `json:"priority" default:"200" doc:"The active key of highest priority signs, and its algorithm becomes the realm's. Keycloak's own key has 100."`
+	Priority  int    `json:"priority" default:"200" doc:"The active key of highest priority signs, and its algorithm is that of all clients' tokens. Keycloak's own key has 100."`
 	Active    *bool  `json:"active" default:"true" doc:"false: published, verifies, signs nothing."`
 	Enabled   *bool  `json:"enabled" default:"true" doc:"false: not even published."`
 	Size      int    `json:"size" enum:"2048,4096" default:"2048" doc:"Bits of an RSA key."`
 }
 
-// RetireKey disables the key provider rsa-generated, which every realm is born
-// with and which only an import can reach. It takes two steps: an import must
-// find the provider as it is, so the first up imports it and the second, with
-// disable set, switches it off.
+// Signs reports whether the key may sign: it is active and enabled.
+func (k *SigningKey) Signs() bool { return isTrue(k.Active) && isTrue(k.Enabled) }
+
+// RetireKey imports the key provider rsa-generated, which every realm is born with,
+// and disables it.
 type RetireKey struct {
 	ComponentID string `json:"componentId" doc:"Id of the component rsa-generated, as an export or the admin console shows it. The up that imports it needs a live Keycloak for its preview too."`
-	Disable     bool   `json:"disable" doc:"Set in a later up than the one that imported the component."`
 }
 
 // Events are kept in Keycloak's database. What is left out comes from hardening.
@@ -120,7 +120,7 @@ type Group struct {
 	Name       string            `json:"name" required:"true" doc:"Name, unique among all groups. Required."`
 	Parent     string            `json:"parent" doc:"Name of the group that it is a subgroup of."`
 	Roles      []string          `json:"roles" doc:"Realm roles that members get."`
-	Default    bool              `json:"default" doc:"New users join it; it does not change what users are in that are there already, except that those that name it leave it when this is turned on."`
+	Default    bool              `json:"default" doc:"New users join it. Users that are there already and service accounts don't."`
 	Attributes map[string]string `json:"attributes" doc:"Attributes of the group."`
 }
 
@@ -150,6 +150,7 @@ type Client struct {
 	Roles                     []string            `json:"roles" doc:"Realm roles that its tokens may carry, these alone; [] is none. Default: the roles of the models, by a shared client scope, and those of its service account."`
 	ServiceAccountRoles       []string            `json:"serviceAccountRoles" doc:"Realm roles of its service account. Its tokens may carry them too, unless roles says otherwise."`
 	ServiceAccountClientRoles map[string][]string `json:"serviceAccountClientRoles" doc:"Client roles of its service account, by client id. Its tokens may carry them too, and then name that client in their audience. A client that Keycloak makes itself, such as realm-management, costs look-ups: a preview then needs a live Keycloak."`
+	ServiceAccountGroups      []string            `json:"serviceAccountGroups" doc:"Groups that its service account is a member of, these alone: it is in no default group. Takes effect where groups are declared."`
 	ClientRoles               []string            `json:"clientRoles" doc:"Roles that this client defines."`
 
 	Authentication string `json:"authentication" enum:"secret,jwt" default:"secret" doc:"How a confidential client proves itself: a secret from clientSecrets, or private_key_jwt."`

@@ -58,17 +58,6 @@ func (c *Config) firstClient(kind string) *Client {
 	return &c.Clients[i]
 }
 
-// DefaultGroups are the groups that new users join by themselves.
-func (c *Config) DefaultGroups() map[string]bool {
-	names := map[string]bool{}
-	for _, g := range c.Groups {
-		if g.Default {
-			names[g.Name] = true
-		}
-	}
-	return names
-}
-
 // AllowedRoles are the realm roles of which a caller of the model needs one.
 func (m *Model) AllowedRoles() []string {
 	if m.Roles == nil {
@@ -166,4 +155,27 @@ func (c *Config) Policy() *policy.Policy {
 		p.Clients = append(p.Clients, policy.Client{ClientID: c.Clients[i].ClientID, Kind: c.Clients[i].Kind, Public: c.Clients[i].Public()})
 	}
 	return p
+}
+
+// SigningAlgorithm is that of the access and ID tokens of all clients: the one of
+// the signing key with the highest priority, or empty without a key of our own.
+func (c *Config) SigningAlgorithm() string {
+	algorithm, priority := "", 0
+	for i := range c.SigningKeys {
+		if k := &c.SigningKeys[i]; k.Signs() && (algorithm == "" || k.Priority > priority) {
+			algorithm, priority = k.Algorithm, k.Priority
+		}
+	}
+	return algorithm
+}
+
+// ScopeRole names the realm role that holds the client roles in the tokens of a
+// client without full scope.
+func ScopeRole(clientID string) string { return "client-roles-of-" + clientID }
+
+// holdsClientRoles reports whether the stack may make the ScopeRole of a client.
+func (c *Config) holdsClientRoles(clientID string) bool {
+	return slices.ContainsFunc(c.Clients, func(cl Client) bool {
+		return cl.ClientID == clientID && len(cl.ServiceAccountClientRoles) > 0
+	})
 }

@@ -205,7 +205,6 @@ func (c *checker) events() {
 
 func (c *checker) keys() {
 	seen := map[string]bool{"rsa-generated": true, "rsa-enc-generated": true, "hmac-generated-hs512": true, "aes-generated": true}
-	active := len(c.cfg.SigningKeys) == 0
 	for i, k := range c.cfg.SigningKeys {
 		path := fmt.Sprintf("signingKeys[%d]", i)
 		c.name(path+".name", k.Name)
@@ -213,7 +212,6 @@ func (c *checker) keys() {
 			c.errorf(path+".name", "%q is taken: give each key a name of its own", k.Name)
 		}
 		seen[k.Name] = true
-		active = active || (isTrue(k.Active) && isTrue(k.Enabled))
 		if strings.HasPrefix(k.Algorithm, "ES") && k.Size != 2048 {
 			c.errorf(path+".size", "nothing reads it for %s, whose curve says the size: leave it out", k.Algorithm)
 		}
@@ -221,16 +219,8 @@ func (c *checker) keys() {
 			c.warnf(path, "active, but not enabled: it is not even published")
 		}
 	}
-	if !active && c.cfg.RetireKey.Disable {
-		c.errorf("signingKeys", "no key is active and enabled, and retireGeneratedKey takes Keycloak's own away: nothing could sign a token")
-	}
-	if c.cfg.RetireKey.Disable {
-		if c.cfg.RetireKey.ComponentID == "" {
-			c.errorf("retireGeneratedKey.componentId", "is missing: set it to the id of the component rsa-generated, run pulumi up, then set disable")
-		}
-		if len(c.cfg.SigningKeys) == 0 {
-			c.errorf("retireGeneratedKey.disable", "signingKeys is empty: nothing could sign a token")
-		}
+	if c.cfg.RetireKey.ComponentID != "" && !slices.ContainsFunc(c.cfg.SigningKeys, func(k SigningKey) bool { return k.Signs() && k.Algorithm == "RS256" }) {
+		c.errorf("retireGeneratedKey", "takes away the only RS256 key, by which Keycloak's own clients, such as the account console, sign: add an active key with algorithm RS256 to signingKeys")
 	}
 }
 
@@ -284,6 +274,9 @@ func (c *checker) realmRoles() {
 	for _, r := range made {
 		if builtIn[r.Name] {
 			c.errorf("roles", "%q is a role that Keycloak makes itself: choose another name", r.Name)
+		}
+		if client, ok := strings.CutPrefix(r.Name, ScopeRole("")); ok && c.cfg.holdsClientRoles(client) {
+			c.errorf("roles", "%q is a role that the stack makes for the tokens of client %s: choose another name", r.Name, client)
 		}
 		c.roles[r.Name] = true
 		if r.Name != "" {

@@ -137,7 +137,9 @@ func (c *checker) client(cl *Client, path string) {
 	for i, r := range cl.ClientRoles {
 		c.name(fmt.Sprintf("%s.clientRoles[%d]", path, i), r)
 	}
-	if !*cl.ServiceAccount && (len(cl.ServiceAccountRoles) > 0 || len(cl.ServiceAccountClientRoles) > 0) {
+	c.known(path+".serviceAccountGroups", cl.ServiceAccountGroups, c.groups, "group", "groups")
+	c.twice(path+".serviceAccountGroups", cl.ServiceAccountGroups)
+	if !*cl.ServiceAccount && len(cl.ServiceAccountRoles)+len(cl.ServiceAccountClientRoles)+len(cl.ServiceAccountGroups) > 0 {
 		c.errorf(path+".serviceAccountRoles", "client %s has no service account: set serviceAccount", cl.ClientID)
 	}
 	c.known(path+".serviceAccountRoles", cl.ServiceAccountRoles, c.roles, "role", "roles")

@@ -89,7 +89,7 @@ config:
   keycloak-model-api:hardening: "off"
   keycloak-model-api:realm: retiring
   keycloak-model-api:signingKeys:
-    - {name: es256-2026, algorithm: ES256, active: ACTIVE}
+    - {name: rs256-2026, algorithm: RS256, priority: PRIORITY}
   keycloak-model-api:models:
     - {name: iris, embedded: iris}
   keycloak-model-api:clients:
@@ -104,7 +104,7 @@ func TestRetireGeneratedKey(t *testing.T) {
 	port := freePort(t)
 	config := strings.Replace(retiringConfig, "API", "http://127.0.0.1:"+port, 1)
 	secrets := secretsOf{"clientSecrets": {"model-api": "a-secret-of-the-tests-1", "nightly": "a-secret-of-the-tests-2"}}
-	st := e.up(t, strings.Replace(config, "ACTIVE", "false", 1), secrets)
+	st := e.up(t, strings.Replace(config, "PRIORITY", "50", 1), secrets)
 	a := e.startAPIOn(t, port, st, "-key-max-age", keyAge.String())
 	login := st.clientCredentials("nightly")
 	old := st.token(t, login).AccessToken
@@ -112,30 +112,30 @@ func TestRetireGeneratedKey(t *testing.T) {
 	a.infer(t, old).want(t, http.StatusOK, "setosa")
 
 	// 1. A key of one's own signs.
-	own := findKeyProvider(t, st, "ecdsa-generated", func(keyProvider) bool { return true })
-	own.set(t, st, "active", "true")
-	realm := map[string]any{"defaultSignatureAlgorithm": "ES256", "oauth2DeviceCodeLifespan": 600}
-	if err := e.admin.Do(t.Context(), http.MethodPut, "/realms/retiring", realm, nil); err != nil {
-		t.Fatal(err)
-	}
+	mine := func(p keyProvider) bool { return p.Name == "rs256-2026" }
+	own := findKeyProvider(t, st, "rsa-generated", mine)
+	own.set(t, st, "priority", "200")
 	token := st.token(t, login).AccessToken
-	wantClaims(t, token, "ES256", "JWT", 0, nil)
+	if kidOf(t, token) == kidOf(t, old) {
+		t.Fatal("the new key does not sign")
+	}
 	a.infer(t, token).want(t, http.StatusOK, "setosa")
 	a.infer(t, old).want(t, http.StatusOK, "setosa")
 
-	// 2 to 4. The program imports the component, then changes it.
-	generated := findKeyProvider(t, st, "rsa-generated", func(keyProvider) bool { return true })
-	retired := strings.Replace(config, "ACTIVE", "true", 1) +
-		"  keycloak-model-api:retireGeneratedKey: {componentId: " + generated.ID + ", disable: true}\n"
+	// 2 and 3. The program imports the component and changes it.
+	generated := findKeyProvider(t, st, "rsa-generated", func(p keyProvider) bool { return !mine(p) })
+	retired := strings.Replace(config, "PRIORITY", "200", 1) +
+		"  keycloak-model-api:retireGeneratedKey: {componentId: " + generated.ID + "}\n"
 	result, err := e.declare(t, retired, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range result.Resources {
 		if r.ImportID == "retiring/"+generated.ID {
-			for _, input := range []string{"active", "enabled", "priority", "algorithm", "keySize"} {
+			for _, input := range []string{"active", "enabled", "priority", "keySize"} {
 				generated.Config[input] = []string{fmt.Sprint(r.Inputs[resource.PropertyKey(input)].V)}
 			}
+			generated.Config["algorithm"] = []string{"RS256"} // the provider's default
 		}
 	}
 	if generated.Config["enabled"][0] != "false" {
@@ -144,8 +144,10 @@ func TestRetireGeneratedKey(t *testing.T) {
 	generated.update(t, st)
 
 	st.token(t, st.clientCredentials("model-api"))
-	token = st.token(t, login).AccessToken
-	wantClaims(t, token, "ES256", "JWT", 0, nil)
+	signs := kidOf(t, token)
+	if token = st.token(t, login).AccessToken; kidOf(t, token) != signs {
+		t.Error("another key signs")
+	}
 	eventually(t, keyAge+5*time.Second, "a token of the retired key is refused", func() error {
 		if got := a.infer(t, old); got.Status != http.StatusUnauthorized {
 			return fmt.Errorf("%d %s", got.Status, got.Body)
@@ -166,8 +168,8 @@ func TestRetireGeneratedKey(t *testing.T) {
 	var published jose.JSONWebKeySet
 	st.get(t, "/protocol/openid-connect/certs", &published)
 	for _, key := range published.Keys {
-		if key.Use == "sig" && key.Algorithm != "ES256" {
-			t.Errorf("the %s key %s is still published", key.Algorithm, key.KeyID)
+		if key.Use == "sig" && key.KeyID != signs {
+			t.Errorf("the %s key %s is published beside ours", key.Algorithm, key.KeyID)
 		}
 	}
 	if len(published.Keys) == 0 {

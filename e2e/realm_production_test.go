@@ -92,6 +92,7 @@ config:
       clientRoles: [runner]
       serviceAccountRoles: [model-iris, auditor]
       serviceAccountClientRoles: {realm-management: [view-users], model-api: [metrics.reader], user-sync: [runner]}
+      serviceAccountGroups: [visitors]
     - {clientId: feature-store, kind: service}
     - {clientId: model-cli, kind: cli}
 `

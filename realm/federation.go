@@ -16,7 +16,9 @@ import (
 
 // FederationArgs says whose users the realm takes.
 type FederationArgs struct {
-	Realm             pulumi.StringInput // id of the realm
+	Realm       pulumi.StringInput // id of the realm
+	DeletedWith pulumi.Resource    // the realm's resource, whose deletion takes everything along; may be nil
+
 	IdentityProviders []config.IdentityProvider
 	LDAP              []config.LDAP
 	Secrets           map[string]pulumi.StringInput // client secrets by alias, bind passwords by name
@@ -29,6 +31,8 @@ type FederationArgs struct {
 // Federation are the identity providers and directories of a realm.
 type Federation struct {
 	pulumi.ResourceState
+
+	within pulumi.ResourceOption // of all resources
 }
 
 // NewFederation connects the realm with the providers and directories.
@@ -37,6 +41,7 @@ func NewFederation(ctx *pulumi.Context, name string, args *FederationArgs, opts 
 	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Federation", name, f, opts...); err != nil {
 		return nil, fmt.Errorf("realm: federation: %w", err)
 	}
+	f.within = pulumi.Composite(pulumi.Parent(f), pulumi.DeletedWith(args.DeletedWith))
 	for i := range args.IdentityProviders {
 		if err := f.identityProvider(ctx, &args.IdentityProviders[i], args); err != nil {
 			return nil, fmt.Errorf("realm: identity provider %s: %w", args.IdentityProviders[i].Alias, err)
@@ -75,7 +80,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 			"pkceEnabled": pulumi.String("true"),
 			"pkceMethod":  pulumi.String("S256"),
 		},
-	}, pulumi.Parent(f))
+	}, f.within)
 	if err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 			ClaimValue:            pulumi.String(m.Value),
 			Role:                  role.Name,
 			ExtraConfig:           inherit,
-		}, pulumi.Parent(f)); err != nil {
+		}, f.within); err != nil {
 			return err
 		}
 	}
@@ -108,7 +113,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 			ClaimName:             pulumi.String(claim),
 			UserAttribute:         pulumi.String(attribute),
 			ExtraConfig:           inherit,
-		}, pulumi.Parent(f)); err != nil {
+		}, f.within); err != nil {
 			return err
 		}
 	}
@@ -145,7 +150,7 @@ func (f *Federation) directory(ctx *pulumi.Context, l *config.LDAP, args *Federa
 		a.BindDn = pulumi.String(l.BindDN)
 		a.BindCredential = secret(args.Secrets[l.Name]).ToStringPtrOutput()
 	}
-	directory, err := ldap.NewUserFederation(ctx, l.Name, a, pulumi.Parent(f), pulumi.DependsOn(args.Users))
+	directory, err := ldap.NewUserFederation(ctx, l.Name, a, f.within, pulumi.DependsOn(args.Users))
 	if err != nil {
 		return err
 	}
@@ -158,7 +163,7 @@ func (f *Federation) directory(ctx *pulumi.Context, l *config.LDAP, args *Federa
 			UserModelAttribute:   pulumi.String(attribute),
 			LdapAttribute:        pulumi.String(l.Attributes[attribute]),
 			ReadOnly:             pulumi.Bool(true),
-		}, pulumi.Parent(f)); err != nil {
+		}, f.within); err != nil {
 			return err
 		}
 	}
@@ -175,7 +180,7 @@ func (f *Federation) directory(ctx *pulumi.Context, l *config.LDAP, args *Federa
 			MembershipUserLdapAttribute: pulumi.String(l.UsernameAttribute),
 			Mode:                        pulumi.String("READ_ONLY"),
 			UserRolesRetrieveStrategy:   pulumi.String("LOAD_ROLES_BY_MEMBER_ATTRIBUTE"),
-		}, pulumi.Parent(f)); err != nil {
+		}, f.within); err != nil {
 			return err
 		}
 	}
@@ -191,7 +196,7 @@ func (f *Federation) directory(ctx *pulumi.Context, l *config.LDAP, args *Federa
 			MembershipAttributeType:     pulumi.String("DN"),
 			MembershipUserLdapAttribute: pulumi.String(l.UsernameAttribute),
 			Mode:                        pulumi.String("READ_ONLY"),
-		}, pulumi.Parent(f)); err != nil {
+		}, f.within); err != nil {
 			return err
 		}
 	}

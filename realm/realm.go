@@ -24,7 +24,7 @@ type Args struct {
 	Lifetimes      config.Lifetimes
 	Events         config.Events
 	UserAttributes []config.UserAttribute // attributes beside the four that every user has
-	SigningKeys    []config.SigningKey
+	SigningKeys    []config.SigningKey    // RestingKeys makes those that sign nothing
 	RetireKey      config.RetireKey
 	Protect        bool // guard the realm and its keys against deletion
 }
@@ -39,6 +39,10 @@ type Realm struct {
 	// Keycloak answers 409 to two such changes at once, and drops attributes of
 	// users whose profile is not there yet: default groups and users depend on it.
 	Settled pulumi.Resource
+
+	// Resource is the realm itself. What stands in it names it as DeletedWith, so
+	// that a destroy is one call to Keycloak, which can't fail on the way.
+	Resource pulumi.Resource
 }
 
 // New makes the realm.
@@ -47,13 +51,12 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Realm", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
-	guarded := []pulumi.ResourceOption{pulumi.Parent(r), pulumi.Protect(args.Protect)}
-	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), guarded...)
+	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), pulumi.Parent(r), pulumi.Protect(args.Protect))
 	if err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
 	r.ID = realm.ID().ToStringOutput()
-	r.Settled = realm
+	r.Resource, r.Settled = realm, realm
 
 	if err := r.events(ctx, name, args); err != nil {
 		return nil, fmt.Errorf("realm: events: %w", err)
@@ -61,15 +64,20 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := r.userProfile(ctx, name, args.UserAttributes); err != nil {
 		return nil, fmt.Errorf("realm: user profile: %w", err)
 	}
-	if err := r.keys(ctx, name, args, guarded); err != nil {
+	if err := r.keys(ctx, name, args); err != nil {
 		return nil, fmt.Errorf("realm: keys: %w", err)
 	}
 	return r, ctx.RegisterResourceOutputs(r, pulumi.Map{"realmId": r.ID})
 }
 
 // after are the options of a resource that changes the realm itself.
-func (r *Realm) after(opts ...pulumi.ResourceOption) []pulumi.ResourceOption {
-	return append([]pulumi.ResourceOption{pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{r.Settled})}, opts...)
+func (r *Realm) after() []pulumi.ResourceOption {
+	return []pulumi.ResourceOption{pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{r.Settled}), pulumi.DeletedWith(r.Resource)}
+}
+
+// guarded are the options of a key store.
+func (r *Realm) guarded(args *Args, opts ...pulumi.ResourceOption) []pulumi.ResourceOption {
+	return append(opts, pulumi.Parent(r), pulumi.DeletedWith(r.Resource), pulumi.Protect(args.Protect))
 }
 
 func realmArgs(args *Args) *keycloak.RealmArgs {
@@ -93,9 +101,8 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 
 		SecurityDefenses: defenses(level),
 	}
-	if a.OfflineSessionMaxLifespan != nil {
-		a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(true)
-	}
+	// Said even when it is off, or the provider keeps the last value.
+	a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(a.OfflineSessionMaxLifespan != nil)
 	if reuse := l.RefreshTokenReuse; reuse != nil {
 		a.RevokeRefreshToken, a.RefreshTokenMaxReuse = pulumi.Bool(true), pulumi.Int(*reuse)
 	} else if level.RotateRefresh {
@@ -106,9 +113,6 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 	}
 	if level.SSLRequired != "" {
 		a.SslRequired = pulumi.String(level.SSLRequired)
-	}
-	if algorithm := signingAlgorithm(args.SigningKeys); algorithm != "" {
-		a.DefaultSignatureAlgorithm = pulumi.String(algorithm)
 	}
 	return a
 }
@@ -249,7 +253,7 @@ func (r *Realm) userProfile(ctx *pulumi.Context, name string, own []config.UserA
 	profile, err := keycloak.NewRealmUserProfile(ctx, name, &keycloak.RealmUserProfileArgs{
 		RealmId:    r.ID,
 		Attributes: attributes,
-	}, r.after(pulumi.RetainOnDelete(true))...) // Keycloak answers 400 to its deletion
+	}, append(r.after(), pulumi.RetainOnDelete(true))...) // Keycloak answers 400 to its deletion
 	if err != nil {
 		return err
 	}

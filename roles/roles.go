@@ -13,7 +13,9 @@ import (
 
 // Args says which roles and groups there are, in any order.
 type Args struct {
-	Realm  pulumi.StringInput // id of the realm
+	Realm       pulumi.StringInput // id of the realm
+	DeletedWith pulumi.Resource    // the realm's resource, whose deletion takes everything along; may be nil
+
 	Roles  []config.Role
 	Groups []config.Group
 
@@ -31,6 +33,8 @@ type Roles struct {
 	// Settled is what must be there before the first user: After, and the
 	// default groups.
 	Settled []pulumi.Resource
+
+	within pulumi.ResourceOption // of all resources
 }
 
 // New makes the roles and groups.
@@ -44,6 +48,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("keycloak-model-api:roles:Roles", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("roles: %w", err)
 	}
+	r.within = pulumi.Composite(pulumi.Parent(r), pulumi.DeletedWith(args.DeletedWith))
 	if err := r.realmRoles(ctx, args); err != nil {
 		return nil, fmt.Errorf("roles: %w", err)
 	}
@@ -74,7 +79,7 @@ func (r *Roles) realmRoles(ctx *pulumi.Context, args *Args) error {
 			Description:    pulumi.String(role.Description),
 			CompositeRoles: parts,
 			Attributes:     attributes(role.Attributes),
-		}, pulumi.Parent(r))
+		}, r.within)
 		if err != nil {
 			return fmt.Errorf("%s: %w", role.Name, err)
 		}
@@ -99,7 +104,7 @@ func (r *Roles) groups(ctx *pulumi.Context, args *Args) error {
 		if g.Parent != "" {
 			a.ParentId = r.Groups[g.Parent].ID().ToStringPtrOutput()
 		}
-		group, err := keycloak.NewGroup(ctx, g.Name, a, pulumi.Parent(r))
+		group, err := keycloak.NewGroup(ctx, g.Name, a, r.within)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.Name, err)
 		}
@@ -116,7 +121,7 @@ func (r *Roles) groups(ctx *pulumi.Context, args *Args) error {
 			GroupId:    group.ID().ToStringOutput(),
 			RoleIds:    carried,
 			Exhaustive: pulumi.Bool(true),
-		}, pulumi.Parent(r)); err != nil {
+		}, r.within); err != nil {
 			return fmt.Errorf("%s: %w", g.Name, err)
 		}
 	}
@@ -136,7 +141,7 @@ func (r *Roles) defaultGroups(ctx *pulumi.Context, name string, args *Args) erro
 	groups, err := keycloak.NewDefaultGroups(ctx, name, &keycloak.DefaultGroupsArgs{
 		RealmId:  args.Realm,
 		GroupIds: ids,
-	}, pulumi.Parent(r), pulumi.DependsOn(args.After))
+	}, r.within, pulumi.DependsOn(args.After))
 	if err != nil {
 		return err
 	}

@@ -14,12 +14,13 @@ import (
 
 // Args says who the users are.
 type Args struct {
-	Realm            pulumi.StringInput // id of the realm
+	Realm       pulumi.StringInput // id of the realm
+	DeletedWith pulumi.Resource    // the realm's resource, whose deletion takes everything along; may be nil
+
 	Users            []config.User
 	InitialPasswords map[string]pulumi.StringInput // by username, used at creation only
 	Roles            map[string]*keycloak.Role     // realm roles that users name
 	Groups           map[string]*keycloak.Group    // groups that users name
-	DefaultGroups    map[string]bool               // groups that every user joins by itself
 	Protect          bool                          // guard users against deletion
 
 	// After must be there before the first user: the user profile, or Keycloak
@@ -33,26 +34,22 @@ type Users struct {
 
 	Users map[string]*keycloak.User
 	Made  []pulumi.Resource // users and what they were given, for what must come after
+
+	within pulumi.ResourceOption // of all resources
 }
 
-// New makes the users. The number of resources is users + groups with members +
-// users with roles of their own: for many users give roles by groups.
-//
-// A group's members are exactly the users that name it: the resource of a whole
-// group costs one where that of each user would cost thousands, and takes out
-// whom somebody put in by hand. Default groups are left to Keycloak.
+// New makes the users. A user costs one resource, its roles one and its groups
+// one: for many users give roles by default groups, which cost nothing.
 func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Users, error) {
 	u := &Users{Users: make(map[string]*keycloak.User, len(args.Users))}
 	if err := ctx.RegisterComponentResource("keycloak-model-api:users:Users", name, u, opts...); err != nil {
 		return nil, fmt.Errorf("users: %w", err)
 	}
+	u.within = pulumi.Composite(pulumi.Parent(u), pulumi.DeletedWith(args.DeletedWith))
 	for i := range args.Users {
 		if err := u.user(ctx, &args.Users[i], args); err != nil {
 			return nil, fmt.Errorf("users: %s: %w", args.Users[i].Username, err)
 		}
-	}
-	if err := u.memberships(ctx, args); err != nil {
-		return nil, fmt.Errorf("users: members of %w", err)
 	}
 	return u, ctx.RegisterResourceOutputs(u, pulumi.Map{})
 }
@@ -83,17 +80,20 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 			Temporary: pulumi.Bool(declared.Password != "permanent"),
 		}
 	}
-	// What users and brokering add later is no change of ours: the required
-	// action of a temporary password, and links to identity providers, which
-	// the provider would cut.
-	opts := []pulumi.ResourceOption{pulumi.Parent(u), pulumi.DependsOn(args.After), pulumi.Protect(args.Protect),
-		pulumi.IgnoreChanges([]string{"requiredActions", "federatedIdentities"})}
+	// What people and brokering add later is no change of ours: the required
+	// action of a temporary password, whether an email address is verified, and
+	// links to identity providers, which the provider would cut.
+	opts := []pulumi.ResourceOption{u.within, pulumi.DependsOn(args.After), pulumi.Protect(args.Protect),
+		pulumi.IgnoreChanges([]string{"requiredActions", "federatedIdentities", "emailVerified"})}
 	user, err := keycloak.NewUser(ctx, declared.Username, a, opts...)
 	if err != nil {
 		return err
 	}
 	u.Users[declared.Username] = user
 	u.Made = append(u.Made, user)
+	if err := u.groups(ctx, declared, args); err != nil {
+		return err
+	}
 	if len(declared.Roles) == 0 {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 		RoleIds: ids,
 		// Exhaustive would take the realm's default roles away.
 		Exhaustive: pulumi.Bool(false),
-	}, pulumi.Parent(u))
+	}, u.within)
 	if err != nil {
 		return err
 	}
@@ -119,38 +119,31 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 	return nil
 }
 
-func (u *Users) memberships(ctx *pulumi.Context, args *Args) error {
-	var groups []string // in the order of their first member
-	members := map[string]pulumi.StringArray{}
-	made := map[string][]pulumi.Resource{}
-	for i := range args.Users {
-		declared := &args.Users[i]
-		for _, g := range declared.Groups {
-			if args.DefaultGroups[g] {
-				continue
-			}
-			if members[g] == nil {
-				groups = append(groups, g)
-			}
-			members[g] = append(members[g], pulumi.String(declared.Username))
-			made[g] = append(made[g], u.Users[declared.Username])
-		}
+// groups makes a user a member of the groups that it names. Of other groups, which
+// somebody by hand, an identity provider or a directory put it into, nothing is
+// said, so they stay.
+func (u *Users) groups(ctx *pulumi.Context, declared *config.User, args *Args) error {
+	if len(declared.Groups) == 0 {
+		return nil
 	}
-	for _, g := range groups {
-		group, ok := args.Groups[g]
+	ids := make(pulumi.StringArray, len(declared.Groups))
+	for i, name := range declared.Groups {
+		group, ok := args.Groups[name]
 		if !ok {
-			return fmt.Errorf("%s: the group is not declared", g)
+			return fmt.Errorf("group %s is not declared", name)
 		}
-		m, err := keycloak.NewGroupMemberships(ctx, g, &keycloak.GroupMembershipsArgs{
-			RealmId: args.Realm,
-			GroupId: group.ID().ToStringPtrOutput(),
-			Members: members[g],
-		}, pulumi.Parent(u), pulumi.DependsOn(made[g]))
-		if err != nil {
-			return fmt.Errorf("%s: %w", g, err)
-		}
-		u.Made = append(u.Made, m)
+		ids[i] = group.ID().ToStringOutput()
 	}
+	groups, err := keycloak.NewUserGroups(ctx, declared.Username, &keycloak.UserGroupsArgs{
+		RealmId:    args.Realm,
+		UserId:     u.Users[declared.Username].ID().ToStringOutput(),
+		GroupIds:   ids,
+		Exhaustive: pulumi.Bool(false),
+	}, u.within)
+	if err != nil {
+		return err
+	}
+	u.Made = append(u.Made, groups)
 	return nil
 }
 

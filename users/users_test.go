@@ -25,7 +25,7 @@ func TestArgsThatDoNotFit(t *testing.T) {
 	}{
 		{"no initial password", "users: ada: the initial password is missing", config.User{Username: "ada"}},
 		{"unknown role", "users: ada: role ghost is not declared", config.User{Username: "ada", Password: "none", Roles: []string{"ghost"}}},
-		{"unknown group", "users: members of spirits: the group is not declared", config.User{Username: "ada", Password: "none", Groups: []string{"spirits"}}},
+		{"unknown group", "users: ada: group spirits is not declared", config.User{Username: "ada", Password: "none", Groups: []string{"spirits"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := pulumi.RunErr(func(ctx *pulumi.Context) error {

@@ -41,7 +41,7 @@ func run(ctx *pulumi.Context) error {
 	}
 
 	theRoles, err := roles.New(ctx, realmName, &roles.Args{
-		Realm: theRealm.ID,
+		Realm: theRealm.ID, DeletedWith: theRealm.Resource,
 		Roles: []config.Role{{Name: apiRole, Description: "May call the model API"}},
 		After: []pulumi.Resource{theRealm.Settled},
 	})
@@ -50,7 +50,7 @@ func run(ctx *pulumi.Context) error {
 	}
 
 	_, err = clients.New(ctx, realmName, &clients.Args{
-		Realm:      theRealm.ID,
+		Realm: theRealm.ID, DeletedWith: theRealm.Resource,
 		Clients:    []config.Client{{ClientID: apiClient, Kind: "api"}, {ClientID: "modelctl", Kind: "cli"}},
 		Secrets:    map[string]pulumi.StringInput{apiClient: secret},
 		Roles:      theRoles.Roles,
@@ -61,7 +61,7 @@ func run(ctx *pulumi.Context) error {
 	}
 
 	_, err = users.New(ctx, realmName, &users.Args{
-		Realm: theRealm.ID,
+		Realm: theRealm.ID, DeletedWith: theRealm.Resource,
 		Users: []config.User{{
 			Username: username, Email: "user@example.com", FirstName: "ML", LastName: "User",
 			Password: "temporary",

@@ -27,7 +27,7 @@ func run(ctx *pulumi.Context) error {
 	}
 
 	made, err := clients.New(ctx, "example-realm", &clients.Args{
-		Realm: theRealm.ID,
+		Realm: theRealm.ID, DeletedWith: theRealm.Resource,
 		Clients: []config.Client{{
 			ClientID:     clientID,
 			Kind:         "web",

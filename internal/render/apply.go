@@ -352,14 +352,8 @@ func (a *applier) mappings(ctx context.Context) error {
 	}
 	for _, c := range a.Realm.clients {
 		add("/clients/"+c.id+"/scope-mappings", c.mappings)
-		if len(c.accountRoles) > 0 {
-			tasks = append(tasks, func(ctx context.Context) error {
-				id, err := a.id(ctx, "/clients/"+c.id+"/service-account-user")
-				if err != nil {
-					return err
-				}
-				return a.addRoles(ctx, "/users/"+id+"/role-mappings", c.accountRoles)
-			})
+		if len(c.accountRoles)+len(c.accountGroups) > 0 {
+			tasks = append(tasks, func(ctx context.Context) error { return a.serviceAccount(ctx, c) })
 		}
 	}
 	for _, s := range a.scopes {
@@ -381,6 +375,23 @@ func (a *applier) mappings(ctx context.Context) error {
 		}
 	}
 	return each(ctx, a.workers, tasks, func(ctx context.Context, task func(context.Context) error) error { return task(ctx) })
+}
+
+// serviceAccount gives the service account of a client its roles and groups.
+func (a *applier) serviceAccount(ctx context.Context, c *client) error {
+	id, err := a.id(ctx, "/clients/"+c.id+"/service-account-user")
+	if err != nil {
+		return err
+	}
+	for _, g := range c.accountGroups {
+		if err := a.put(ctx, "/users/"+id+"/groups/"+g.id, nil); err != nil {
+			return err
+		}
+	}
+	if len(c.accountRoles) == 0 {
+		return nil
+	}
+	return a.addRoles(ctx, "/users/"+id+"/role-mappings", c.accountRoles)
 }
 
 func (a *applier) composites(ctx context.Context, r *role, composites []*role) error {

@@ -214,8 +214,16 @@ func (b *builder) userRoles(realm *Realm, in *inputs) {
 }
 
 func (b *builder) userGroups(realm *Realm, in *inputs) {
+	groups := refs(in, "groupIds", b.groups)
+	if c := b.accounts[in.str("userId")]; c != nil {
+		if !in.boolean("exhaustive", true) {
+			in.fail("groups of a service account that are not exhaustive can't be rendered: Keycloak may put it into default groups")
+		}
+		c.accountGroups = append(c.accountGroups, groups...)
+		return
+	}
 	if u := ref(in, "userId", b.users); u != nil {
-		u.groups = append(u.groups, refs(in, "groupIds", b.groups)...)
+		u.groups = append(u.groups, groups...)
 		u.onlyGroups = u.onlyGroups || in.boolean("exhaustive", true)
 	}
 }

@@ -73,12 +73,14 @@ type user struct {
 	federated    []object
 }
 
-// client is an OIDC client. Its service account has the roles accountRoles.
+// client is an OIDC client. Its service account has the roles accountRoles and is
+// in the groups accountGroups alone.
 type client struct {
 	id, clientID   string
 	rep            object
 	serviceAccount bool
 	accountRoles   []*role
+	accountGroups  []*group
 	defaultScopes  []string // nil: the realm's
 	optionalScopes []string // nil: the realm's
 	mappers        []object

@@ -206,7 +206,7 @@ func (r *Realm) usersRepresentation() []object {
 		rep := object{
 			"username": "service-account-" + strings.ToLower(c.clientID), "enabled": true, "serviceAccountClientId": c.clientID,
 			"emailVerified": false,
-			"realmRoles":    append([]string{r.defaultRole()}, realm...), "groups": []string{},
+			"realmRoles":    append([]string{r.defaultRole()}, realm...), "groups": groupPaths(c.accountGroups),
 		}
 		if len(clients) > 0 {
 			rep["clientRoles"] = clients
