@@ -3,15 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"keycloak-model-api/modelctl/session"
 )
@@ -23,43 +26,46 @@ const (
 
 // client calls the API.
 type client struct {
-	api    string // URL without a slash at the end
-	access *session.Access
-	http   *http.Client
+	api  string // URL without a slash at the end
+	http *http.Client
 }
 
-func newClient(api string, access *session.Access) *client {
-	return &client{api: api, access: access, http: session.NewHTTP(apiTimeout)}
-}
-
-// model is a model's metadata (Open Inference Protocol v2).
+// model is a model's metadata (Open Inference Protocol v2), or only its name
+// while its model server is not available.
 type model struct {
-	Name        string   `json:"name"`
-	Platform    string   `json:"platform,omitempty"`
-	Versions    []string `json:"versions,omitempty"`
-	Inputs      []tensor `json:"inputs"`
-	Outputs     []tensor `json:"outputs"`
-	Unavailable bool     `json:"unavailable,omitempty"` // ours: the API can't reach its server
+	Name     string         `json:"name"`
+	Platform string         `json:"platform"`
+	Versions []string       `json:"versions"`
+	Inputs   []tensor       `json:"inputs"`
+	Outputs  []tensor       `json:"outputs"`
+	raw      jsontext.Value // all of it; nil while the model is not available
+}
+
+// MarshalJSON returns the metadata with every member that the model server gave.
+func (m *model) MarshalJSON() ([]byte, error) {
+	if m.raw == nil {
+		return json.Marshal(map[string]any{"name": m.Name, "unavailable": true}, json.Deterministic(true))
+	}
+	return m.raw, nil
 }
 
 // tensor is a tensor's metadata, and its content in a request or an answer.
 type tensor struct {
-	Name     string `json:"name"`
-	Datatype string `json:"datatype"`
-	Shape    []int  `json:"shape"` // -1: any
-	Data     any    `json:"data,omitempty"`
+	Name     string         `json:"name"`
+	Datatype string         `json:"datatype"`
+	Shape    []int          `json:"shape"` // -1: any
+	Data     jsontext.Value `json:"data,omitempty"`
 }
 
 // issuer asks the API where to sign in (RFC 9728).
 func (c *client) issuer(ctx context.Context) (string, error) {
-	u, err := url.Parse(c.api)
+	target, err := metadataURL(c.api)
 	if err != nil {
 		return "", err
 	}
-	u.Path = "/.well-known/oauth-protected-resource" + u.Path
-	body, err := c.do(ctx, http.MethodGet, u.String(), nil)
+	body, err := c.do(ctx, http.MethodGet, target, nil)
 	if e, ok := errors.AsType[*apiError](err); ok && e.Status != 0 && e.Status < 500 {
-		return "", fmt.Errorf("%s does not say where to sign in: is -api right? Else name the issuer with -issuer", c.api)
+		return "", fmt.Errorf("%s does not say where to sign in (%s answered %d): is -api right? Otherwise name the issuer with -issuer", c.api, target, e.Status)
 	}
 	if err != nil {
 		return "", err
@@ -68,17 +74,32 @@ func (c *client) issuer(ctx context.Context) (string, error) {
 		Resource string   `json:"resource"`
 		Servers  []string `json:"authorization_servers"`
 	}
-	if err := json.Unmarshal(body, &metadata); err != nil || len(metadata.Servers) == 0 {
+	if err := json.Unmarshal(body, &metadata); err != nil {
+		return "", fmt.Errorf("the metadata at %s: %w", target, err)
+	}
+	if len(metadata.Servers) == 0 {
 		return "", fmt.Errorf("%s does not name its issuer: name it with -issuer", c.api)
 	}
 	// RFC 9728 section 3.3: metadata that speak for another resource are not used.
 	if strings.TrimRight(metadata.Resource, "/") != c.api {
-		return "", fmt.Errorf("the API at %s calls itself %q: use that as -api, or name the issuer with -issuer", c.api, metadata.Resource)
+		return "", fmt.Errorf("the API at %s calls itself %q: use that as -api if you trust it", c.api, metadata.Resource)
 	}
 	if err := session.CheckURL(metadata.Servers[0]); err != nil {
 		return "", fmt.Errorf("the issuer that %s names: %w", c.api, err)
 	}
 	return metadata.Servers[0], nil
+}
+
+// metadataURL returns where an API's metadata are: the well-known path goes
+// between the host and the API's own path (RFC 9728 section 3.1).
+func metadataURL(api string) (string, error) {
+	u, err := url.Parse(api)
+	if err != nil {
+		return "", err
+	}
+	path := u.EscapedPath()
+	u.Path, u.RawPath = "", ""
+	return u.String() + "/.well-known/oauth-protected-resource" + path, nil
 }
 
 func (c *client) models(ctx context.Context) ([]string, error) {
@@ -106,7 +127,7 @@ func (c *client) model(ctx context.Context, name string) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m model
+	m := model{raw: body}
 	if err := json.Unmarshal(body, &m); err != nil {
 		return nil, fmt.Errorf("the API's description of model %s: %w", name, err)
 	}
@@ -117,9 +138,24 @@ func (c *client) infer(ctx context.Context, name string, request []byte) ([]byte
 	return c.do(ctx, http.MethodPost, c.api+"/v2/models/"+url.PathEscape(name)+"/infer", request)
 }
 
-// do sends one request and returns the body of a 200. Any other answer is an
-// *apiError.
+// do sends a request and returns the body of a 200. Any other answer is an
+// *apiError. A request that is refused for one second is sent once more: its
+// token was made in the second of a logout, which may or may not be its own.
 func (c *client) do(ctx context.Context, method, target string, body []byte) ([]byte, error) {
+	data, err := c.send(ctx, method, target, body)
+	e, ok := errors.AsType[*apiError](err)
+	if !ok || e.Status != http.StatusUnauthorized || e.RetryAfter != "1" {
+		return data, err
+	}
+	select {
+	case <-time.After(time.Second):
+		return c.send(ctx, method, target, body)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *client) send(ctx context.Context, method, target string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -127,9 +163,6 @@ func (c *client) do(ctx context.Context, method, target string, body []byte) ([]
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.access != nil {
-		req.Header.Set("Authorization", "Bearer "+c.access.Token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -141,7 +174,10 @@ func (c *client) do(ctx context.Context, method, target string, body []byte) ([]
 		return nil, &apiError{cause: err}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &apiError{Status: resp.StatusCode, Message: message(data), RetryAfter: resp.Header.Get("Retry-After")}
+		return nil, &apiError{
+			Status: resp.StatusCode, Message: message(resp.Header.Get("Content-Type"), data), RetryAfter: resp.Header.Get("Retry-After"),
+			ProofRefused: strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="invalid_dpop_proof"`),
+		}
 	}
 	if len(data) > maxBody {
 		return nil, fmt.Errorf("the API's answer is larger than %d MiB: ask for less at once", maxBody>>20)
@@ -149,29 +185,40 @@ func (c *client) do(ctx context.Context, method, target string, body []byte) ([]
 	return data, nil
 }
 
-// message reads the sentence out of an error of the API: {"error": …} on the
-// inference endpoints, else problem+json (RFC 9457).
-func message(body []byte) string {
-	var e struct {
-		Error  string `json:"error"`
-		Detail string `json:"detail"`
-		Title  string `json:"title"`
-	}
-	_ = json.Unmarshal(body, &e) // an answer of another shape has no sentence for us
-	for _, s := range []string{e.Error, e.Detail, e.Title} {
-		if s != "" {
-			return s
+// maxMessage bounds what is shown of an error, in bytes.
+const maxMessage = 2000
+
+// message returns what an error says: the sentence of the API or of a model
+// server ({"error": …}, or problem+json, RFC 9457), otherwise the whole body
+// where it is JSON or plain text, such as a model server's list of mistakes.
+func message(contentType string, body []byte) string {
+	var members map[string]jsontext.Value
+	if json.Unmarshal(body, &members) == nil {
+		for _, name := range []string{"error", "detail", "title"} {
+			var sentence string
+			if json.Unmarshal(members[name], &sentence) == nil && sentence != "" {
+				return sentence
+			}
 		}
 	}
-	return ""
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil || mediaType != "text/plain" && mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
+		return "" // a page is for a browser
+	}
+	text := strings.TrimSpace(string(body))
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	}
+	return text
 }
 
 // apiError is an answer of the API that is not 200, or none at all.
 type apiError struct {
-	Status     int    // HTTP status; 0: no answer
-	Message    string // the API's sentence; may be empty
-	RetryAfter string // the header
-	cause      error  // why there is no answer
+	Status       int    // HTTP status; 0: no answer
+	Message      string // why, from the API or the model server; may be empty
+	RetryAfter   string // the header
+	ProofRefused bool   // the proof that the token is ours was refused (RFC 9449 section 7.1)
+	cause        error  // why there is no answer
 }
 
 func (e *apiError) Error() string {
@@ -191,6 +238,8 @@ func (e *apiError) explain() (code int, advice string) {
 	switch {
 	case e.Status == 0:
 		return exitUnavailable, "Is it running, and is -api right?"
+	case e.ProofRefused:
+		return exitSignedOut, "Is the clock of this computer right, and is -api the API's public URL?"
 	case e.Status == http.StatusUnauthorized:
 		return exitSignedOut, "Sign in again: modelctl login"
 	case e.Status == http.StatusForbidden:

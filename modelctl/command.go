@@ -1,20 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
 
 	"keycloak-model-api/modelctl/session"
 )
@@ -48,7 +52,7 @@ func (c *command) login(ctx context.Context) error {
 	}
 	if s.Issuer == "" {
 		var err error
-		if s.Issuer, err = newClient(s.API, nil).issuer(ctx); err != nil {
+		if s.Issuer, err = c.confirmedIssuer(ctx, s.API); err != nil {
 			return err
 		}
 	}
@@ -62,8 +66,61 @@ func (c *command) login(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.keeper.Trust(ctx, who.API, who.Issuer); err != nil {
+		return err
+	}
 	fmt.Fprintf(c.stderr, "Signed in to %s as %s. See what you may call: modelctl models\n", who.API, printable(displayName(who)))
 	return nil
+}
+
+// confirmedIssuer returns the issuer that the environment or the API names,
+// after the person has confirmed it for this API. Otherwise whoever makes a
+// person type an address could have tokens of any issuer made for it.
+func (c *command) confirmedIssuer(ctx context.Context, api string) (string, error) {
+	issuer := c.Issuers
+	if issuer == "" {
+		var err error
+		if issuer, err = (&client{api: api, http: session.NewHTTP(apiTimeout)}).issuer(ctx); err != nil {
+			return "", err
+		}
+	}
+	trusted, err := c.keeper.Trusted(api)
+	if err != nil || issuer == trusted {
+		return issuer, err
+	}
+	change := "You have not signed in to this API before."
+	if trusted != "" {
+		change = "This API had another issuer before: " + trusted
+	}
+	fmt.Fprint(c.stderr, printable(fmt.Sprintf("%s\n\n    API     %s\n    Issuer  %s\n\n"+
+		"You sign in at the issuer, and the API learns who you are.\n", change, api, issuer)))
+	if f, ok := c.stdin.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", fmt.Errorf("nobody can be asked here: if both are right, modelctl login -api %s -issuer %s", api, issuer)
+	}
+	fmt.Fprint(c.stderr, "Are both the ones that you expect? [y/N] ")
+	answer, err := c.readLine(ctx)
+	if err != nil {
+		return "", err
+	}
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return "", errors.New("not confirmed: nothing was sent to the issuer")
+	}
+	return issuer, nil
+}
+
+// readLine reads one line of standard input, unless ctx ends before.
+func (c *command) readLine(ctx context.Context) (string, error) {
+	line := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(c.stdin).ReadString('\n') // an end without a line is no answer
+		line <- s
+	}()
+	select {
+	case s := <-line:
+		return s, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func (c *command) showCode(uri, completeURI, code string) {
@@ -126,12 +183,17 @@ func (c *command) whoami(ctx context.Context) error {
 	if c.Output == "json" {
 		return c.printJSON(out)
 	}
+	tokens := "bound to a key of this computer"
+	if s.Thumbprint == "" {
+		tokens = "bearer: who has one can use it"
+	}
 	return c.printTable([][]string{
 		{"NAME", displayName(s)},
 		{"USERNAME", s.Username},
 		{"EMAIL", s.Email},
 		{"ROLES", strings.Join(out.Roles, ", ")},
 		{"SESSION LEFT", left},
+		{"TOKENS", tokens},
 		{"API", s.API},
 		{"ISSUER", s.Issuer},
 	})
@@ -153,7 +215,7 @@ func (c *command) models(ctx context.Context) error {
 		group.Go(func() error {
 			m, err := api.model(gctx, name)
 			if e, ok := errors.AsType[*apiError](err); ok && e.Status >= 500 {
-				m, err = &model{Name: name, Unavailable: true}, nil // the other models are still worth showing
+				m, err = &model{Name: name}, nil // the other models are still worth showing
 			}
 			models[i] = m
 			return err
@@ -172,10 +234,32 @@ func (c *command) models(ctx context.Context) error {
 	rows := [][]string{{"MODEL", "INPUTS", "OUTPUTS"}}
 	for _, m := range models {
 		row := []string{m.Name, describeTensors(m.Inputs), describeTensors(m.Outputs)}
-		if m.Unavailable {
+		if m.raw == nil {
 			row = []string{m.Name, "not available now", ""}
 		}
 		rows = append(rows, row)
+	}
+	return c.printTable(rows)
+}
+
+func (c *command) describe(ctx context.Context) error {
+	api, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := api.model(ctx, c.Args[0])
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.printJSON(m)
+	}
+	rows := [][]string{{"MODEL", m.Name}, {"PLATFORM", m.Platform}, {"VERSIONS", strings.Join(m.Versions, ", ")}}
+	for _, t := range m.Inputs {
+		rows = append(rows, []string{"INPUT", describeTensors([]tensor{t})})
+	}
+	for _, t := range m.Outputs {
+		rows = append(rows, []string{"OUTPUT", describeTensors([]tensor{t})})
 	}
 	return c.printTable(rows)
 }
@@ -207,7 +291,7 @@ func (c *command) predict(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return c.printJSON(json.RawMessage(answer))
+		return c.printJSON(jsontext.Value(answer))
 	}
 	rows, err := predictionRows(answer)
 	if err != nil {
@@ -241,12 +325,25 @@ func (c *command) token(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if access.Session.Thumbprint != "" {
+		return errors.New("your tokens are bound to a key of this computer, so that another program's call with one is refused: " +
+			"get tokens that can be handed on by modelctl login -bearer")
+	}
 	_, err = fmt.Fprintln(c.stdout, access.Token)
 	return err
 }
 
-// access returns an access token for the API that the command line names, else
-// for that of the session.
+func (c *command) version() error {
+	version := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	_, err := fmt.Fprintf(c.stdout, "modelctl %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// access returns an access token for the API that the command line names,
+// otherwise for that of the session.
 func (c *command) access(ctx context.Context) (*session.Access, error) {
 	a, err := c.keeper.Access(ctx)
 	if err == nil && c.API != "" && c.API != a.Session.API {
@@ -260,7 +357,7 @@ func (c *command) client(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(a.Session.API, a), nil
+	return &client{api: a.Session.API, http: a.Client(apiTimeout)}, nil
 }
 
 func displayName(s *session.Session) string {

@@ -6,13 +6,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/modelctl/session"
 )
 
@@ -23,46 +23,7 @@ func main() {
 	os.Exit(code)
 }
 
-const usage = `Usage: modelctl COMMAND [flags] [arguments]
-
-Commands:
-  login                Sign in with the browser of this computer.
-  login -device        Sign in with a browser anywhere: shows an address and a code.
-  logout               Sign out, here and at the issuer.
-  whoami               Show who is signed in, with which roles, and for how long.
-  models               List the models that you may call.
-  predict MODEL FILE   Ask a model. FILE is an inference request (JSON) of the Open
-                       Inference Protocol v2, or CSV with one column for each number
-                       that the model takes; - reads it from standard input.
-  token                Print an access token, refreshed when needed, for other programs:
-                       curl -H "Authorization: Bearer $(modelctl token)" ...
-
-Flags, before the arguments:
-  -api URL             The API. Also MODELCTL_API.
-                       Default: that of the last login, then http://127.0.0.1:8000.
-  -o table|json        What whoami, models and predict print. Default: table.
-  -issuer URL          login: the OpenID issuer. Also MODELCTL_ISSUER. Default: the API says it.
-  -client-id ID        login: the client to sign in through. Also MODELCTL_CLIENT_ID.
-                       Default: that of the last login, then model-cli.
-
-Environment:
-  MODELCTL_CONFIG      Folder of the session. Default: modelctl in the user's configuration folder.
-  BROWSER              Program that opens the sign-in page. Default: the system's.
-  NO_COLOR             When set, no colour.
-
-Tokens are kept in the system's keyring where there is one, else in a file that
-only you may read.
-
-Exit status:
-  0  done
-  1  error
-  2  wrong command line
-  3  not signed in, or the API refuses the sign-in (401)
-  4  you may not call the model, or there is none of that name (403, 404)
-  5  the API or the issuer is not available (5xx, or no answer)
-`
-
-// Exit statuses, as usage explains them.
+// Exit statuses, as notes explains them.
 const (
 	exitError = 1 + iota
 	exitUsage
@@ -73,9 +34,11 @@ const (
 
 // run is the whole command. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	s, err := parse(args, getenv)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
+	s := &settings{}
+	p := program(s, getenv)
+	err := parse(p, s, args, getenv)
+	if help, ok := errors.AsType[*cli.HelpError](err); ok {
+		fmt.Fprint(stdout, help.Text)
 		return 0
 	}
 	if err != nil {
@@ -87,6 +50,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		keeper: &session.Keeper{
 			Dir:     s.Dir,
 			Keyring: hasKeyring(getenv),
+			Bearer:  s.Bearer,
 			HTTP:    session.NewHTTP(issuerTimeout),
 			Notice:  func(text string) { fmt.Fprintln(stderr, printable(text)) },
 		},
@@ -100,10 +64,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		err = c.whoami(ctx)
 	case "models":
 		err = c.models(ctx)
+	case "describe":
+		err = c.describe(ctx)
 	case "predict":
 		err = c.predict(ctx)
 	case "token":
 		err = c.token(ctx)
+	case "version":
+		err = c.version()
 	}
 	if err == nil {
 		return 0

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -157,6 +158,10 @@ func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
 		issuer.Set(func(s *oidctest.Settings) { s.Lifetime = number() })
 	case "device":
 		issuer.Set(func(s *oidctest.Settings) { s.Device = args[1:] })
+	case "nonce":
+		issuer.Set(func(s *oidctest.Settings) { s.Nonce = args[1] })
+	case "no-dpop":
+		issuer.Set(func(s *oidctest.Settings) { s.Metadata = oidctest.Claims{"dpop_signing_alg_values_supported": nil} })
 	case "iss":
 		issuer.Set(func(s *oidctest.Settings) { s.Response = url.Values{"iss": args[1:]} })
 	case "name":
@@ -172,7 +177,8 @@ func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cmdAPI changes the API: "api answer STATUS BODY", "api resource URL".
+// cmdAPI changes the API: "api answer STATUS TYPE BODY", "api metadata JSON",
+// "api path PATH" below which all is, "api nonce NONCE" that proofs must carry.
 func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 	api := ts.Value("api").(*fakeAPI)
 	api.mu.Lock()
@@ -182,9 +188,13 @@ func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 		var err error
 		api.status, err = strconv.Atoi(args[1])
 		ts.Check(err)
-		api.body = args[2]
-	case "resource":
-		api.resource = args[1]
+		api.contentType, api.body = args[2], args[3]
+	case "metadata":
+		api.metadata = args[1]
+	case "path":
+		api.path = args[1]
+	case "nonce":
+		api.nonce = args[1]
 	default:
 		ts.Fatalf("api can't %q", args)
 	}
@@ -195,35 +205,53 @@ type fakeAPI struct {
 	server *httptest.Server
 	issuer *oidctest.Provider
 
-	mu       sync.Mutex
-	resource string // what its metadata say instead of its URL
-	status   int    // not 0: the answer of every endpoint but the metadata
-	body     string
+	mu          sync.Mutex
+	path        string // below which all of it is
+	metadata    string // its metadata, when not the right ones
+	nonce       string // not empty: that proofs must carry (RFC 9449, section 9)
+	status      int    // not 0: the answer of every endpoint but the metadata
+	contentType string
+	body        string
+}
+
+func (a *fakeAPI) url() string { return a.server.URL + a.path }
+
+// ServeHTTP strips the path, as a proxy before the API may, but not that of
+// the metadata, which stand at the root of the host (RFC 9728, section 3.1).
+func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	path, metadata := a.path, a.metadata
+	a.mu.Unlock()
+	if r.URL.Path == "/.well-known/oauth-protected-resource"+path {
+		if metadata != "" {
+			fmt.Fprint(w, metadata)
+			return
+		}
+		writeJSON(w, map[string]any{"resource": a.url(), "authorization_servers": []string{a.issuer.URL}})
+		return
+	}
+	http.StripPrefix(path, a.endpoints()).ServeHTTP(w, r)
 }
 
 func newFakeAPI(issuer *oidctest.Provider) *fakeAPI {
 	api := &fakeAPI{issuer: issuer}
+	api.server = httptest.NewServer(api)
+	return api
+}
+
+func (a *fakeAPI) endpoints() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/oauth-protected-resource", func(w http.ResponseWriter, r *http.Request) {
-		api.mu.Lock()
-		defer api.mu.Unlock()
-		resource := "http://" + r.Host
-		if api.resource != "" {
-			resource = api.resource
-		}
-		writeJSON(w, map[string]any{"resource": resource, "authorization_servers": []string{issuer.URL}})
-	})
-	mux.HandleFunc("GET /v2/models", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v2/models", a.protect(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{"models": []any{map[string]any{"name": "iris"}, map[string]any{"name": "sleepy"}}})
 	}))
-	mux.HandleFunc("GET /v2/models/iris", api.protect(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, `{"name":"iris","platform":"embedded","inputs":[{"name":"features","datatype":"FP64","shape":[-1,4]}],
+	mux.HandleFunc("GET /v2/models/iris", a.protect(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"name":"iris","platform":"embedded","parameters":{"content_type":"np"},"inputs":[{"name":"features","datatype":"FP64","shape":[-1,4],"parameters":{"tags":["é<"]}}],
 			"outputs":[{"name":"label","datatype":"BYTES","shape":[-1]},{"name":"probabilities","datatype":"FP64","shape":[-1,3]}]}`)
 	}))
-	mux.HandleFunc("GET /v2/models/sleepy", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v2/models/sleepy", a.protect(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
-	mux.HandleFunc("POST /v2/models/iris/infer", api.protect(func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /v2/models/iris/infer", a.protect(func(w http.ResponseWriter, r *http.Request) {
 		var request struct {
 			Inputs []tensor `json:"inputs"`
 		}
@@ -239,37 +267,62 @@ func newFakeAPI(issuer *oidctest.Provider) *fakeAPI {
 			labels = append(labels, "versicolor")
 			probabilities = append(probabilities, 0.0123456, 0.9, 0.0876544)
 		}
-		writeJSON(w, map[string]any{"model_name": "iris", "outputs": []tensor{
-			{Name: "label", Datatype: "BYTES", Shape: []int{n}, Data: labels},
-			{Name: "probabilities", Datatype: "FP64", Shape: []int{n, 3}, Data: probabilities},
+		writeJSON(w, map[string]any{"model_name": "iris", "outputs": []any{
+			map[string]any{"name": "label", "datatype": "BYTES", "shape": []int{n}, "data": labels},
+			map[string]any{"name": "probabilities", "datatype": "FP64", "shape": []int{n, 3}, "data": probabilities},
 		}})
 	}))
-	mux.HandleFunc("/v2/", api.protect(func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/v2/", a.protect(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"error":"no model of that name"}`)
 	}))
-	api.server = httptest.NewServer(mux)
-	return api
+	return mux
 }
 
 func (a *fakeAPI) protect(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
-		status, body := a.status, a.body
+		status, contentType, body := a.status, a.contentType, a.body
 		a.mu.Unlock()
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		switch {
-		case status != 0:
+		if status != 0 {
 			w.Header().Set("Retry-After", "7")
+			w.Header().Set("Content-Type", contentType)
 			w.WriteHeader(status)
 			fmt.Fprint(w, body)
-		case !a.issuer.Valid(token):
-			w.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprint(w, `{"error":"the token is not valid"}`)
-		default:
-			next(w, r)
+			return
 		}
+		err := a.check(r)
+		if errors.Is(err, oidctest.ErrUseNonce) {
+			w.Header().Set("DPoP-Nonce", a.nonce)
+			w.Header().Set("WWW-Authenticate", `DPoP error="use_dpop_nonce", error_description="the proof needs a nonce"`)
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			writeJSON(w, map[string]string{"error": err.Error()})
+			return
+		}
+		next(w, r)
 	}
+}
+
+// check is what RFC 6750 and RFC 9449, section 7, ask of an API: a bound token
+// comes with its proof, and only as DPoP.
+func (a *fakeAPI) check(r *http.Request) error {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	bound := a.issuer.BoundTo(token)
+	switch {
+	case !a.issuer.Valid(token):
+		return errors.New("the token is not valid")
+	case bound == "" && scheme == "Bearer":
+		return nil
+	case bound == "" || scheme != "DPoP":
+		return errors.New("wrong scheme")
+	}
+	thumbprint, err := a.issuer.Proof(r, a.url()+r.URL.Path, token, a.nonce)
+	if err == nil && thumbprint != bound {
+		err = errors.New("proof of another key")
+	}
+	return err
 }
 
 func writeJSON(w http.ResponseWriter, body any) {
@@ -307,4 +360,53 @@ func TestJSONDoesNotSteerTheTerminal(t *testing.T) {
 	if err := c.printJSON(json.RawMessage("[\"\x9b2J\"]")); err != nil || strings.Contains(stdout.String(), "\x9b") {
 		t.Errorf("got %q: %v", stdout.String(), err)
 	}
+}
+
+// A token that was made in the second of a logout may be refused for that
+// second; the call is sent once more by itself, and no more than once.
+func TestRefusedForOneSecond(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		retryAfter string
+		refusals   int
+		calls      int
+		waits      time.Duration
+		ok         bool
+	}{
+		{"refused for one second", "1", 1, 2, time.Second, true},
+		{"refused again", "1", 2, 2, time.Second, false},
+		{"refused for good", "", 1, 1, 0, false},
+		{"refused for long", "60", 1, 1, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var bodies []string
+				api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, err := io.ReadAll(r.Body)
+					if err != nil {
+						t.Error(err)
+					}
+					if bodies = append(bodies, string(body)); len(bodies) > tt.refusals {
+						return
+					}
+					w.Header().Set("Retry-After", tt.retryAfter)
+					w.WriteHeader(http.StatusUnauthorized)
+				})
+				c := &client{api: "https://models.example.com", http: &http.Client{Transport: inMemory{api}}}
+				start := time.Now()
+				_, err := c.infer(t.Context(), "iris", []byte("{}"))
+				if (err == nil) != tt.ok || len(bodies) != tt.calls || bodies[len(bodies)-1] != "{}" || time.Since(start) != tt.waits {
+					t.Errorf("got %v after %v with the bodies %q", err, time.Since(start), bodies)
+				}
+			})
+		})
+	}
+}
+
+type inMemory struct{ handler http.Handler }
+
+func (t inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	t.handler.ServeHTTP(w, r)
+	return w.Result(), nil
 }

@@ -16,25 +16,14 @@ import (
 // printJSON prints v indented. What would steer a terminal is escaped, which
 // changes nothing for who reads the JSON.
 func (c *command) printJSON(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b) // keeps what a strict writer would refuse, such as a name twice
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
 		return err
 	}
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, data, "", "  "); err != nil {
-		return err
-	}
-	var b strings.Builder
-	for _, r := range indented.String() {
-		if r == '\n' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) { // RFC 8259 section 7
-			fmt.Fprintf(&b, "\\u%04x", unit)
-		}
-	}
-	_, err = fmt.Fprintln(c.stdout, b.String())
+	_, err := fmt.Fprint(c.stdout, printable(b.String()))
 	return err
 }
 
@@ -68,15 +57,22 @@ func (c *command) colour() bool {
 	return ok && term.IsTerminal(int(f.Fd())) && c.getenv("NO_COLOR") == "" && c.getenv("TERM") != "dumb"
 }
 
-// printable replaces what would steer a terminal: text from the API and from
-// the issuer is shown, not obeyed.
+// printable escapes what would steer a terminal or change the order or the look
+// of the text around it (CWE-150, CVE-2021-42574): text from the API, a model
+// server and the issuer is shown, not obeyed. The escapes are those of JSON
+// (RFC 8259 section 7).
 func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) {
-			return r
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) {
+			b.WriteRune(r)
+			continue
 		}
-		return ' '
-	}, s)
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, "\\u%04x", unit)
+		}
+	}
+	return b.String()
 }
 
 // describeTensors is one line such as "features FP64[-1,4]".

@@ -3,21 +3,23 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // checkJSON reports where data is not JSON, so that no half request is sent.
 func checkJSON(data []byte) error {
-	var v any
-	err := json.Unmarshal(data, &v)
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		line := 1 + bytes.Count(data[:e.Offset], []byte("\n"))
+	var value jsontext.Value
+	err := json.Unmarshal(data, &value)
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		line := 1 + bytes.Count(data[:e.ByteOffset], []byte("\n"))
 		return fmt.Errorf("line %d is not JSON: %w", line, e)
 	}
 	return err
@@ -34,7 +36,7 @@ func requestFromCSV(m *model, data []byte) ([]byte, error) {
 	r := csv.NewReader(bytes.NewReader(data))
 	r.TrimLeadingSpace = true
 	r.FieldsPerRecord = -1 // counted below, with a message of our own
-	numbers := []json.Number{}
+	numbers := []jsontext.Value{}
 	for first := true; ; first = false {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -55,14 +57,18 @@ func requestFromCSV(m *model, data []byte) ([]byte, error) {
 			if !isNumber(field) {
 				return nil, fmt.Errorf("line %d: %q is not a number", line, field)
 			}
-			numbers = append(numbers, json.Number(field))
+			numbers = append(numbers, jsontext.Value(field))
 		}
 	}
 	if len(numbers) == 0 {
 		return nil, fmt.Errorf("no row of %d numbers", columns)
 	}
+	content, err := json.Marshal(numbers)
+	if err != nil {
+		return nil, err
+	}
 	return json.Marshal(map[string]any{"inputs": []tensor{{
-		Name: in.Name, Datatype: in.Datatype, Shape: []int{len(numbers) / columns, columns}, Data: numbers,
+		Name: in.Name, Datatype: in.Datatype, Shape: []int{len(numbers) / columns, columns}, Data: content,
 	}}})
 }
 
@@ -74,7 +80,7 @@ func isNumeric(datatype string) bool {
 func isNumber(s string) bool {
 	s = strings.TrimSpace(s)
 	_, err := strconv.ParseFloat(s, 64)
-	return err == nil && json.Valid([]byte(s))
+	return err == nil && jsontext.Value(s).IsValid()
 }
 
 // predictionRows lays an inference answer out as rows, the names first: one row
@@ -83,9 +89,7 @@ func predictionRows(answer []byte) ([][]string, error) {
 	var a struct {
 		Outputs []tensor `json:"outputs"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(answer))
-	dec.UseNumber()
-	if err := dec.Decode(&a); err != nil {
+	if err := json.Unmarshal(answer, &a); err != nil {
 		return nil, fmt.Errorf("the API's answer: %w", err)
 	}
 	if len(a.Outputs) == 0 || len(a.Outputs[0].Shape) == 0 {
@@ -94,7 +98,7 @@ func predictionRows(answer []byte) ([][]string, error) {
 	n := a.Outputs[0].Shape[0]
 	rows := [][]string{nil}
 	for _, out := range a.Outputs {
-		values := flatten(nil, out.Data)
+		values := flatten(out.Data)
 		if n < 1 || len(out.Shape) == 0 || out.Shape[0] != n || len(values) == 0 || len(values)%n != 0 {
 			return nil, errors.New("the outputs of this model don't make one table: see them with -o json")
 		}
@@ -116,22 +120,23 @@ func predictionRows(answer []byte) ([][]string, error) {
 	return rows, nil
 }
 
-// flatten appends the values of data, flat or nested, in row-major order.
-func flatten(out []string, data any) []string {
-	switch d := data.(type) {
-	case []any:
-		for _, v := range d {
-			out = flatten(out, v)
+// flatten returns the values of data, flat or nested, in row-major order.
+func flatten(data jsontext.Value) (values []string) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(data))
+	for {
+		value, err := decoder.ReadToken()
+		if err != nil { // the end: data was read before
+			return values
 		}
-	case json.Number:
-		if f, err := d.Float64(); err == nil && strings.ContainsAny(d.String(), ".eE") {
-			return append(out, strconv.FormatFloat(f, 'g', 4, 64))
+		switch text := value.String(); value.Kind() {
+		case '[', ']', '{', '}':
+		case '0':
+			if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, ".eE") {
+				text = strconv.FormatFloat(f, 'g', 4, 64)
+			}
+			values = append(values, text)
+		default:
+			values = append(values, text)
 		}
-		return append(out, d.String())
-	case string:
-		return append(out, d)
-	default:
-		return append(out, fmt.Sprint(d))
 	}
-	return out
 }

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/modelctl/session"
 	"keycloak-model-api/policy"
 )
@@ -21,73 +20,108 @@ const (
 
 // settings are what the command line and the environment say.
 type settings struct {
-	Command string   // login, logout, whoami, models, predict or token
-	Args    []string // of predict: the model and the file
+	Command string   // name of the command
+	Args    []string // of describe: the model; of predict: the model and the file
 
-	API      string // URL of the API; empty: that of the session, else defaultAPI
-	Issuer   string // login: issuer URL; empty: the API's metadata say it
-	ClientID string // login: client id; empty: that of the session, else defaultClientID
+	API      string // URL of the API; empty: that of the session, otherwise defaultAPI
+	Issuer   string // login: issuer URL that the person confirms; empty: asks
+	Issuers  string // login: issuer URL of the environment, which is not confirmed; may be empty
+	ClientID string // login: client id; empty: that of the session, otherwise defaultClientID
 	Device   bool   // login: by the device authorization grant
+	Bearer   bool   // login: for tokens that are bound to no key
 	Output   string // table or json
 	Dir      string // folder of the session
 }
 
-// commands are the names of the commands, with the number of their arguments.
-var commands = map[string]int{"login": 0, "logout": 0, "whoami": 0, "models": 0, "predict": 2, "token": 0}
+const notes = `Environment:
+  MODELCTL_API        Default of -api.
+  MODELCTL_ISSUER     Default of login's issuer. login asks before it uses it.
+  MODELCTL_CLIENT_ID  Default of -client-id.
+  MODELCTL_CONFIG     Folder of the session. Default: modelctl in the user's configuration folder.
+  BROWSER             Program that opens the sign-in page. Default: the system's.
+  NO_COLOR            When set, no colour.
+
+Tokens and the key that they are bound to are kept in the system's keyring. Where
+there is none, they are kept in a file that only you may read.
+
+Exit status:
+  0  done
+  1  error
+  2  wrong command line
+  3  not signed in, or the API refuses the sign-in (401)
+  4  you may not call the model, or there is none of that name (403, 404)
+  5  the API or the issuer is not available (5xx, or no answer)
+`
+
+// program describes the command line, whose flags set s.
+func program(s *settings, getenv func(string) string) *cli.Program {
+	command := func(name, summary, details string, args []string, flags ...func(*flag.FlagSet)) *cli.Command {
+		set := flag.NewFlagSet(name, flag.ContinueOnError)
+		for _, add := range flags {
+			add(set)
+		}
+		return &cli.Command{Name: name, Args: args, Summary: summary, Details: details, Flags: set}
+	}
+	api := func(f *flag.FlagSet) {
+		f.StringVar(&s.API, "api", getenv("MODELCTL_API"),
+			"`URL` of the API. Also MODELCTL_API.\nDefault: that of the last login, then "+defaultAPI+".")
+	}
+	output := func(f *flag.FlagSet) {
+		f.StringVar(&s.Output, "o", "table", "`FORMAT`: table or json. Default: table.")
+	}
+	login := func(f *flag.FlagSet) {
+		f.StringVar(&s.Issuer, "issuer", "",
+			"`URL` of the issuer that you expect. login then asks no question:\nyou confirm this issuer for this API.")
+		f.StringVar(&s.ClientID, "client-id", getenv("MODELCTL_CLIENT_ID"),
+			"`ID` of the client to sign in through. Also MODELCTL_CLIENT_ID.\nDefault: that of the last login, then "+defaultClientID+".")
+		f.BoolVar(&s.Device, "device", false, "Use a browser anywhere: shows an address and a code.")
+		f.BoolVar(&s.Bearer, "bearer", false,
+			"Get bearer tokens, which modelctl token can hand to other programs.\nWhoever has such a token can use it.")
+	}
+	return &cli.Program{Name: "modelctl", Notes: notes, Commands: []*cli.Command{
+		command("login", "Sign in with a browser.",
+			"The API names its issuer, which is the identity provider to sign in at. Before the\n"+
+				"first sign-in to an API, and when it names another issuer, login shows both and asks.", nil, api, login),
+		command("logout", "Sign out, here and at the issuer.", "", nil),
+		command("whoami", "Show who is signed in, with which roles, and for how long.", "", nil, api, output),
+		command("models", "List the models that you may call.", "", nil, api, output),
+		command("describe", "Show what a model takes and gives.", "", []string{"MODEL"}, api, output),
+		command("predict", "Ask a model.",
+			"FILE is an inference request (JSON) of the Open Inference Protocol v2, or CSV with one\n"+
+				"column for each number that the model takes; - reads it from standard input.", []string{"MODEL", "FILE"}, api, output),
+		command("token", "Print an access token for other programs.",
+			"The token lives for at least half a minute. It needs a sign-in by modelctl login -bearer:\n\n"+
+				"  curl -H \"Authorization: Bearer $(modelctl token)\" ...", nil, api),
+		command("version", "Print the version of this program.", "", nil),
+	}}
+}
 
 // parse reads and validates the settings whole. The error lists everything that
-// is wrong; it is flag.ErrHelp when help is asked for.
-func parse(args []string, getenv func(string) string) (*settings, error) {
-	if len(args) == 0 {
-		return nil, errors.New("no command: say login, models, predict, …")
+// is wrong.
+func parse(p *cli.Program, s *settings, args []string, getenv func(string) string) error {
+	s.Output = "table" // of commands that have no -o
+	command, arguments, err := p.Parse(args)
+	if err != nil {
+		return err
 	}
-	s := &settings{Command: args[0]}
-	if slices.Contains([]string{"-h", "-help", "--help", "help"}, s.Command) {
-		return nil, flag.ErrHelp
-	}
-	arity, ok := commands[s.Command]
-	if !ok {
-		return nil, fmt.Errorf("unknown command %q: say login, logout, whoami, models, predict or token", s.Command)
-	}
-	flags := flag.NewFlagSet(s.Command, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // run prints the error
-	flags.StringVar(&s.API, "api", getenv("MODELCTL_API"), "")
-	s.Output = "table"
-	switch s.Command {
-	case "login":
-		flags.StringVar(&s.Issuer, "issuer", getenv("MODELCTL_ISSUER"), "")
-		flags.StringVar(&s.ClientID, "client-id", getenv("MODELCTL_CLIENT_ID"), "")
-		flags.BoolVar(&s.Device, "device", false, "")
-	case "whoami", "models", "predict":
-		flags.StringVar(&s.Output, "o", s.Output, "")
-	}
-	if err := flags.Parse(args[1:]); err != nil {
-		return nil, err
-	}
-	s.Args = flags.Args()
+	s.Command, s.Args, s.Issuers = command.Name, arguments, getenv("MODELCTL_ISSUER")
 
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if i := slices.IndexFunc(s.Args, func(a string) bool { return len(a) > 1 && a[0] == '-' }); i >= 0 {
-		fail("%s: flags go before the arguments", s.Args[i])
-	} else if len(s.Args) != arity {
-		fail("%s takes %d arguments, not %d", s.Command, arity, len(s.Args))
-	} else if s.Command == "predict" && !policy.ValidModelName(s.Args[0]) {
+	if len(command.Args) > 0 && command.Args[0] == "MODEL" && !policy.ValidModelName(s.Args[0]) {
 		fail("%q can't be a model's name: see modelctl models", s.Args[0])
 	}
 	s.API = strings.TrimRight(s.API, "/")
-	if s.API != "" {
-		if err := session.CheckURL(s.API); err != nil {
-			fail("-api: %w", err)
+	for _, u := range []struct{ name, url string }{{"-api", s.API}, {"-issuer", s.Issuer}, {"MODELCTL_ISSUER", s.Issuers}} {
+		if u.url == "" {
+			continue
 		}
-	}
-	if s.Issuer != "" {
-		if err := session.CheckURL(s.Issuer); err != nil {
-			fail("-issuer: %w", err)
+		if err := session.CheckURL(u.url); err != nil {
+			fail("%s: %w", u.name, err)
 		}
 	}
 	if s.Output != "table" && s.Output != "json" {
-		fail("-o %s: say table or json", s.Output)
+		fail("-o %s: use table or json", s.Output)
 	}
 	if s.Dir = getenv("MODELCTL_CONFIG"); s.Dir == "" {
 		base, err := os.UserConfigDir()
@@ -101,8 +135,5 @@ func parse(args []string, getenv func(string) string) (*settings, error) {
 	} else {
 		s.Dir = dir
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return errors.Join(errs...)
 }

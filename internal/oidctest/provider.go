@@ -26,6 +26,8 @@ type Provider struct {
 	grants    map[string]url.Values // by authorization or device code: what was asked for
 	refresh   map[string]bool       // refresh tokens: true until used or revoked
 	access    map[string]bool       // access tokens: true until revoked
+	bound     map[string]string     // tokens that are bound to a key, with its thumbprint (RFC 9449)
+	proofs    map[string]bool       // ids of the proofs that were used
 	sensitive []string
 	polls     []time.Time
 	counts    map[string]int
@@ -41,6 +43,9 @@ type Settings struct {
 	Ended       bool     // every refresh token is refused
 	IgnoresPKCE bool
 
+	Nonce         string // not empty: proofs at the token endpoint must carry it (RFC 9449, section 8)
+	IgnoresProofs bool   // tokens are never bound to a key
+
 	Metadata Claims     // changes to the metadata
 	ID       Claims     // changes to ID tokens
 	Access   Claims     // changes to access tokens
@@ -54,6 +59,7 @@ func NewProvider(issuer *Issuer, clientID, clientSecret string) *Provider {
 		Issuer: issuer, ClientID: clientID, ClientSecret: clientSecret,
 		set:    Settings{Lifetime: 300, CodeLives: 600, Interval: 1},
 		grants: map[string]url.Values{}, refresh: map[string]bool{}, access: map[string]bool{}, counts: map[string]int{},
+		bound: map[string]string{}, proofs: map[string]bool{},
 	}
 	issuer.amend = p.amend
 	const at = "/protocol/openid-connect"
@@ -76,6 +82,14 @@ func (p *Provider) Valid(accessToken string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.access[accessToken]
+}
+
+// BoundTo returns the thumbprint of the key that a token is bound to, empty
+// for a bearer token.
+func (p *Provider) BoundTo(token string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bound[token]
 }
 
 // Revoke ends every access token, as a change of keys would.
@@ -128,6 +142,7 @@ func (p *Provider) amend(metadata Claims) {
 		"revocation_endpoint":                            endpoints + "/revoke",
 		"authorization_response_iss_parameter_supported": true,
 		"code_challenge_methods_supported":               []string{"plain", "S256"},
+		"dpop_signing_alg_values_supported":              []string{"ES256", "RS256"},
 	}, p.set.Metadata)
 }
 
@@ -184,6 +199,10 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "invalid_client", "Invalid client or Invalid client credentials")
 		return
 	}
+	thumbprint, ok := p.binding(w, r)
+	if !ok {
+		return
+	}
 	invalid := func(code, description string) { refuse(w, http.StatusBadRequest, code, description) }
 	var nonce string
 	switch grantType {
@@ -196,6 +215,10 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		}
 		if !p.provesPKCE(asked, r.PostForm) {
 			invalid("invalid_grant", "PKCE verification failed: Code mismatch")
+			return
+		}
+		if jkt := asked.Get("dpop_jkt"); jkt != "" && jkt != thumbprint { // RFC 9449, section 10
+			invalid("invalid_grant", "DPoP proof key does not match dpop_jkt")
 			return
 		}
 		nonce = asked.Get("nonce")
@@ -220,13 +243,23 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 			invalid("invalid_grant", "Session not active")
 			return
 		}
+		if p.bound[old] != "" && p.bound[old] != thumbprint { // RFC 9449, section 5: of public clients
+			invalid("invalid_dpop_proof", "DPoP proof and token binding verification failed")
+			return
+		}
 		p.refresh[old] = false
 	default:
 		invalid("unsupported_grant_type", "Unsupported grant_type")
 		return
 	}
 
-	access := p.Token("RS256", Claims{"azp": p.ClientID, "jti": rand.Text(), "exp": p.Now().Unix() + int64(p.set.Lifetime)}, p.set.Access)
+	tokenType, confirmation := "Bearer", any(nil)
+	if thumbprint != "" {
+		tokenType, confirmation = "DPoP", Claims{"jkt": thumbprint}
+	}
+	access := p.Token("RS256", Claims{
+		"azp": p.ClientID, "jti": rand.Text(), "exp": p.Now().Unix() + int64(p.set.Lifetime), "typ": tokenType, "cnf": confirmation,
+	}, p.set.Access)
 	hash := sha256.Sum256([]byte(access))
 	id := Claims{
 		"typ": "ID", "aud": p.ClientID, "azp": p.ClientID, "realm_access": nil, "resource_access": nil, "allowed-origins": nil, "scope": nil,
@@ -237,9 +270,10 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	idToken, refresh := p.Token("RS256", id, p.set.ID), "refresh-"+rand.Text()
 	p.access[access], p.refresh[refresh] = true, true
+	p.bound[access], p.bound[refresh] = thumbprint, thumbprint
 	p.sensitive = append(p.sensitive, access, idToken, refresh)
 	answer := Claims{
-		"access_token": access, "token_type": "Bearer", "expires_in": p.set.Lifetime,
+		"access_token": access, "token_type": tokenType, "expires_in": p.set.Lifetime,
 		"refresh_token": refresh, "refresh_expires_in": 1800, "id_token": idToken, "scope": "openid email profile",
 	}
 	answer.apply(p.set.Token)

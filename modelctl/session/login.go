@@ -4,16 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/oauth2"
 )
 
@@ -32,7 +34,11 @@ func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, co
 	if p.oauth.Endpoint.DeviceAuthURL == "" {
 		return nil, errors.New("session: the issuer has no device authorization grant: sign in without -device")
 	}
-	ctx = p.context(ctx)
+	key, err := k.newKey(p)
+	if err != nil {
+		return nil, err
+	}
+	ctx = p.proving(ctx, key)
 	verifier := oauth2.GenerateVerifier()
 	da, err := p.oauth.DeviceAuth(ctx, oauth2.S256ChallengeOption(verifier))
 	if err != nil {
@@ -50,7 +56,7 @@ func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, co
 	case err != nil:
 		return nil, fmt.Errorf("session: signing in: %w", describe(err))
 	}
-	return k.finish(ctx, p, s, tok, "")
+	return k.finish(ctx, p, s, tok, key, "")
 }
 
 // LoginBrowser signs in by the authorization code flow with PKCE and a redirect
@@ -61,12 +67,16 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 	if err != nil {
 		return nil, err
 	}
+	key, err := k.newKey(p)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("session: opening a port for the browser's answer: %w", err)
 	}
 	p.oauth.RedirectURL = "http://" + listener.Addr().String() + "/callback"
-	ctx, cancel := context.WithTimeout(p.context(ctx), browserTimeout)
+	ctx, cancel := context.WithTimeout(p.proving(ctx, key), browserTimeout)
 	defer cancel()
 
 	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
@@ -80,7 +90,7 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 		if err != nil {
 			return nil, fmt.Errorf("session: exchanging the authorization code: %w", describe(err))
 		}
-		return k.finish(ctx, p, s, tok, nonce)
+		return k.finish(ctx, p, s, tok, key, nonce)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /callback", cb)
@@ -92,7 +102,11 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 		_ = server.Shutdown(ctx)
 	}()
 
-	open(p.oauth.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)))
+	options := []oauth2.AuthCodeOption{oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)}
+	if key != nil { // binds the code, too (RFC 9449 section 10)
+		options = append(options, oauth2.SetAuthURLParam("dpop_jkt", key.thumbprint))
+	}
+	open(p.oauth.AuthCodeURL(state, options...))
 	select {
 	case o := <-cb.done:
 		return o.session, o.err
@@ -175,9 +189,20 @@ func (p *provider) checkAuthorizationResponse(q url.Values, issuer string) (code
 	return q.Get("code"), nil
 }
 
+// newKey makes the key for a sign-in, nil for one with bearer tokens.
+func (k *Keeper) newKey(p *provider) (*proofKey, error) {
+	if k.Bearer {
+		return nil, nil
+	}
+	if !slices.Contains(p.proofAlgorithms, string(proofAlgorithm)) {
+		return nil, fmt.Errorf("session: the issuer can't bind tokens to a key (DPoP with %s): where bearer tokens will do, modelctl login -bearer", proofAlgorithm)
+	}
+	return newProofKey()
+}
+
 // finish verifies the ID token and stores the session in place of the one
-// before. nonce is empty in a flow that has none.
-func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, nonce string) (*Session, error) {
+// before. key is nil for bearer tokens, nonce is empty in a flow that has none.
+func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, key *proofKey, nonce string) (*Session, error) {
 	raw, _ := tok.Extra("id_token").(string)
 	if raw == "" {
 		return nil, errors.New("session: the issuer gives no ID token: allow the scope openid to the client")
@@ -194,12 +219,19 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 			return nil, fmt.Errorf("session: the ID token belongs to another access token: %w", err)
 		}
 	}
-	if err := id.Claims(&s.Person); err != nil {
+	var claims jsontext.Value
+	if err := id.Claims(&claims); err != nil {
 		return nil, fmt.Errorf("session: the claims of the ID token: %w", err)
 	}
-	t, err := newTokens(tok)
+	if err := json.Unmarshal(claims, &s.Person); err != nil {
+		return nil, fmt.Errorf("session: the claims of the ID token: %w", err)
+	}
+	t, err := newTokens(tok, key)
 	if err != nil {
 		return nil, err
+	}
+	if key != nil {
+		s.Thumbprint = key.thumbprint
 	}
 
 	unlock, err := k.lock(ctx)
@@ -214,7 +246,7 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 			return nil, err
 		}
 	}
-	data, err := json.MarshalIndent(s, "", "  ")
+	data, err := json.Marshal(s, jsontext.WithIndent("  "))
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/oauth2"
 )
 
@@ -20,6 +23,41 @@ type provider struct {
 	http       *http.Client
 	revocation string // RFC 7009 endpoint; empty when there is none
 	sendsIss   bool   // authorization responses carry iss (RFC 9207)
+
+	proofAlgorithms []string // of DPoP proofs (RFC 9449 section 5.1)
+}
+
+// metadata are the members of the issuer's metadata that matter here.
+type metadata struct {
+	Issuer          string   `json:"issuer"`
+	Authorization   string   `json:"authorization_endpoint"`
+	Token           string   `json:"token_endpoint"`
+	Device          string   `json:"device_authorization_endpoint"`
+	JWKS            string   `json:"jwks_uri"`
+	Revocation      string   `json:"revocation_endpoint"`
+	SendsIss        bool     `json:"authorization_response_iss_parameter_supported"`
+	IDAlgorithms    []string `json:"id_token_signing_alg_values_supported"`
+	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
+}
+
+// parseMetadata reads the metadata by their exact names, each at most once.
+func parseMetadata(document []byte) (m metadata, err error) {
+	err = json.Unmarshal(document, &m)
+	return m, err
+}
+
+// idAlgorithms are the asymmetric algorithms that may sign an ID token.
+var idAlgorithms = []string{
+	oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
+}
+
+func (m metadata) provider(ctx context.Context) *oidc.Provider {
+	algorithms := slices.DeleteFunc(slices.Clone(m.IDAlgorithms), func(a string) bool { return !slices.Contains(idAlgorithms, a) })
+	config := oidc.ProviderConfig{
+		IssuerURL: m.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, DeviceAuthURL: m.Device, JWKSURL: m.JWKS,
+		Algorithms: algorithms,
+	}
+	return config.NewProvider(ctx)
 }
 
 // discover reads the issuer's metadata. Every endpoint in it must be fit to
@@ -41,15 +79,20 @@ func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provid
 	if err != nil { // it quotes the answer, which may be a whole page
 		return nil, fmt.Errorf("session: there is no OpenID issuer at %s, check its URL: %.200v", issuer, err)
 	}
-	var more struct {
-		JWKS       string `json:"jwks_uri"`
-		Revocation string `json:"revocation_endpoint"`
-		SendsIss   bool   `json:"authorization_response_iss_parameter_supported"`
-	}
-	if err := p.oidc.Claims(&more); err != nil {
+	var document jsontext.Value
+	if err := p.oidc.Claims(&document); err != nil {
 		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
 	}
-	p.revocation, p.sendsIss = more.Revocation, more.SendsIss
+	m, err := parseMetadata(document)
+	if err != nil {
+		return nil, fmt.Errorf("session: the metadata of the issuer %s: %w", issuer, err)
+	}
+	if m.Issuer != issuer {
+		return nil, fmt.Errorf("session: the issuer at %s calls itself %q in its metadata", issuer, m.Issuer)
+	}
+	// What the library read without regard to case is replaced.
+	p.oidc = m.provider(p.context(ctx))
+	p.revocation, p.sendsIss, p.proofAlgorithms = m.Revocation, m.SendsIss, m.ProofAlgorithms
 	p.oauth = oauth2.Config{
 		ClientID: clientID,
 		Endpoint: p.oidc.Endpoint(),
@@ -62,9 +105,9 @@ func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provid
 	}{
 		{"authorization_endpoint", p.oauth.Endpoint.AuthURL, true},
 		{"token_endpoint", p.oauth.Endpoint.TokenURL, true},
-		{"jwks_uri", more.JWKS, true},
+		{"jwks_uri", m.JWKS, true},
 		{"device_authorization_endpoint", p.oauth.Endpoint.DeviceAuthURL, false},
-		{"revocation_endpoint", more.Revocation, false},
+		{"revocation_endpoint", m.Revocation, false},
 	} {
 		if e.url == "" && !e.required {
 			continue
@@ -81,8 +124,23 @@ func (p *provider) context(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, p.http)
 }
 
+// client sends proofs of key with its requests to the issuer. key may be nil.
+func (p *provider) client(key *proofKey) *http.Client {
+	if key == nil {
+		return p.http
+	}
+	client := *p.http
+	client.Transport = newProver(key, "", p.http.Transport)
+	return &client
+}
+
+// proving makes the library for OAuth use client.
+func (p *provider) proving(ctx context.Context, key *proofKey) context.Context {
+	return oidc.ClientContext(ctx, p.client(key))
+}
+
 // revoke ends the session that the refresh token belongs to (RFC 7009).
-func (p *provider) revoke(ctx context.Context, refreshToken string) error {
+func (p *provider) revoke(ctx context.Context, refreshToken string, key *proofKey) error {
 	if p.revocation == "" {
 		return errors.New("session: the issuer has no revocation endpoint: the session there ends when it is idle")
 	}
@@ -92,7 +150,7 @@ func (p *provider) revoke(ctx context.Context, refreshToken string) error {
 		return fmt.Errorf("session: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := p.http.Do(req)
+	resp, err := p.client(key).Do(req)
 	if err != nil {
 		return fmt.Errorf("session: revoking the refresh token: %w", err)
 	}

@@ -7,7 +7,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/gofrs/flock"
 	"golang.org/x/oauth2"
 )
@@ -42,6 +42,10 @@ type Session struct {
 	Issuer   string `json:"issuer"`   // issuer URL, exactly as in the iss claim
 	ClientID string `json:"clientId"` // public client that the person signed in through
 
+	// Thumbprint is of the key that the tokens are bound to (RFC 9449), one for
+	// each sign-in. Empty: bearer tokens, which other programs can use, too.
+	Thumbprint string `json:"jkt,omitempty"`
+
 	Person
 }
 
@@ -59,6 +63,8 @@ type Access struct {
 	Session        *Session // that the token belongs to
 	Token          string
 	SessionExpires time.Time // end of the session if nothing is called until then; zero when the issuer does not say
+
+	key *proofKey // that the token is bound to; nil for a bearer token
 }
 
 // Keeper keeps the session in a folder, and its tokens in the system's keyring
@@ -66,6 +72,7 @@ type Access struct {
 type Keeper struct {
 	Dir     string       // folder of the session, made with mode 0700 when missing
 	Keyring bool         // try the system's keyring first
+	Bearer  bool         // sign in for bearer tokens, which are bound to no key
 	HTTP    *http.Client // speaks to the issuer; see NewHTTP
 	Notice  func(string) // takes what the person should know
 }
@@ -95,7 +102,7 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 		return nil, err
 	}
 	if t.fresh() {
-		return t.access(s), nil
+		return t.access(s)
 	}
 	unlock, err := k.lock(ctx)
 	if err != nil {
@@ -107,7 +114,7 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 		return nil, err
 	}
 	if t.fresh() {
-		return t.access(s), nil
+		return t.access(s)
 	}
 	// With rotation the old refresh token is spent once the issuer has answered.
 	// Whatever the person does, that answer is stored.
@@ -117,7 +124,7 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.access(s), nil
+	return t.access(s)
 }
 
 func (k *Keeper) current(ctx context.Context) (*Session, *tokens, error) {
@@ -135,7 +142,11 @@ func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens,
 	if err != nil {
 		return nil, err
 	}
-	tok, err := p.oauth.TokenSource(p.context(ctx), &oauth2.Token{RefreshToken: old.Refresh.Value}).Token()
+	key, err := old.key()
+	if err != nil {
+		return nil, err
+	}
+	tok, err := p.oauth.TokenSource(p.proving(ctx, key), &oauth2.Token{RefreshToken: old.Refresh.Value}).Token()
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.ErrorCode == "invalid_grant" {
 		if err := k.forget(ctx, s); err != nil {
 			return nil, err
@@ -145,7 +156,7 @@ func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens,
 	if err != nil {
 		return nil, fmt.Errorf("session: refreshing the access token: %w", describe(err))
 	}
-	t, err := newTokens(tok)
+	t, err := newTokens(tok, key)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +197,11 @@ func (k *Keeper) Logout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.revoke(ctx, t.Refresh.Value)
+	key, err := t.key()
+	if err != nil {
+		return err
+	}
+	return p.revoke(ctx, t.Refresh.Value, key)
 }
 
 // lock keeps other processes of this user from changing the tokens.

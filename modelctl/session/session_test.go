@@ -51,7 +51,7 @@ func TestLoginDevice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := session.Session{API: api, Issuer: s.Issuer, ClientID: s.ClientID, Person: session.Person{
+		want := session.Session{API: api, Issuer: s.Issuer, ClientID: s.ClientID, Thumbprint: who.Thumbprint, Person: session.Person{
 			Subject: "6b0c2a7e-3f0d-4d5b-9c1a-8f2e4d6a7b90", Username: "ml-api-user", Name: "Model User", Email: "user@example.com",
 		}}
 		if diff := cmp.Diff(want, *who); diff != "" {
@@ -136,7 +136,16 @@ func TestLoginDeviceRefused(t *testing.T) {
 		}, "ID token"},
 		{"no ID token", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"id_token": nil} }, "no ID token"},
 		{"no refresh token", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"refresh_token": nil} }, "no refresh token"},
-		{"token bound to a key (RFC 9449)", func(s *oidctest.Settings) { s.Token = oidctest.Claims{"token_type": "DPoP"} }, "Bearer"},
+		{"token that is bound to no key (RFC 9449 section 5)", func(s *oidctest.Settings) { s.IgnoresProofs = true }, "modelctl login -bearer"},
+		{"issuer that can't bind tokens (RFC 9449 section 5.1)", func(s *oidctest.Settings) {
+			s.Metadata = oidctest.Claims{"dpop_signing_alg_values_supported": []string{"RS256"}}
+		}, "modelctl login -bearer"},
+		{"access token that would break a header (RFC 6749 appendix A.12)", func(s *oidctest.Settings) {
+			s.ID, s.Token = oidctest.Claims{"at_hash": nil}, oidctest.Claims{"access_token": "a\r\nb"}
+		}, "characters that no token has"},
+		{"issuer in another case, which a lax reader takes (RFC 8259 section 4)", func(s *oidctest.Settings) {
+			s.Metadata = oidctest.Claims{"issuer": nil, "Issuer": "https://issuer.example.com/realms/example-realm"}
+		}, "calls itself"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/zalando/go-keyring"
 	"golang.org/x/oauth2"
 )
@@ -20,7 +20,8 @@ import (
 // keyrings bound an item's size (Windows: 2560 bytes).
 type tokens struct {
 	Access  token `json:"access"`
-	Refresh token `json:"refresh"` // its end is the session's, if nothing is called until then
+	Refresh token `json:"refresh"`      // its end is the session's, if nothing is called until then
+	Key     token `json:"key,omitzero"` // that both are bound to, see proofKey.encode; none for bearer tokens
 }
 
 type token struct {
@@ -33,15 +34,22 @@ type token struct {
 const (
 	accessItem  = "access token"
 	refreshItem = "refresh token"
+	keyItem     = "key"
 )
 
 // keyringTimeout bounds one call of the keyring, which may ask the person to
 // unlock it, or wait for ever where nobody can be asked.
 const keyringTimeout = 30 * time.Second
 
-func newTokens(t *oauth2.Token) (*tokens, error) {
-	if t.Type() != "Bearer" {
-		return nil, fmt.Errorf("session: the issuer gives tokens of type %q: this program needs a client that gets Bearer tokens", t.Type())
+// newTokens takes what the issuer gave, bound to key unless that is nil.
+func newTokens(t *oauth2.Token, key *proofKey) (*tokens, error) {
+	switch {
+	case key == nil && !strings.EqualFold(t.Type(), "Bearer"):
+		return nil, fmt.Errorf("session: the issuer gives tokens of type %q, expected Bearer: sign in without -bearer", t.Type())
+	case key != nil && !strings.EqualFold(t.Type(), "DPoP"): // RFC 9449 section 5
+		return nil, fmt.Errorf("session: the issuer gives tokens of type %q, expected DPoP, bound to this computer's key: where bearer tokens will do, modelctl login -bearer", t.Type())
+	case strings.ContainsFunc(t.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }): // RFC 6749 appendix A.12
+		return nil, errors.New("session: the issuer gives an access token with characters that no token has")
 	}
 	if t.RefreshToken == "" {
 		return nil, errors.New("session: the issuer gives no refresh token: turn refresh tokens on for the client")
@@ -49,6 +57,12 @@ func newTokens(t *oauth2.Token) (*tokens, error) {
 	out := &tokens{
 		Access:  token{Value: t.AccessToken, Expires: t.Expiry},
 		Refresh: token{Value: t.RefreshToken},
+	}
+	if key != nil {
+		var err error
+		if out.Key.Value, err = key.encode(); err != nil {
+			return nil, err
+		}
 	}
 	// Keycloak's extension; 0 is a session without end.
 	if s, ok := t.Extra("refresh_expires_in").(float64); ok && s > 0 {
@@ -61,13 +75,32 @@ func (t *tokens) fresh() bool {
 	return t.Access.Value != "" && time.Until(t.Access.Expires) > skew
 }
 
-func (t *tokens) access(s *Session) *Access {
-	return &Access{Session: s, Token: t.Access.Value, SessionExpires: t.Refresh.Expires}
+func (t *tokens) access(s *Session) (*Access, error) {
+	key, err := t.key()
+	if err != nil {
+		return nil, err
+	}
+	return &Access{Session: s, Token: t.Access.Value, SessionExpires: t.Refresh.Expires, key: key}, nil
 }
 
-// key tells sessions apart.
-func (s *Session) key() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{s.API, s.Issuer, s.ClientID, s.Subject}, " ")))
+// key returns the key that the tokens are bound to, nil for bearer tokens.
+func (t *tokens) key() (*proofKey, error) {
+	if t.Key.Value == "" {
+		return nil, nil
+	}
+	return parseProofKey(t.Key.Value)
+}
+
+// belongTo reports whether the tokens are those of s.
+func (t *tokens) belongTo(s *Session) bool {
+	return t.Refresh.Session == s.id() &&
+		(t.Access.Value == "" || t.Access.Session == s.id()) &&
+		(t.Key.Value == "") == (s.Thumbprint == "") && (t.Key.Value == "" || t.Key.Session == s.id())
+}
+
+// id tells sessions apart.
+func (s *Session) id() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{s.API, s.Issuer, s.ClientID, s.Subject, s.Thumbprint}, " ")))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -75,7 +108,7 @@ func (s *Session) key() string {
 // are those of another session: of a sign-in that is under way or was cut off.
 func (k *Keeper) load(ctx context.Context, s *Session) (*tokens, error) {
 	t, err := k.loadAny(ctx, s)
-	if err == nil && (t.Refresh.Session != s.key() || t.Access.Value != "" && t.Access.Session != s.key()) {
+	if err == nil && !t.belongTo(s) {
 		return nil, ErrSignedOut
 	}
 	return t, err
@@ -97,8 +130,10 @@ func (k *Keeper) loadAny(ctx context.Context, s *Session) (*tokens, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
 	}
-	if err := k.getItem(ctx, s, accessItem, &t.Access); err != nil && !errors.Is(err, keyring.ErrNotFound) {
-		return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
+	for item, into := range map[string]*token{accessItem: &t.Access, keyItem: &t.Key} {
+		if err := k.getItem(ctx, s, item, into); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+			return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
+		}
 	}
 	return t, nil
 }
@@ -119,7 +154,10 @@ func (k *Keeper) loadFile() (*tokens, error) {
 // save keeps the tokens of s in the keyring, else in a file with mode 0600, and
 // returns the name of that file.
 func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
-	t.Access.Session, t.Refresh.Session = s.key(), s.key()
+	t.Access.Session, t.Refresh.Session = s.id(), s.id()
+	if t.Key.Value != "" {
+		t.Key.Session = s.id()
+	}
 	if k.Keyring && k.saveKeyring(ctx, s, t) == nil {
 		if err := removeFile(k.path("tokens.json")); err != nil {
 			return "", err
@@ -140,9 +178,14 @@ func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, 
 	return file, nil
 }
 
-// saveKeyring writes the refresh token first: without it the session is lost,
-// without the access token the next call only refreshes.
+// saveKeyring writes the key and the refresh token first: without them the
+// session is lost, without the access token the next call only refreshes.
 func (k *Keeper) saveKeyring(ctx context.Context, s *Session, t *tokens) error {
+	if t.Key.Value != "" {
+		if err := k.setItem(ctx, s, keyItem, t.Key); err != nil {
+			return err
+		}
+	}
 	if err := k.setItem(ctx, s, refreshItem, t.Refresh); err != nil {
 		return err
 	}
@@ -170,7 +213,7 @@ func (k *Keeper) forget(ctx context.Context, s *Session) error {
 }
 
 func (k *Keeper) forgetKeyring(ctx context.Context, s *Session) error {
-	return errors.Join(k.deleteItem(ctx, s, refreshItem), k.deleteItem(ctx, s, accessItem))
+	return errors.Join(k.deleteItem(ctx, s, refreshItem), k.deleteItem(ctx, s, accessItem), k.deleteItem(ctx, s, keyItem))
 }
 
 func (k *Keeper) getItem(ctx context.Context, s *Session, item string, t *token) error {

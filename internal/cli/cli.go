@@ -1,0 +1,137 @@
+// Package cli gives a program its commands, each with flags and a help text,
+// on top of the standard package flag. Flags begin with one dash or two and may
+// stand before, between and after a command's arguments.
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Program is what a command line offers.
+type Program struct {
+	Name     string
+	Commands []*Command
+	Notes    string // ends the help text: environment, exit statuses
+}
+
+// Command is one command of a program.
+type Command struct {
+	Name    string        // selects it
+	Args    []string      // names of its arguments, all of them required
+	Summary string        // one sentence for the list of commands
+	Details string        // more for its own help text, or empty
+	Flags   *flag.FlagSet // ContinueOnError; a flag's usage names its value in back quotes
+}
+
+// HelpError says that help was asked for. Its text goes to standard output.
+type HelpError struct{ Text string }
+
+func (*HelpError) Error() string { return flag.ErrHelp.Error() }
+
+// Parse returns the command that args select, with its arguments, after it has
+// set the command's flags. The error is a *HelpError when help is asked for;
+// any other is a mistake of the caller.
+func (p *Program) Parse(args []string) (*Command, []string, error) {
+	if len(args) == 0 {
+		return nil, nil, fmt.Errorf("no command: use one of %s", p.names())
+	}
+	name, rest := args[0], args[1:]
+	switch strings.TrimLeft(name, "-") {
+	case "h", "help":
+		if len(rest) == 0 {
+			return nil, nil, &HelpError{p.help()}
+		}
+		name, rest = rest[0], []string{"-h"}
+	}
+	i := slices.IndexFunc(p.Commands, func(c *Command) bool { return c.Name == name })
+	switch {
+	case i < 0 && strings.HasPrefix(name, "-"):
+		return nil, nil, fmt.Errorf("%s: flags go after the command, which is one of %s", name, p.names())
+	case i < 0:
+		return nil, nil, fmt.Errorf("unknown command %q: use one of %s", name, p.names())
+	}
+	c := p.Commands[i]
+	c.Flags.SetOutput(io.Discard) // mistakes are returned
+	arguments, err := parse(c.Flags, rest)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, nil, &HelpError{c.help(p.Name)}
+	case err != nil:
+		return nil, nil, fmt.Errorf("%s: %w", c.Name, err)
+	case len(arguments) != len(c.Args):
+		return nil, nil, fmt.Errorf("%s: %d arguments: expected %s", c.Name, len(arguments), c.synopsis(p.Name))
+	}
+	return c, arguments, nil
+}
+
+// parse sets the flags, wherever they stand. After -- all are arguments.
+func parse(flags *flag.FlagSet, args []string) (arguments []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := flags.Args()
+		if len(rest) == 0 {
+			return arguments, nil
+		}
+		if n := len(args) - len(rest); n > 0 && args[n-1] == "--" {
+			return append(arguments, rest...), nil
+		}
+		arguments, args = append(arguments, rest[0]), rest[1:]
+	}
+}
+
+func (p *Program) names() string {
+	names := make([]string, len(p.Commands))
+	for i, c := range p.Commands {
+		names[i] = c.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// synopsis is such as "modelctl predict [flags] MODEL FILE".
+func (c *Command) synopsis(program string) string {
+	words := []string{program, c.Name}
+	c.Flags.VisitAll(func(*flag.Flag) {
+		if len(words) == 2 {
+			words = append(words, "[flags]")
+		}
+	})
+	return strings.Join(append(words, c.Args...), " ")
+}
+
+func (p *Program) help() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: %s COMMAND [flags] [arguments]\n\nCommands:\n", p.Name)
+	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, c := range p.Commands {
+		fmt.Fprintf(columns, "  %s\t%s\n", strings.Join(append([]string{c.Name}, c.Args...), " "), c.Summary)
+	}
+	_ = columns.Flush() // to memory
+	fmt.Fprintf(&b, "\n%s COMMAND -h explains a command and its flags.\n\n%s", p.Name, p.Notes)
+	return b.String()
+}
+
+func (c *Command) help(program string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: %s\n\n%s\n", c.synopsis(program), c.Summary)
+	if c.Details != "" {
+		fmt.Fprintf(&b, "\n%s\n", c.Details)
+	}
+	title := "\nFlags:\n"
+	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	c.Flags.VisitAll(func(f *flag.Flag) {
+		b.WriteString(title) // the columns are written after it
+		title = ""
+		value, usage := flag.UnquoteUsage(f)
+		fmt.Fprintf(columns, "  %s\t%s\n", strings.TrimSpace("-"+f.Name+" "+value), strings.ReplaceAll(usage, "\n", "\n  \t"))
+	})
+	_ = columns.Flush() // to memory
+	return b.String()
+}

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// program has a command with flags and arguments, and one without.
+func program() (*Program, *string, *bool) {
+	flags := flag.NewFlagSet("predict", flag.ContinueOnError)
+	output := flags.String("o", "table", "`FORMAT` of the answer.\nDefault: table.")
+	raw := flags.Bool("raw", false, "No header.")
+	return &Program{
+		Name: "modelctl", Notes: "Exit status: 0.\n",
+		Commands: []*Command{
+			{Name: "predict", Args: []string{"MODEL", "FILE"}, Summary: "Ask a model.", Details: "FILE is JSON.", Flags: flags},
+			{Name: "version", Summary: "Print the version.", Flags: flag.NewFlagSet("version", flag.ContinueOnError)},
+		},
+	}, output, raw
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		name, line string
+		arguments  []string
+		output     string
+		raw        bool
+		err        string
+	}{
+		{name: "flags before the arguments", line: "predict -o json iris f", arguments: []string{"iris", "f"}, output: "json"},
+		{name: "flags after the arguments", line: "predict iris f -o json", arguments: []string{"iris", "f"}, output: "json"},
+		{name: "flags between them, with two dashes", line: "predict iris --raw f --o=json", arguments: []string{"iris", "f"}, output: "json", raw: true},
+		{name: "a dash alone is an argument", line: "predict iris - -raw", arguments: []string{"iris", "-"}, output: "table", raw: true},
+		{name: "after -- all are arguments", line: "predict -raw -- -o -raw", arguments: []string{"-o", "-raw"}, output: "table", raw: true},
+		{name: "no command", line: "", err: "no command: use one of predict, version"},
+		{name: "unknown command", line: "dance", err: `unknown command "dance"`},
+		{name: "a flag before the command", line: "-o json predict iris f", err: "-o: flags go after the command"},
+		{name: "a flag of no command", line: "version -o json", err: "version: flag provided but not defined: -o"},
+		{name: "an argument too few", line: "predict iris", err: "predict: 1 arguments: expected modelctl predict [flags] MODEL FILE"},
+		{name: "an argument too many", line: "version 1", err: "version: 1 arguments: expected modelctl version"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, output, raw := program()
+			_, arguments, err := p.Parse(strings.Fields(tt.line))
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil || *output != tt.output || *raw != tt.raw {
+				t.Errorf("got %s %v, %v", *output, *raw, err)
+			}
+			if diff := cmp.Diff(tt.arguments, arguments); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	const ofProgram = `Usage: modelctl COMMAND [flags] [arguments]
+
+Commands:
+  predict MODEL FILE  Ask a model.
+  version             Print the version.
+
+modelctl COMMAND -h explains a command and its flags.
+
+Exit status: 0.
+`
+	const ofCommand = `Usage: modelctl predict [flags] MODEL FILE
+
+Ask a model.
+
+FILE is JSON.
+
+Flags:
+  -o FORMAT  FORMAT of the answer.
+             Default: table.
+  -raw       No header.
+`
+	for line, want := range map[string]string{
+		"-h": ofProgram, "--help": ofProgram, "help": ofProgram,
+		"predict -h": ofCommand, "help predict": ofCommand, "predict iris --help": ofCommand,
+		"version -help": "Usage: modelctl version\n\nPrint the version.\n",
+	} {
+		p, _, _ := program()
+		_, _, err := p.Parse(strings.Fields(line))
+		help, ok := errors.AsType[*HelpError](err)
+		if !ok {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if diff := cmp.Diff(want, help.Text); diff != "" {
+			t.Errorf("%s: %s", line, diff)
+		}
+	}
+}
