@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -22,8 +23,13 @@ func TestModelctl(t *testing.T) {
 
 	t.Run("device", func(t *testing.T) {
 		m := &modelctl{t: t, dir: t.TempDir()}
-		login := m.start("login", "-device", "-api", a.URL)
+		// Nobody can be asked here, so nothing is signed in to an API that was never confirmed.
+		m.run("login", "-device", "-api", a.URL).want(1, "-issuer "+st.output("issuer"))
+		login := m.start("login", "-device", "-api", a.URL, "-issuer", st.output("issuer"))
 		page := newPerson(t).open(t, login.address(`http://\S+user_code=\S+`)).submit(t, loginForm("ml-api-user", password))
+		if !strings.Contains(page.Body, "modelctl, the command line for models") {
+			t.Errorf("the page that asks for consent does not name the client: %s", page.Body)
+		}
 		// Keycloak asks whether that device may act for the person.
 		if page = page.submit(t, url.Values{"accept": {"Yes"}}); page.Status != http.StatusOK || !strings.Contains(page.Body, "Device Login Successful") {
 			t.Fatalf("the device is not let in: %d %s", page.Status, page.Body)
@@ -37,40 +43,111 @@ func TestModelctl(t *testing.T) {
 		m.run("predict", "iris", flowers).want(0, "versicolor")
 		m.run("predict", "no-such", flowers).want(4, "")
 
-		token := m.run("token")
-		token.want(0, "")
-		a.infer(t, strings.TrimSpace(token.stdout.String())).want(t, http.StatusOK, "setosa")
-
+		m.run("whoami").want(0, "bound to a key of this computer")
+		m.run("token").want(1, "login -bearer")
 		m.run("logout").want(0, "")
-		m.run("token").want(3, "Sign in")
+		m.run("whoami").want(3, "Sign in")
 	})
 	t.Run("browser", func(t *testing.T) {
 		m := &modelctl{t: t, dir: t.TempDir()}
-		// The browser is the test's own person: this program only notes the address.
-		browser, address := filepath.Join(m.dir, "browser"), filepath.Join(m.dir, "address")
-		if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" > "+address+".new && mv "+address+".new "+address+"\n"), 0o700); err != nil {
-			t.Fatal(err)
+		m.signIn(a.URL, st.output("issuer"), password)
+		m.run("models").want(0, "iris")
+		tokens := m.tokens()
+		if c, err := claims(tokens.Access.Value); err != nil || c["cnf"] == nil {
+			t.Errorf("the access token is bound to no key: %v (%v)", c, err)
 		}
-		m.env = []string{"BROWSER=" + browser}
-		login := m.start("login", "-api", a.URL)
-		var opened []byte
-		eventually(t, 30*time.Second, "the browser opens", func() (err error) {
-			opened, err = os.ReadFile(address)
-			return err
-		})
-		back := newPerson(t).open(t, strings.TrimSpace(string(opened))).submit(t, loginForm("ml-api-user", password))
-		if back.URL.Hostname() != "127.0.0.1" || back.URL.Query().Get("code") == "" {
-			t.Fatalf("Keycloak leads to %s: %s", back.URL, back.Body)
+		// Who copies the refresh token without the key has nothing (RFC 9449, section 5).
+		refresh := url.Values{"grant_type": {"refresh_token"}, "client_id": {"model-cli"}, "refresh_token": {tokens.Refresh.Value}}
+		if got := st.tryToken(t, refresh); got.AccessToken != "" {
+			t.Errorf("a refresh without the key gives a token")
 		}
-		res, err := http.Get(back.URL.String())
-		if err != nil {
-			t.Fatal(err)
+		a.do(t, http.MethodGet, "/v2/models", tokens.Access.Value, "").want(t, http.StatusUnauthorized, "sender_constraint")
+		// It is refreshed with it.
+		m.expire()
+		m.run("models").want(0, "iris")
+		if m.tokens().Access.Value == tokens.Access.Value {
+			t.Error("the access token was not refreshed")
 		}
-		res.Body.Close()
-		login.want(0, "Signed in to "+a.URL)
+		m.run("logout").want(0, "")
+		if got := st.tryToken(t, refresh); got.AccessToken != "" {
+			t.Errorf("the refresh token works after the logout")
+		}
+	})
+	t.Run("bearer", func(t *testing.T) {
+		m := &modelctl{t: t, dir: t.TempDir()}
+		m.signIn(a.URL, st.output("issuer"), password, "-bearer")
+		token := m.run("token")
+		token.want(0, "")
+		a.infer(t, strings.TrimSpace(token.stdout.String())).want(t, http.StatusOK, "setosa")
+		m.expire()
 		m.run("models").want(0, "iris")
 		m.run("logout").want(0, "")
+		m.run("token").want(3, "Sign in")
 	})
+}
+
+// savedTokens are the tokens as modelctl keeps them without a keyring.
+type savedTokens struct {
+	Access, Refresh struct{ Value string }
+}
+
+func (m *modelctl) tokens() (saved savedTokens) {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.dir, "tokens.json"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &saved); err != nil {
+		m.t.Fatal(err)
+	}
+	return saved
+}
+
+// expire makes the next command refresh the access token.
+func (m *modelctl) expire() {
+	m.t.Helper()
+	file := filepath.Join(m.dir, "tokens.json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var saved map[string]map[string]any
+	if err := json.Unmarshal(data, &saved); err != nil {
+		m.t.Fatal(err)
+	}
+	saved["access"]["expires"] = "2000-01-01T00:00:00Z"
+	if data, err = json.Marshal(saved); err != nil {
+		m.t.Fatal(err)
+	}
+	writeFile(m.t, file, data)
+}
+
+// signIn signs in by the browser.
+func (m *modelctl) signIn(api, issuer, password string, flags ...string) {
+	t := m.t
+	t.Helper()
+	// The browser is the test's own person: this program only notes the address.
+	browser, address := filepath.Join(m.dir, "browser"), filepath.Join(m.dir, "address")
+	if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" > "+address+".new && mv "+address+".new "+address+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.env = []string{"BROWSER=" + browser}
+	login := m.start(append([]string{"login", "-api", api, "-issuer", issuer}, flags...)...)
+	var opened []byte
+	eventually(t, 30*time.Second, "the browser opens", func() (err error) {
+		opened, err = os.ReadFile(address)
+		return err
+	})
+	back := newPerson(t).open(t, strings.TrimSpace(string(opened))).submit(t, loginForm("ml-api-user", password))
+	if back.URL.Hostname() != "127.0.0.1" || back.URL.Query().Get("code") == "" {
+		t.Fatalf("Keycloak leads to %s: %s", back.URL, back.Body)
+	}
+	res, err := http.Get(back.URL.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	login.want(0, "Signed in to "+api)
 }
 
 // modelctl is the command on a computer of its own, which has no keyring.

@@ -37,7 +37,7 @@ type Playground struct {
 	csp      string
 }
 
-//go:embed pages static
+//go:embed pages static/*.css static/*.js static/*.svg
 var files embed.FS
 
 // New makes the pages. It panics only if what is embedded here is broken.

@@ -3,7 +3,9 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +19,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/oauth2"
+
+	"keycloak-model-api/api/playground/static"
 )
 
 // browserTimeout is how long a person has to sign in by the browser. (A device
@@ -154,16 +158,33 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// page writes a small page of fixed text: nothing of the request is in it.
+// page writes a small page of fixed text in the look of the playground:
+// nothing of the request is in it.
 func page(w http.ResponseWriter, status int, title, text string) {
+	style := sha256.Sum256([]byte(static.Style))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; frame-ancestors 'none'; base-uri 'none'",
+		base64.StdEncoding.EncodeToString(style[:])))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"><title>%[1]s</title></head>\n<body><main><h1>%[1]s</h1><p>%[2]s</p></main></body></html>\n", title, text)
+	_, _ = fmt.Fprintf(w, `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>%[1]s – modelctl</title>
+<style>%[3]s</style>
+</head>
+<body>
+<header class="top"><span class="brand">modelctl</span></header>
+<main class="message"><h1>%[1]s</h1><p>%[2]s</p></main>
+</body>
+</html>
+`, title, text, static.Style)
 }
 
 // checkAuthorizationResponse returns the code of a response whose state is

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/zalando/go-keyring"
 
+	"keycloak-model-api/api/playground/static"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/modelctl/session"
 )
@@ -245,6 +247,48 @@ func TestLoginBrowser(t *testing.T) {
 	page := <-pages
 	if !strings.Contains(page, "Signed in") || strings.Contains(page, "<script") {
 		t.Errorf("page is %s", page)
+	}
+}
+
+// The page has the look of the playground, which its own policy lets in.
+func TestPageHasTheLookOfThePlayground(t *testing.T) {
+	issuer, keeper, s := fixture(t)
+	type answer struct {
+		header http.Header
+		page   string
+	}
+	answers := make(chan answer, 1)
+	_, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) {
+		go func() {
+			client := http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Hostname() == "127.0.0.1" {
+					return http.DefaultTransport.RoundTrip(r)
+				}
+				return issuer.Client().Transport.RoundTrip(r)
+			})}
+			resp, err := client.Get(authURL)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			page, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- answer{resp.Header, string(page)}
+		}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := <-answers
+	_, rest, _ := strings.Cut(got.page, "<style>")
+	style, _, ok := strings.Cut(rest, "</style>")
+	hash := sha256.Sum256([]byte(style))
+	want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
+	if !ok || style != static.Style || !strings.Contains(got.header.Get("Content-Security-Policy"), want) {
+		t.Errorf("policy %q, want %s", got.header.Get("Content-Security-Policy"), want)
 	}
 }
 
