@@ -12,6 +12,7 @@ import (
 	"keycloak-model-api/clients"
 	"keycloak-model-api/config"
 	"keycloak-model-api/guardrails"
+	"keycloak-model-api/policy"
 	"keycloak-model-api/realm"
 	"keycloak-model-api/roles"
 	"keycloak-model-api/users"
@@ -86,6 +87,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		After:      theRoles.Settled,
 
 		SigningAlgorithm: cfg.SigningAlgorithm(),
+		GroupsClaim:      cfg.GroupsDecide(),
 	})
 	if err != nil {
 		return nil, err
@@ -141,28 +143,28 @@ func exemptions(cfg *config.Config) []guardrails.Exemption {
 
 // outputs are what the API and its users need to know.
 func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
-	document, err := json.Marshal(cfg.Policy())
+	api, web := cfg.API(), cfg.Web()
+	declared := policy.Outputs{
+		RealmName: cfg.Realm, Realm: cfg.DisplayName,
+		Issuer: cfg.Issuer(), JWKSURI: cfg.JWKSURI(), Audience: api.ClientID,
+		ClientID: api.ClientID,
+		Policy:   cfg.Policy(),
+	}
+	if web != nil {
+		declared.OIDCClientID = web.ClientID
+	}
+	document, err := json.Marshal(declared)
 	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+		return nil, fmt.Errorf("outputs: %w", err)
 	}
-	var accessPolicy map[string]any
-	if err := json.Unmarshal(document, &accessPolicy); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+	var plain map[string]any
+	if err := json.Unmarshal(document, &plain); err != nil {
+		return nil, fmt.Errorf("outputs: %w", err)
 	}
-	api := cfg.API()
-	out := pulumi.Map{
-		"realm_name":    pulumi.String(cfg.Realm),
-		"realm":         pulumi.String(cfg.DisplayName),
-		"client_id":     pulumi.String(api.ClientID),
-		"client_secret": pulumi.ToSecret(made.Clients[api.ClientID].ClientSecret),
-		"issuer":        pulumi.String(cfg.Issuer()),
-		"jwks_uri":      pulumi.String(cfg.JWKSURI()),
-		"audience":      pulumi.String(api.ClientID),
-		"policy":        pulumi.ToOutput(accessPolicy),
-	}
+	out := pulumi.ToMap(plain)
+	out["client_secret"] = pulumi.ToSecret(made.Clients[api.ClientID].ClientSecret)
 	// The first client of kind web is the one that the API signs people in with.
-	if web := cfg.Web(); web != nil {
-		out["oidc_client_id"] = pulumi.String(web.ClientID)
+	if web != nil {
 		out["oidc_client_secret"] = pulumi.ToSecret(made.Clients[web.ClientID].ClientSecret)
 	}
 	return out, nil

@@ -331,22 +331,20 @@ func TestOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := plain(resource.NewProperty(exported)).(map[string]any)
-	document, err := json.Marshal(got["policy"])
+	document, err := json.Marshal(got)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.Parse(document)
+	read, err := policy.ParseOutputs(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(&policy.Policy{
-		Version:  1,
-		Issuer:   "http://127.0.0.1:8080/realms/example-realm",
-		Audience: "model-serving-api",
+		Version:  2,
 		BaseRole: "model-api-access",
-		Models:   []policy.Model{{Name: "iris", Embedded: "iris", Roles: []string{"model-api-access"}}},
+		Models:   []policy.Model{{Name: "iris", Protocol: "oip", Embedded: "iris", Allow: policy.Conditions{Roles: []string{"model-api-access"}}}},
 		Clients:  []policy.Client{{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}, {ClientID: "model-cli", Kind: "cli", Public: true}},
-	}, p); diff != "" {
+	}, read.Policy); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
 	delete(got, "policy")
@@ -362,6 +360,26 @@ func TestOutputs(t *testing.T) {
 		"audience":           "model-serving-api",
 	}, got); diff != "" {
 		t.Errorf("outputs (-want +got):\n%s", diff)
+	}
+}
+
+// Where a model asks for groups, every client's tokens carry them by their full
+// paths, and only then.
+func TestGroupsInTokens(t *testing.T) {
+	m, exported, err := up(t, with(t, `
+groups: [{name: research}, {name: vision, parent: research, roles: [model-api-access]}]
+models: [{name: iris, embedded: iris, allow: {groups: [vision]}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.inputs(t, "openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper", "model-api", `{"realmId":"test","clientScopeId":"model-api-id","name":"groups","claimName":"groups","fullPath":true,"addToAccessToken":true,"addToIdToken":false,"addToUserinfo":false}`)
+	if got := fmt.Sprint(plain(resource.NewProperty(exported)).(map[string]any)["policy"]); !strings.Contains(got, "/research/vision") {
+		t.Errorf("the policy lacks the full path: %s", got)
+	}
+	m, _, err = up(t, with(t, `{groups: [{name: vision}], models: [{name: iris, embedded: iris}]}`))
+	if err != nil || m.count("GroupMembershipProtocolMapper") != 0 {
+		t.Errorf("groups in tokens though no model asks for them: error %v", err)
 	}
 }
 

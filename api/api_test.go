@@ -10,19 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
 
 // irisRow is an inference request that the iris model answers.
 const irisRow = `{"id":"1","inputs":[{"name":"input","shape":[1,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2]}]}`
 
-func testPolicy(issuer *oidctest.Issuer, more ...policy.Model) *policy.Policy {
+func testPolicy(more ...policy.Model) *policy.Policy {
 	return &policy.Policy{
-		Version: policy.Version, Issuer: issuer.URL, Audience: issuer.Audience, BaseRole: "model-api-access",
+		Version: policy.Version, BaseRole: "model-api-access",
 		Models: append([]policy.Model{
-			{Name: "iris", Roles: []string{"model-api-access"}, Embedded: "iris"},
-			{Name: "forbidden", Roles: []string{"model-forbidden"}, Embedded: "iris"},
+			{Name: "iris", Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Embedded: "iris"},
+			{Name: "forbidden", Allow: policy.Conditions{Roles: []string{"model-forbidden"}}, Embedded: "iris"},
 		}, more...),
 	}
 }

@@ -37,7 +37,7 @@ func startProcess(t *testing.T, flags ...string) *process {
 	issuer := oidctest.Start()
 	t.Cleanup(issuer.Close)
 	stack := filepath.Join(t.TempDir(), "stack.json")
-	writeStack(t, stack, testPolicy(issuer))
+	writeStack(t, stack, issuer.URL, issuer.Audience, testPolicy())
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

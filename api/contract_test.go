@@ -14,7 +14,7 @@ func TestContractCommand(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	issuer.Secrets["batch-client"] = "batch-secret"
-	g := start(t, issuer, testPolicy(issuer))
+	g := start(t, issuer, testPolicy())
 	stack, _ := files(t, issuer)
 	getenv := func(name string) string { return map[string]string{"CONTRACT_CLIENT_SECRET": "batch-secret"}[name] }
 

@@ -409,13 +409,7 @@ func (d *doctor) token(ctx context.Context, meta *metadata, verifier *bearer.Ver
 // roles compares the realm roles in a token with those that the policy knows.
 // Only these can be seen: a client can't list a realm's roles.
 func (d *doctor) roles(clientID string, roles []string) {
-	known := []string{d.stack.Policy.BaseRole}
-	for _, m := range d.stack.Policy.Models {
-		known = append(known, m.Roles...)
-	}
-	slices.Sort(known)
-	known = slices.Compact(known)
-	seen := slices.DeleteFunc(slices.Clone(known), func(r string) bool { return !slices.Contains(roles, r) })
+	seen := slices.DeleteFunc(d.stack.Policy.RealmRoles(), func(r string) bool { return !slices.Contains(roles, r) })
 	check := "roles " + clientID
 	switch {
 	case len(seen) == 0:

@@ -97,9 +97,9 @@ func (k *realm) metadata() map[string]any {
 func doctorStack(t *testing.T, issuer string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stack.json")
-	writeStack(t, path, &policy.Policy{
-		Version: policy.Version, Issuer: issuer, Audience: "model-serving-api", BaseRole: "model-api-access",
-		Models: []policy.Model{{Name: "iris", Roles: []string{"model-iris"}, Embedded: "iris"}},
+	writeStack(t, path, issuer, "model-serving-api", &policy.Policy{
+		Version: policy.Version, BaseRole: "model-api-access",
+		Models: []policy.Model{{Name: "iris", Allow: policy.Conditions{Roles: []string{"model-iris"}}, Embedded: "iris"}},
 		Clients: []policy.Client{
 			{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}, {ClientID: "modelctl", Kind: "cli", Public: true},
 		},

@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/policy"
 )
 
@@ -50,6 +53,7 @@ func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	config := bearer.Config{
 		Issuers:  []bearer.Issuer{{URL: stack.Issuer, InternalURL: *internal, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret}},
 		Audience: stack.Audience,
+		Claims:   gateway.ClaimPaths(stack.Policy),
 		Skew:     *skew,
 		// It is made for one token: nothing is followed.
 		NotBeforeInterval: -1,
@@ -112,21 +116,21 @@ func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) 
 	named := bearer.Step{Check: "model", Verdict: bearer.Skipped, Expected: fmt.Sprintf("model %q in the policy", model)}
 	for _, m := range p.Models {
 		if m.Name == model {
-			named.Expected = "one of the realm roles " + strings.Join(m.Roles, " ")
+			named.Expected = m.Allow.String()
 		}
 	}
 	if principal != nil {
-		_, decision := p.Decide(principal.RealmRoles, model)
+		_, decision := p.Decide(principal.ForPolicy(), model, "")
 		base.Found = "realm roles " + strings.Join(principal.RealmRoles, " ")
 		base.Verdict = bearer.Passed
 		if decision == policy.NoBaseRole {
 			base.Verdict, base.Code = bearer.Refused, "role_missing"
 			base.Fix = "Stack configuration: give the user a role of a model, which contains " + p.BaseRole + ". Keycloak: Users → Role mapping. Then get a new token; it must come through the client scope roles."
 		} else {
-			named.Found, named.Verdict = base.Found, bearer.Passed
+			named.Found, named.Verdict = grants(principal), bearer.Passed
 			if decision == policy.UnknownModel {
 				named.Verdict, named.Code = bearer.Refused, "model_unknown"
-				named.Fix = "Stack configuration: models, and roles of the user or its groups; then pulumi up, reload the API, get a new token."
+				named.Fix = "Stack configuration: models (allow), and roles and groups of the user; then pulumi up, reload the API, get a new token."
 			}
 		}
 	}
@@ -134,6 +138,18 @@ func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) 
 		return []bearer.Step{base}
 	}
 	return []bearer.Step{base, named}
+}
+
+// grants are what a token says that models can ask for.
+func grants(p *bearer.Principal) string {
+	said := []string{"realm roles " + strings.Join(p.RealmRoles, " ")}
+	for _, client := range slices.Sorted(maps.Keys(p.ClientRoles)) {
+		said = append(said, "roles of "+client+" "+strings.Join(p.ClientRoles[client], " "))
+	}
+	if len(p.Groups) > 0 {
+		said = append(said, "groups "+strings.Join(p.Groups, " "))
+	}
+	return strings.Join(append(said, "client "+p.ClientID, "scopes "+strings.Join(p.Scopes, " ")), "; ")
 }
 
 // printSteps writes one block for each check. The error names the first

@@ -27,7 +27,7 @@ func files(t *testing.T, issuer *oidctest.Issuer) (stack, jwks string) {
 		return path
 	}
 	stack = write("stack.json", map[string]any{
-		"issuer": issuer.URL, "audience": issuer.Audience, "client_id": issuer.Audience, "client_secret": "api-secret", "policy": testPolicy(issuer),
+		"issuer": issuer.URL, "audience": issuer.Audience, "client_id": issuer.Audience, "client_secret": "api-secret", "policy": testPolicy(),
 	})
 	return stack, write("keys.json", issuer.JWKS())
 }
@@ -47,7 +47,7 @@ func TestExplainCommand(t *testing.T) {
 	}{
 		{"accepted", nil, good + "\n", 0, []string{"13  revocation        ok", " 8  introspection     skipped", "base role         ok", "The token is accepted."}},
 		{"model allowed", []string{"-model", "iris"}, good, 0, []string{"model             ok"}},
-		{"model forbidden", []string{"-model", "forbidden"}, good, 1, []string{"model             refused", "one of the realm roles model-forbidden", "code      model_unknown"}},
+		{"model forbidden", []string{"-model", "forbidden"}, good, 1, []string{"model             refused", "role model-forbidden", "code      model_unknown"}},
 		{"no such model", []string{"-model", "x"}, good, 1, []string{`model "x" in the policy`, "model_unknown"}},
 		{"no base role", nil, issuer.Token("RS256", oidctest.Claims{"realm_access": nil}), 1, []string{"base role         refused", "code      role_missing", "to fix"}},
 		{"wrong audience", nil, issuer.Token("RS256", oidctest.Claims{"aud": "other"}), 1,

@@ -26,11 +26,11 @@ import (
 )
 
 // writeStack writes outputs as `pulumi stack output --json` prints them.
-func writeStack(t *testing.T, path string, p *policy.Policy) {
+func writeStack(t *testing.T, path, issuer, audience string, p *policy.Policy) {
 	t.Helper()
 	content, err := json.Marshal(map[string]any{
-		"realm_name": "example-realm", "realm": "Example Realm", "issuer": p.Issuer, "audience": p.Audience,
-		"jwks_uri": p.Issuer + "/protocol/openid-connect/certs", "client_id": p.Audience, "client_secret": "s3cret",
+		"realm_name": "example-realm", "realm": "Example Realm", "issuer": issuer, "audience": audience,
+		"jwks_uri": issuer + "/protocol/openid-connect/certs", "client_id": audience, "client_secret": "s3cret",
 		"oidc_client_id": "my-api-client", "oidc_client_secret": "s3cret", "policy": p,
 	})
 	if err != nil {
@@ -55,8 +55,15 @@ type program struct {
 
 func start(t *testing.T, issuer *oidctest.Issuer, p *policy.Policy, flags ...string) *program {
 	t.Helper()
-	g := &program{stack: filepath.Join(t.TempDir(), "stack.json"), log: &syncBuffer{}, ended: make(chan error, 1)}
-	writeStack(t, g.stack, p)
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	writeStack(t, stack, issuer.URL, issuer.Audience, p)
+	return startOn(t, stack, flags...)
+}
+
+// startOn runs the program with a stack's outputs in a file.
+func startOn(t *testing.T, stack string, flags ...string) *program {
+	t.Helper()
+	g := &program{stack: stack, log: &syncBuffer{}, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	args := append([]string{"-listen", "127.0.0.1:0", "-stack", g.stack}, flags...)
@@ -121,7 +128,7 @@ func slowUpstream(t *testing.T) (model policy.Model, begun, release chan struct{
 		}
 	}))
 	t.Cleanup(server.Close)
-	return policy.Model{Name: "slow", Roles: []string{"model-api-access"}, Upstream: &policy.Upstream{URL: server.URL}}, begun, release
+	return policy.Model{Name: "slow", Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Upstream: &policy.Upstream{URL: server.URL}}, begun, release
 }
 
 // inferSlow sends a request to the model slow. Its status, or why there is
@@ -169,7 +176,7 @@ func TestGracefulShutdown(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	slow, begun, release := slowUpstream(t)
-	g := start(t, issuer, testPolicy(issuer, slow))
+	g := start(t, issuer, testPolicy(slow))
 
 	answered := g.inferSlow(t, issuer)
 	awaitUpstream(t, begun, answered)
@@ -200,7 +207,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	slow, begun, _ := slowUpstream(t)
-	g := start(t, issuer, testPolicy(issuer, slow), "-shutdown-timeout", "50ms")
+	g := start(t, issuer, testPolicy(slow), "-shutdown-timeout", "50ms")
 	answered := g.inferSlow(t, issuer)
 	awaitUpstream(t, begun, answered)
 	sendSignal(t, syscall.SIGTERM)
@@ -220,7 +227,7 @@ func TestDrain(t *testing.T) {
 		background, end := context.WithCancel(t.Context())
 		defer end()
 		g, err := gateway.New(background, gateway.Options{
-			Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy(issuer)},
+			Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy()},
 			PublicURL: "http://api", ClockSkew: 30 * time.Second, UpstreamTimeout: time.Second, MaxBody: 1 << 20,
 			HTTPClient: issuer.Client(), Audit: audit, Logger: log,
 		})
@@ -305,12 +312,56 @@ func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	}
 }
 
+// The outputs of a stack from before version 2 of the policy serve as they did,
+// and the stack's upgrade is taken over by a reload: the API is upgraded first.
+func TestVersion1Stack(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	text, err := os.ReadFile("../policy/testdata/version1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	old := strings.NewReplacer("https://id.example.com/realms/example-realm", issuer.URL, `"CHURN_TOKEN"`, `""`)
+	if err := os.WriteFile(stack, []byte(old.Replace(string(text))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := startOn(t, stack, "-not-before-interval", "1h")
+	ask := func(method, path, body string) (int, string) {
+		r, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+		r.Header.Set("Content-Type", "application/json")
+		response, answer := send(t, r)
+		return response.StatusCode, strings.TrimSpace(answer)
+	}
+	check := func() {
+		t.Helper()
+		if _, got := ask("GET", "/v2/models", ""); got != `{"models":[{"name":"iris"}]}` {
+			t.Errorf("models: %s", got)
+		}
+		if status, got := ask("POST", "/v2/models/iris/infer", irisRow); status != http.StatusOK {
+			t.Errorf("inference: %d %s", status, got)
+		}
+		if status, got := ask("GET", "/v2/models/churn", ""); status != http.StatusNotFound {
+			t.Errorf("the model of another role: %d %s", status, got)
+		}
+	}
+	check()
+	writeStack(t, stack, issuer.URL, issuer.Audience, testPolicy())
+	sendSignal(t, syscall.SIGHUP)
+	waitFor(t, "the reload", func() bool { return strings.Contains(g.log.String(), `"policy reloaded"`) })
+	check()
+}
+
 // SIGHUP takes over a changed policy, keeps the one in force when the file is
 // wrong, and asks the issuer for nothing.
 func TestReload(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
-	p := testPolicy(issuer)
+	p := testPolicy()
 	g := start(t, issuer, p)
 	models := func() string {
 		r, _ := http.NewRequest("GET", g.url+"/v2/models", nil)
@@ -323,8 +374,8 @@ func TestReload(t *testing.T) {
 	}
 	_, fetches := issuer.Requests()
 
-	p.Models[1].Roles = []string{"offline_access"}
-	writeStack(t, g.stack, p)
+	p.Models[1].Allow.Roles = []string{"offline_access"}
+	writeStack(t, g.stack, issuer.URL, issuer.Audience, p)
 	sendSignal(t, syscall.SIGHUP)
 	waitFor(t, "the reload", func() bool { return strings.Contains(g.log.String(), `"policy reloaded"`) })
 	if got := models(); got != `{"models":[{"name":"iris"},{"name":"forbidden"}]}` {
@@ -332,14 +383,14 @@ func TestReload(t *testing.T) {
 	}
 
 	for _, wrong := range []string{"audience", "embedded"} {
-		bad := *testPolicy(issuer)
+		bad, audience := *testPolicy(), issuer.Audience
 		if wrong == "audience" {
-			bad.Audience = "another"
+			audience = "another"
 		} else {
 			bad.Models[0].Embedded = "rose"
 		}
 		before := strings.Count(g.log.String(), `"policy not reloaded`)
-		writeStack(t, g.stack, &bad)
+		writeStack(t, g.stack, issuer.URL, audience, &bad)
 		sendSignal(t, syscall.SIGHUP)
 		waitFor(t, "the refusal to reload", func() bool { return strings.Count(g.log.String(), `"policy not reloaded`) > before })
 		if got := models(); got != `{"models":[{"name":"iris"},{"name":"forbidden"}]}` {
@@ -389,10 +440,10 @@ func TestWrongConfiguration(t *testing.T) {
 		{"unknown subcommand", []string{"predict"}, nil, []string{`subcommand "predict"`}},
 		{"port out of range", []string{"-listen", ":70000", "-stack", ok}, nil, []string{"0 to 65535"}},
 
-		{"stack not JSON", []string{"-stack", file("a.json", "issuer: x")}, nil, []string{"does not hold stack outputs"}},
-		{"stack without policy", []string{"-stack", file("b.json", `{`+good+`"x":1}`)}, nil, []string{"has no output policy"}},
-		{"stack of another issuer", []string{"-stack", file("c.json", strings.Replace(model(""), `"issuer":"http://kc/realms/r","audience":"api",`, `"issuer":"http://kc/realms/s","audience":"other",`, 1))}, nil, []string{"issuer is", "audience is"}},
-		{"policy of another version", []string{"-stack", file("d.json", strings.Replace(model(""), `"version":1`, `"version":2`, 1))}, nil, []string{"version is 2"}},
+		{"stack not JSON", []string{"-stack", file("a.json", "issuer: x")}, nil, []string{"not the stack's outputs as JSON"}},
+		{"stack without policy", []string{"-stack", file("b.json", `{`+good+`"x":1}`)}, nil, []string{"there is no output policy"}},
+		{"stack of another issuer", []string{"-stack", file("c.json", strings.Replace(model(""), `"issuer":"http://kc/realms/r","audience":"api",`, `"issuer":"http://kc/realms/s","audience":"other",`, 1))}, nil, []string{"the outputs are not of one stack"}},
+		{"policy of another version", []string{"-stack", file("d.json", strings.Replace(model(""), `"version":1`, `"version":3`, 1))}, nil, []string{"an access policy that this program reads: upgrade it"}},
 		{"policy that says more", []string{"-stack", file("e.json", strings.Replace(model(""), `"version":1`, `"version":1,"limits":{}`, 1))}, nil, []string{"limits"}},
 		{"introspection without a client", []string{"-stack", file("g.json", model(`{"name":"a","roles":["r"],"embedded":"iris","introspect":true}`))}, nil, []string{"client_secret"}},
 		{"models that can't be served", []string{"-stack", file("f.json", model(
@@ -433,7 +484,7 @@ func TestPortTaken(t *testing.T) {
 	taken := httptest.NewServer(http.NotFoundHandler())
 	defer taken.Close()
 	stack := filepath.Join(t.TempDir(), "stack.json")
-	writeStack(t, stack, testPolicy(&oidctest.Issuer{URL: "http://kc/realms/r", Audience: "api"}))
+	writeStack(t, stack, "http://kc/realms/r", "api", testPolicy())
 	err := run(t.Context(), []string{"-stack", stack, "-listen", taken.Listener.Addr().String()}, func(string) string { return "" }, nil, &bytes.Buffer{}, &bytes.Buffer{})
 	if !errors.Is(err, syscall.EADDRINUSE) || exitCode(err) != 1 {
 		t.Errorf("got %v, want address in use and exit status 1", err)

@@ -39,6 +39,9 @@ type Args struct {
 	// After must be there before the first client: the keys of SigningAlgorithm,
 	// and the default groups, which a service account joins when it is made.
 	After []pulumi.Resource
+
+	// GroupsClaim puts the full paths of a user's groups into tokens.
+	GroupsClaim bool
 }
 
 // Clients are the clients, by client id.

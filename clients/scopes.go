@@ -47,6 +47,19 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 		AddToAccessToken:       pulumi.Bool(true),
 		AddToIdToken:           pulumi.Bool(false),
 	}, c.within)
+	if err != nil || !args.GroupsClaim {
+		return err
+	}
+	_, err = openid.NewGroupMembershipProtocolMapper(ctx, AudienceScope, &openid.GroupMembershipProtocolMapperArgs{
+		RealmId:          args.Realm,
+		ClientScopeId:    c.audience.ID().ToStringPtrOutput(),
+		Name:             pulumi.String("groups"),
+		ClaimName:        pulumi.String("groups"),
+		FullPath:         pulumi.Bool(true),
+		AddToAccessToken: pulumi.Bool(true),
+		AddToIdToken:     pulumi.Bool(false),
+		AddToUserinfo:    pulumi.Bool(false),
+	}, c.within)
 	return err
 }
 

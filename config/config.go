@@ -97,8 +97,20 @@ type Model struct {
 	Name       string    `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Required."`
 	Embedded   string    `json:"embedded" doc:"Name of a model that the API itself holds (iris), or:"`
 	Upstream   *Upstream `json:"upstream" doc:"Where the model server runs."`
-	Roles      []string  `json:"roles" doc:"Realm roles of which a caller needs one; the stack makes each as a composite over the base role. Default: the role model-NAME."`
+	Roles      []string  `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME."`
+	Allow      Allow     `json:"allow" doc:"Who may call the model, and for what."`
 	Introspect bool      `json:"introspect" doc:"Ask Keycloak about the token on each call, so that a revoked one stops within seconds."`
+}
+
+// Allow says who may call a model. A caller must meet each key that is there;
+// within one key, one of the values is enough.
+type Allow struct {
+	Roles    []string `json:"roles" doc:"Realm roles of which a caller needs one; the stack makes each as a composite over the base role."`
+	AllRoles []string `json:"allRoles" doc:"Realm roles that a caller needs all; the stack makes each likewise."`
+	Groups   []string `json:"groups" doc:"Groups that a caller is a direct member of: names of groups, or full paths such as /research/vision for those that LDAP brings. Tokens then carry the claim groups. Such a caller needs the base role too: give it to the group."`
+	Clients  []string `json:"clients" doc:"Client ids that a token may have been issued to."`
+	Scopes   []string `json:"scopes" doc:"Scopes of which a token needs one."`
+	Actions  []string `json:"actions" doc:"What may be done with the model: infer, metadata, ready. Default: all."`
 }
 
 // Upstream is a server of the Open Inference Protocol v2.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
+
+	"keycloak-model-api/policy"
 )
 
 // base is a valid production stack; cases lay YAML over it.
@@ -138,6 +140,16 @@ func TestRefusals(t *testing.T) {
 		{"model that runs nowhere", `models: [{name: m}]`, []string{"models[0]: set either embedded"}},
 		{"model that runs twice", `models: [{name: m, embedded: iris, upstream: {url: "https://m"}}]`, []string{"models[0]: set either embedded"}},
 		{"model that nobody may call", `models: [{name: m, embedded: iris, roles: []}]`, []string{"models[0].roles: is empty"}},
+		{"roles of a model twice over", `models: [{name: m, embedded: iris, roles: [a], allow: {roles: [b]}}]`, []string{"models[0].roles: is short for allow.roles, which is there too"}},
+		{"model that nobody may call, in full", `models: [{name: m, embedded: iris, allow: {roles: []}}]`, []string{"models[0].allow.roles: is empty"}},
+		{"model for no group", `models: [{name: m, embedded: iris, allow: {groups: []}}]`, []string{"models[0].allow.groups: is empty"}},
+		{"model for nothing", `models: [{name: m, embedded: iris, allow: {actions: []}}]`, []string{"models[0].allow.actions: is empty"}},
+		{"model for an undeclared group", `models: [{name: m, embedded: iris, allow: {groups: [/ldap/team, ghost]}}]`, []string{`models[0].allow.groups[1]: group "ghost" is not declared`}},
+		{"model for an undeclared client", `models: [{name: m, embedded: iris, allow: {clients: [ghost]}}]`, []string{`models[0].allow.clients[0]: client "ghost" is not declared`}},
+		{"model for two scopes in one", `models: [{name: m, embedded: iris, allow: {scopes: ["a b"]}}]`, []string{`models[0].allow.scopes[0]: "a b" can't be a scope`}},
+		{"model for an action that is none", `models: [{name: m, embedded: iris, allow: {actions: [train]}}]`, []string{`models[0].allow.actions[0]: "train" is none of infer, metadata, ready`}},
+		{"role of a client, which the stack does not make", `models: [{name: m, embedded: iris, allow: {allRoles: [api/analyst]}}]`, []string{`models[0].allow.allRoles[0]: "api/analyst": leave`}},
+		{"upstream with the path that the API adds", `models: [{name: m, upstream: {url: "https://triton:8000/v2"}}]`, []string{"models[0].upstream.url: holds /v2, which the API adds itself"}},
 		{"upstream that is no URL", `models: [{name: m, upstream: {url: "triton:8000"}}]`, []string{"models[0].upstream.url: "}},
 		{"credential in the upstream's URL", `models: [{name: m, upstream: {url: "https://u:p@triton"}}]`, []string{"models[0].upstream.url: holds user info"}},
 		{"key in the upstream's query", `models: [{name: m, upstream: {url: "https://triton/?key=k"}}]`, []string{"models[0].upstream.url: holds a query"}},
@@ -434,6 +446,42 @@ signingKeys: [{name: es, algorithm: ES256}]
 	}
 	if err := cfg.Policy().Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A model without conditions asks for a role of its own; one with conditions
+// asks for what they say.
+func TestConditionsOfModels(t *testing.T) {
+	cfg, _, err := parse(t, `
+groups: [{name: research}, {name: vision, parent: research, roles: [model-api-access]}]
+models:
+  - {name: default, embedded: iris}
+  - {name: short, embedded: iris, roles: [analysts]}
+  - {name: actions, embedded: iris, allow: {actions: [infer]}}
+  - {name: team, embedded: iris, allow: {groups: [vision, /ldap/lab]}}
+  - {name: all, embedded: iris, allow: {roles: [a], allRoles: [b, c], clients: [api], scopes: [phone], actions: [infer, metadata]}}
+`, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]policy.Conditions{}
+	for _, m := range cfg.Policy().Models {
+		got[m.Name] = m.Allow
+	}
+	if diff := cmp.Diff(map[string]policy.Conditions{
+		"default": {Roles: []string{"model-default"}},
+		"short":   {Roles: []string{"analysts"}},
+		"actions": {Roles: []string{"model-actions"}, Actions: []string{"infer"}},
+		"team":    {Groups: []string{"/research/vision", "/ldap/lab"}},
+		"all":     {Roles: []string{"a"}, AllRoles: []string{"b", "c"}, Clients: []string{"api"}, Scopes: []string{"phone"}, Actions: []string{"infer", "metadata"}},
+	}, got); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"model-api-access", "model-default", "analysts", "model-actions", "a", "b", "c"}, cfg.ModelRoles()); diff != "" {
+		t.Errorf("roles that the stack makes (-want +got):\n%s", diff)
+	}
+	if err := cfg.Policy().Validate(); err != nil || !cfg.GroupsDecide() {
+		t.Errorf("policy: %v, groups decide: %v", err, cfg.GroupsDecide())
 	}
 }
 

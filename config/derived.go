@@ -59,11 +59,33 @@ func (c *Config) firstClient(kind string) *Client {
 }
 
 // AllowedRoles are the realm roles of which a caller of the model needs one.
+// None means that the model is open to whoever meets its other conditions.
 func (m *Model) AllowedRoles() []string {
-	if m.Roles == nil {
-		return []string{"model-" + m.Name}
+	switch a := &m.Allow; {
+	case m.Roles != nil:
+		return m.Roles
+	case a.Roles != nil || len(a.AllRoles)+len(a.Groups)+len(a.Clients)+len(a.Scopes) > 0:
+		return a.Roles
 	}
-	return m.Roles
+	return []string{"model-" + m.Name}
+}
+
+// GroupsDecide says whether a model asks for groups, so that tokens must carry
+// them.
+func (c *Config) GroupsDecide() bool {
+	return slices.ContainsFunc(c.Models, func(m Model) bool { return len(m.Allow.Groups) > 0 })
+}
+
+// groupPath is the full path of a declared group. A path stays as it is.
+func (c *Config) groupPath(name string) string {
+	if strings.HasPrefix(name, "/") {
+		return name
+	}
+	path := "/" + name
+	if i := slices.IndexFunc(c.Groups, func(g Group) bool { return g.Name == name }); i >= 0 && c.Groups[i].Parent != "" {
+		path = c.groupPath(c.Groups[i].Parent) + path
+	}
+	return path
 }
 
 // ModelRoles are the base role and the roles of the models, each once.
@@ -71,7 +93,7 @@ func (c *Config) ModelRoles() []string {
 	names := []string{c.BaseRole}
 	seen := map[string]bool{c.BaseRole: true}
 	for i := range c.Models {
-		for _, r := range c.Models[i].AllowedRoles() {
+		for _, r := range slices.Concat(c.Models[i].AllowedRoles(), c.Models[i].Allow.AllRoles) {
 			if !seen[r] {
 				seen[r] = true
 				names = append(names, r)
@@ -133,21 +155,34 @@ func (m RoleMapping) MapperName() string {
 // a claim.
 func AttributeMapperName(claim, attribute string) string { return claim + " sets " + attribute }
 
+// conditions are those of a model, with the full paths of groups.
+func (c *Config) conditions(m *Model) policy.Conditions {
+	a := policy.Conditions{
+		Roles: m.AllowedRoles(), AllRoles: m.Allow.AllRoles,
+		Clients: m.Allow.Clients, Scopes: m.Allow.Scopes, Actions: m.Allow.Actions,
+	}
+	for _, g := range m.Allow.Groups {
+		a.Groups = append(a.Groups, c.groupPath(g))
+	}
+	return a
+}
+
 // Policy is the access policy that the API enforces.
 func (c *Config) Policy() *policy.Policy {
 	p := &policy.Policy{
 		Version:  policy.Version,
-		Issuer:   c.Issuer(),
-		Audience: c.API().ClientID,
 		BaseRole: c.BaseRole,
 		Models:   []policy.Model{},
 		Clients:  []policy.Client{},
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		pm := policy.Model{Name: m.Name, Roles: m.AllowedRoles(), Embedded: m.Embedded, Introspect: m.Introspect}
+		pm := policy.Model{Name: m.Name, Protocol: policy.ProtocolOIP, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect}
 		if m.Upstream != nil {
-			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Credential: m.Upstream.Credential}
+			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL}
+			if m.Upstream.Credential != "" {
+				pm.Upstream.Credential = &policy.Credential{Env: m.Upstream.Credential}
+			}
 		}
 		p.Models = append(p.Models, pm)
 	}

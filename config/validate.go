@@ -105,6 +105,7 @@ var (
 	wideRune      = regexp.MustCompile(`[\x{10000}-\x{10ffff}]`)
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	scopeToken    = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`)
 	actionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 )
 
@@ -247,13 +248,66 @@ func (c *checker) models() {
 				c.errorf(path+".upstream.credential", "must be the name of an environment variable of the API, never the credential itself")
 			}
 		}
-		if m.Roles != nil && len(m.Roles) == 0 {
-			c.errorf(path+".roles", "is empty: nobody could call the model; leave it out for the role model-%s", m.Name)
+		if m.Roles != nil && m.Allow.Roles != nil {
+			c.errorf(path+".roles", "is short for allow.roles, which is there too: leave one of them out")
 		}
-		for j, r := range m.Roles {
-			c.name(fmt.Sprintf("%s.roles[%d]", path, j), r)
+		c.realmRoleNames(path+".roles", m.Name, m.Roles)
+		c.allow(path+".allow", m)
+	}
+}
+
+// allow checks who may call a model. Groups and clients are checked where they
+// are known.
+func (c *checker) allow(path string, m *Model) {
+	a := &m.Allow
+	c.realmRoleNames(path+".roles", m.Name, a.Roles)
+	c.realmRoleNames(path+".allRoles", m.Name, a.AllRoles)
+	groups, clients := map[string]bool{}, map[string]bool{}
+	for _, g := range c.cfg.Groups {
+		groups[g.Name] = true
+	}
+	for i := range c.cfg.Clients {
+		clients[c.cfg.Clients[i].ClientID] = true
+	}
+	for i, g := range a.Groups {
+		if !strings.HasPrefix(g, "/") {
+			c.knownOne(fmt.Sprintf("%s.groups[%d]", path, i), g, groups, "group", "groups, or write the full path of one that LDAP brings")
 		}
-		c.twice(path+".roles", m.Roles)
+	}
+	c.known(path+".clients", a.Clients, clients, "client", "clients")
+	for i, s := range a.Scopes {
+		if !scopeToken.MatchString(s) {
+			c.errorf(fmt.Sprintf("%s.scopes[%d]", path, i), "%q can't be a scope (RFC 6749, 3.3): write one, without spaces", s)
+		}
+	}
+	for i, action := range a.Actions {
+		if !slices.Contains(policy.Actions(), action) {
+			c.errorf(fmt.Sprintf("%s.actions[%d]", path, i), "%q is none of %s", action, strings.Join(policy.Actions(), ", "))
+		}
+	}
+	for _, kind := range []struct {
+		key    string
+		values []string
+	}{{".groups", a.Groups}, {".clients", a.Clients}, {".scopes", a.Scopes}, {".actions", a.Actions}} {
+		c.notEmpty(path+kind.key, kind.values)
+		c.twice(path+kind.key, kind.values)
+	}
+}
+
+// realmRoleNames checks the roles that a model names, which the stack makes.
+func (c *checker) realmRoleNames(path, model string, roles []string) {
+	if roles != nil && len(roles) == 0 {
+		c.errorf(path, "is empty: nobody could call the model; leave it out for the role model-%s", model)
+	}
+	for i, r := range roles {
+		c.name(fmt.Sprintf("%s[%d]", path, i), r)
+	}
+	c.twice(path, roles)
+}
+
+func (c *checker) notEmpty(path string, values []string) {
+	if values != nil && len(values) == 0 {
+		c.errorf(path, "is empty: nobody could call the model; leave it out for any")
 	}
 }
 

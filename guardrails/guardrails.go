@@ -145,8 +145,8 @@ func (c *Checker) CheckPolicy(p *policy.Policy) []Violation {
 	defer c.mu.Unlock()
 	var found []Violation
 	for _, m := range p.Models {
-		if len(m.Roles) == 0 || slices.Contains(m.Roles, "") {
-			found = append(found, c.allow(rolelessModel, Violation{Rule: rolelessModel.Name, Resource: m.Name, Sentence: "names no role, so nothing decides who may call it: set its roles"}))
+		if m.Allow.AnyCaller() || slices.Contains(m.Allow.Roles, "") {
+			found = append(found, c.allow(rolelessModel, Violation{Rule: rolelessModel.Name, Resource: m.Name, Sentence: "names no role, group, client or scope, so the base role alone decides who may call it: set allow.roles"}))
 		}
 	}
 	return found

@@ -175,9 +175,10 @@ func TestSelfServiceClaims(t *testing.T) {
 func TestModelsWithoutRoles(t *testing.T) {
 	c, _ := New(Options{Dev: true})
 	found := c.CheckPolicy(&policy.Policy{Models: []policy.Model{
-		{Name: "open"}, {Name: "blank", Roles: []string{""}}, {Name: "closed", Roles: []string{"r"}},
+		{Name: "open"}, {Name: "blank", Allow: policy.Conditions{Roles: []string{""}}}, {Name: "closed", Allow: policy.Conditions{Roles: []string{"r"}}}, {Name: "one team's", Allow: policy.Conditions{Groups: []string{"/team"}}},
+		{Name: "metadata for all", Allow: policy.Conditions{Actions: []string{"metadata"}}},
 	}})
-	if err := Refused(found); err == nil || len(found) != 2 || !strings.Contains(err.Error(), `no-roleless-model: model "open"`) {
+	if err := Refused(found); err == nil || len(found) != 3 || !strings.Contains(err.Error(), `no-roleless-model: model "open"`) {
 		t.Errorf("found %v", found)
 	}
 }

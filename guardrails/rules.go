@@ -21,7 +21,7 @@ type Rule struct {
 
 var (
 	selfServiceClaim = Rule{Name: "no-self-service-claim", Sentence: "No attribute that users may edit is mapped onto a claim that decides on access."}
-	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy names a role that its callers need."}
+	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy says who may call it: by roles, groups, clients or scopes."}
 )
 
 // rules are in the order of docs/guardrails.md.

@@ -1,7 +1,7 @@
-// Package policy is the access policy: the one document that the stack writes
-// from its configuration and the API enforces. It names the issuer, the
-// audience, the models and the realm roles that may call them, and holds no
-// secret.
+// Package policy is the contract between the stack and the API: the stack's
+// outputs, and in them the access policy, which names the models, where each
+// runs and who may call it. The stack writes both from its configuration, and
+// the API reads and enforces them. The access policy holds no secret.
 package policy
 
 import (
@@ -12,30 +12,49 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Version of the document's shape. A reader refuses any other.
-const Version = 1
+// Version of the access policy that this program writes. It reads version 1
+// too, so the API is upgraded before the stack.
+const Version = 2
 
-// Policy is the whole document, the stack output "policy".
+// Policy is the access policy, the stack output "policy". A member that a
+// stack can write but this API does not enforce is an error of Validate:
+// nothing is half enforced.
 type Policy struct {
-	Version  int      `json:"version"`
-	Issuer   string   `json:"issuer"`   // issuer URL, exactly as in the iss claim
-	Audience string   `json:"audience"` // client id of the resource server, demanded in aud
-	BaseRole string   `json:"baseRole"` // realm role that every caller needs
-	Models   []Model  `json:"models"`
-	Clients  []Client `json:"clients"` // the realm's clients that hold tokens for this API
+	Version  int            `json:"version"`
+	BaseRole string         `json:"baseRole"`        // realm role that every caller needs
+	Claims   Claims         `json:"claims,omitzero"` // where tokens carry what Decide asks for
+	Models   []Model        `json:"models"`
+	Clients  []Client       `json:"clients"`          // the realm's clients that hold tokens for this API
+	Limits   jsontext.Value `json:"limits,omitempty"` // not enforced yet
 }
+
+// Claims are paths of claims in access tokens. Dots nest, and ${client_id}
+// stands for each client. An empty one means Keycloak's own path.
+type Claims struct {
+	RealmRoles  string `json:"realmRoles,omitempty"`  // realm_access.roles
+	ClientRoles string `json:"clientRoles,omitempty"` // resource_access.${client_id}.roles
+	Groups      string `json:"groups,omitempty"`      // groups, whose values are full paths
+}
+
+// ProtocolOIP is the Open Inference Protocol v2, the only protocol that the
+// API speaks so far. A model without a protocol has this one.
+const ProtocolOIP = "oip"
 
 // Model is one model, where it runs, and who may call it.
 type Model struct {
-	Name  string   `json:"name"`
-	Roles []string `json:"roles"` // realm roles; a caller needs one of them, and the base role
+	Name     string `json:"name"`
+	Protocol string `json:"protocol,omitempty"` // ProtocolOIP
 
 	// Exactly one of Embedded and Upstream says where the model runs.
 	Embedded string    `json:"embedded,omitempty"` // name of a model that the API itself holds
 	Upstream *Upstream `json:"upstream,omitempty"` // a model server that the API stands in front of
+
+	Allow          Conditions      `json:"allow,omitzero"`
+	Authentication *Authentication `json:"authentication,omitempty"` // not enforced yet
+	Body           jsontext.Value  `json:"body,omitempty"`           // not enforced yet
 
 	// Introspect asks the issuer about the token on each call (RFC 7662), with
 	// a short cache: a revoked token stops within seconds, at the cost of a
@@ -43,13 +62,50 @@ type Model struct {
 	Introspect bool `json:"introspect,omitempty"`
 }
 
-// Upstream is a model server that speaks the Open Inference Protocol v2.
+// Conditions say who may call a model. A principal must meet every kind that
+// is present; within one kind, one of the values is enough, except that
+// AllRoles names roles that all are needed. A kind that is absent admits any.
+// A role is a realm role, or CLIENT/ROLE for a role of a client: the name of a
+// role holds no slash.
+type Conditions struct {
+	Roles    []string `json:"roles,omitempty"`
+	AllRoles []string `json:"allRoles,omitempty"`
+	Groups   []string `json:"groups,omitempty"`  // full paths such as /research/vision; a subgroup is another group
+	Clients  []string `json:"clients,omitempty"` // client ids: who got the token (azp)
+	Scopes   []string `json:"scopes,omitempty"`  // of the token
+	Actions  []string `json:"actions,omitempty"` // of Actions(): what may be done with the model
+}
+
+// Actions are what can be done with a model.
+func Actions() []string { return []string{"infer", "metadata", "ready"} }
+
+// Upstream is a model server.
 type Upstream struct {
-	URL string `json:"url"` // http or https, without the /v2 path, user info, query and fragment
-	// Credential names what the API shows to the upstream: the environment
-	// variable of that name, or the file that NAME_FILE points to. The secret
-	// itself never stands in the policy.
-	Credential string `json:"credential,omitempty"`
+	URL        string      `json:"url"` // http or https, without the /v2 path, user info, query and fragment
+	Credential *Credential `json:"credential,omitempty"`
+	// Identity says how the model server learns who calls. Absent, or
+	// "headers", means plain headers; nothing else is enforced yet.
+	Identity string         `json:"identity,omitempty"`
+	Model    string         `json:"model,omitempty"`    // not enforced yet
+	TLS      jsontext.Value `json:"tls,omitempty"`      // not enforced yet
+	Audience string         `json:"audience,omitempty"` // not enforced yet
+	Paths    []string       `json:"paths,omitempty"`    // not enforced yet
+}
+
+// Credential names what the API shows to a model server: a bearer token from
+// the environment variable Env, or from the file that NAME_FILE points to. The
+// secret itself never stands in the policy.
+type Credential struct {
+	Env    string `json:"env"`
+	Header string `json:"header,omitempty"` // not enforced yet
+}
+
+// Authentication says how strong and how recent the sign-in of a caller must
+// be (RFC 9470).
+type Authentication struct {
+	Level           int    `json:"level,omitempty"`
+	MaxAge          string `json:"maxAge,omitempty"` // duration such as 15m
+	ServiceAccounts bool   `json:"serviceAccounts,omitempty"`
 }
 
 // Client is one client of the realm, as far as the API must know it.
@@ -57,17 +113,8 @@ type Client struct {
 	ClientID string `json:"clientId"`
 	Kind     string `json:"kind"` // api, web, service or cli
 	Public   bool   `json:"public,omitempty"`
+	Key      bool   `json:"key,omitempty"` // not enforced yet
 }
-
-// Decision is the outcome of a policy question.
-type Decision int
-
-// The decisions, from best to worst.
-const (
-	Allow        Decision = iota
-	UnknownModel          // no such model, or one that this caller may not know of: the same answer
-	NoBaseRole            // the caller may call no model at all
-)
 
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
@@ -90,95 +137,111 @@ func CheckUpstreamURL(text string) error {
 	case strings.Contains(text, "#"):
 		return errors.New("holds a fragment, which is never sent to a server: end it with the path")
 	}
+	if path := strings.TrimRight(u.Path, "/") + "/"; strings.HasSuffix(path, "/v2/") || strings.Contains(path, "/v2/models/") {
+		return errors.New("holds /v2, which the API adds itself: end it before /v2")
+	}
 	return nil
 }
 
-// Parse reads a policy and validates it. Members that are unknown, in another
-// case or there twice are an error: a policy that says more than the reader
-// understands must not be half enforced.
-func Parse(data []byte) (*Policy, error) {
-	var p Policy
-	if err := json.Unmarshal(data, &p, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("policy: not an access policy: %w", err)
-	}
-	if err := p.Validate(); err != nil {
-		return nil, err
-	}
-	return &p, nil
-}
-
-// Validate reports everything that is wrong with p at once.
+// Validate reports everything that is wrong with p at once, and what this
+// program does not enforce.
 func (p *Policy) Validate() error {
-	var errs []error
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("policy: "+format, args...)) }
+	var errs problems
 	if p.Version != Version {
-		fail("version is %d, this program reads version %d", p.Version, Version)
-	}
-	if u, err := url.Parse(p.Issuer); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		fail("issuer %q is not an http or https URL", p.Issuer)
-	}
-	if p.Audience == "" {
-		fail("audience is empty: set it to the client id of the resource server")
+		errs.addf("version is %d: this program reads versions 1 and %d", p.Version, Version)
 	}
 	if p.BaseRole == "" {
-		fail("baseRole is empty: set it to the realm role that every caller needs")
+		errs.addf("baseRole is empty: set it to the realm role that every caller needs")
 	}
+	errs.unenforced("", member{"limits", p.Limits != nil})
 	seen := map[string]bool{}
-	for _, m := range p.Models {
-		if !ValidModelName(m.Name) {
-			fail("model name %q: use 1 to 63 letters, digits, dots, underscores and hyphens", m.Name)
-		}
+	for i := range p.Models {
+		m := &p.Models[i]
 		if seen[m.Name] {
-			fail("model %q is declared twice", m.Name)
+			errs.addf("model %q is declared twice", m.Name)
 		}
 		seen[m.Name] = true
-		if len(m.Roles) == 0 || slices.Contains(m.Roles, "") {
-			fail("model %q names no role: nobody could call it, or everybody", m.Name)
-		}
-		if (m.Embedded == "") == (m.Upstream == nil) {
-			fail("model %q: set either embedded or upstream", m.Name)
-		}
-		if m.Upstream != nil {
-			if err := CheckUpstreamURL(m.Upstream.URL); err != nil {
-				fail("model %q: upstream.url %w", m.Name, err)
-			}
-		}
+		m.validate(&errs)
+	}
+	for _, c := range p.Clients {
+		errs.unenforced(fmt.Sprintf("client %q: ", c.ClientID), member{"key", c.Key})
 	}
 	return errors.Join(errs...)
 }
 
-// Decide says whether a caller with the given realm roles may use the named
-// model. Without the base role no question about models is answered; an
-// unknown model and one that the caller has no role for are the same answer.
-func (p *Policy) Decide(roles []string, model string) (*Model, Decision) {
-	if !slices.Contains(roles, p.BaseRole) {
-		return nil, NoBaseRole
+func (m *Model) validate(errs *problems) {
+	at := fmt.Sprintf("model %q: ", m.Name)
+	if !ValidModelName(m.Name) {
+		errs.addf("model name %q: use 1 to 63 letters, digits, dots, underscores and hyphens", m.Name)
 	}
-	for i := range p.Models {
-		if p.Models[i].Name == model {
-			if p.Models[i].allows(roles) {
-				return &p.Models[i], Allow
-			}
-			break
+	if (m.Embedded == "") == (m.Upstream == nil) {
+		errs.addf("%sset either embedded or upstream", at)
+	}
+	errs.unenforced(at,
+		member{"protocol " + m.Protocol, m.Protocol != "" && m.Protocol != ProtocolOIP},
+		member{"authentication", m.Authentication != nil},
+		member{"body", m.Body != nil})
+	m.Allow.validate(at, errs)
+	if u := m.Upstream; u != nil {
+		if err := CheckUpstreamURL(u.URL); err != nil {
+			errs.addf("%supstream.url %w", at, err)
 		}
+		if u.Credential != nil && u.Credential.Env == "" {
+			errs.addf("%supstream.credential.env is empty: name an environment variable of the API", at)
+		}
+		errs.unenforced(at,
+			member{"upstream.credential.header", u.Credential != nil && u.Credential.Header != ""},
+			member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != "headers"},
+			member{"upstream.model", u.Model != ""},
+			member{"upstream.tls", u.TLS != nil},
+			member{"upstream.audience", u.Audience != ""},
+			member{"upstream.paths", u.Paths != nil})
 	}
-	return nil, UnknownModel
 }
 
-// Visible returns the models that a caller with the given realm roles may use.
-func (p *Policy) Visible(roles []string) []*Model {
-	var out []*Model
-	if !slices.Contains(roles, p.BaseRole) {
-		return nil
-	}
-	for i := range p.Models {
-		if p.Models[i].allows(roles) {
-			out = append(out, &p.Models[i])
+// validate refuses a kind that is present and empty: it would mean nobody to
+// one reader and everybody to another.
+func (c *Conditions) validate(at string, errs *problems) {
+	for _, kind := range []struct {
+		name   string
+		values []string
+	}{
+		{"roles", c.Roles}, {"allRoles", c.AllRoles}, {"groups", c.Groups},
+		{"clients", c.Clients}, {"scopes", c.Scopes}, {"actions", c.Actions},
+	} {
+		if kind.values != nil && len(kind.values) == 0 || slices.Contains(kind.values, "") {
+			errs.addf("%sallow.%s is empty or holds an empty name: nobody could meet it, or everybody", at, kind.name)
 		}
 	}
-	return out
+	for _, g := range c.Groups {
+		if g != "" && !strings.HasPrefix(g, "/") {
+			errs.addf("%sallow.groups: %q is not a full path such as /research/vision", at, g)
+		}
+	}
+	for _, a := range c.Actions {
+		if a != "" && !slices.Contains(Actions(), a) {
+			errs.addf("%sallow.actions: %q is none of %s", at, a, strings.Join(Actions(), ", "))
+		}
+	}
 }
 
-func (m *Model) allows(roles []string) bool {
-	return slices.ContainsFunc(m.Roles, func(r string) bool { return slices.Contains(roles, r) })
+// problems are the errors of one document.
+type problems []error
+
+func (p *problems) addf(format string, args ...any) {
+	*p = append(*p, fmt.Errorf("policy: "+format, args...))
+}
+
+// member is one member of the document, and whether it says something.
+type member struct {
+	name string
+	said bool
+}
+
+func (p *problems) unenforced(at string, members ...member) {
+	for _, m := range members {
+		if m.said {
+			p.addf("%s%s is not enforced by this version of the API: upgrade the API, or take it out of the stack", at, strings.TrimSpace(m.name))
+		}
+	}
 }

@@ -2,18 +2,22 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func valid() *Policy {
 	return &Policy{
-		Version: Version, Issuer: "https://id.example.com/realms/r", Audience: "api", BaseRole: "access",
+		Version: Version, BaseRole: "access",
 		Models: []Model{
-			{Name: "iris", Embedded: "iris", Roles: []string{"access"}},
-			{Name: "churn", Upstream: &Upstream{URL: "http://triton:8000"}, Roles: []string{"model-churn", "admin"}},
+			{Name: "iris", Embedded: "iris", Allow: Conditions{Roles: []string{"access"}}},
+			{Name: "churn", Upstream: &Upstream{URL: "http://triton:8000"}, Allow: Conditions{Roles: []string{"model-churn", "admin"}}},
 		},
-		Clients: []Client{},
+		Clients: []Client{{ClientID: "api", Kind: "api"}},
 	}
 }
 
@@ -23,12 +27,12 @@ func TestParseRefuses(t *testing.T) {
 		change func(*Policy)
 		want   string
 	}{
-		{"a later version", func(p *Policy) { p.Version = 2 }, "version is 2"},
-		{"an issuer that is no URL", func(p *Policy) { p.Issuer = "id.example.com" }, "issuer"},
-		{"no audience: any token of the realm would do (RFC 9068, 4)", func(p *Policy) { p.Audience = "" }, "audience is empty"},
+		{"a later version", func(p *Policy) { p.Version = 3 }, "version is 3: this program reads versions 1 and 2"},
+		{"no version", func(p *Policy) { p.Version = 0 }, "version is 0"},
 		{"no base role", func(p *Policy) { p.BaseRole = "" }, "baseRole is empty"},
-		{"a model that needs no role", func(p *Policy) { p.Models[0].Roles = nil }, "names no role"},
-		{"a model that needs the role with no name", func(p *Policy) { p.Models[0].Roles = []string{""} }, "names no role"},
+		{"a condition that nobody meets, or everybody", func(p *Policy) { p.Models[0].Allow.Roles = []string{""} }, "allow.roles is empty"},
+		{"an action that is none", func(p *Policy) { p.Models[0].Allow.Actions = []string{"train"} }, `allow.actions: "train" is none of infer, metadata, ready`},
+		{"a group by name, which two groups may have", func(p *Policy) { p.Models[0].Allow.Groups = []string{"vision"} }, `"vision" is not a full path`},
 		{"a model twice", func(p *Policy) { p.Models[1].Name = "iris" }, "declared twice"},
 		{"a model whose name leaves its path segment", func(p *Policy) { p.Models[0].Name = "../admin" }, "model name"},
 		{"a model that runs nowhere", func(p *Policy) { p.Models[0].Embedded = "" }, "embedded or upstream"},
@@ -40,6 +44,23 @@ func TestParseRefuses(t *testing.T) {
 		{"an upstream with an empty query", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton?" }, "holds a query"},
 		{"an upstream with a fragment (RFC 9110, 4.2.5)", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/#hunter2" }, "holds a fragment"},
 		{"an upstream with an empty fragment", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/#" }, "holds a fragment"},
+		{"an upstream with the path that the API adds", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton:8000/v2" }, "upstream.url holds /v2"},
+		{"an upstream with that path and a slash", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/base/v2/" }, "upstream.url holds /v2"},
+		{"an upstream with the path of a model", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/v2/models/churn" }, "upstream.url holds /v2"},
+		{"a credential without a name", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{} }, "credential.env is empty"},
+
+		// What no version of the API enforces yet must not look enforced.
+		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "openai" }, `model "churn": protocol openai is not enforced`},
+		{"step-up (RFC 9470)", func(p *Policy) { p.Models[1].Authentication = &Authentication{Level: 2} }, `model "churn": authentication is not enforced`},
+		{"rules for the body", func(p *Policy) { p.Models[1].Body = []byte(`{}`) }, `model "churn": body is not enforced`},
+		{"a name at the model server", func(p *Policy) { p.Models[1].Upstream.Model = "x" }, "upstream.model is not enforced"},
+		{"a certificate for the model server", func(p *Policy) { p.Models[1].Upstream.TLS = []byte(`{}`) }, "upstream.tls is not enforced"},
+		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
+		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
+		{"paths of the model server", func(p *Policy) { p.Models[1].Upstream.Paths = []string{"POST /invocations"} }, "upstream.paths is not enforced"},
+		{"a credential in another header", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{Env: "E", Header: "api-key"} }, "upstream.credential.header is not enforced"},
+		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is not enforced`},
+		{"limits", func(p *Policy) { p.Limits = []byte(`[]`) }, "limits is not enforced"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := valid()
@@ -57,14 +78,20 @@ func TestParseRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Parse(data); err != nil {
-		t.Errorf("a valid policy: %v", err)
+	if got, err := Parse(data); err != nil || !cmp.Equal(valid(), got) {
+		t.Errorf("a valid policy: %v, %s", err, cmp.Diff(valid(), got))
 	}
 	for _, ambiguous := range []struct{ name, text string }{
 		{"a member that this version does not know", strings.Replace(string(data), `"version"`, `"allowAll":true,"version"`, 1)},
-		{"roles twice, the laxer ones last", strings.Replace(string(data), `"embedded"`, `"roles":["everybody"],"embedded"`, 1)},
-		{"roles in another case", strings.Replace(string(data), `"embedded"`, `"ROLES":["everybody"],"embedded"`, 1)},
+		{"conditions twice, the laxer ones last", strings.Replace(string(data), `"embedded"`, `"allow":{"roles":["everybody"]},"embedded"`, 1)},
+		{"conditions in another case", strings.Replace(string(data), `"embedded"`, `"ALLOW":{"roles":["everybody"]},"embedded"`, 1)},
+		{"roles of version 1 in version 2", strings.Replace(string(data), `"allow":{"roles":["access"]}`, `"roles":["access"]`, 1)},
+		{"no roles, by an empty list", strings.Replace(string(data), `["access"]`, `[]`, 1)},
+		{"no roles, by null", strings.Replace(string(data), `["access"]`, `null`, 1)},
+		{"no conditions, by null", strings.Replace(string(data), `{"roles":["access"]}`, `null`, 1)},
+		{"an issuer, which stands beside the policy", strings.Replace(string(data), `"version"`, `"issuer":"https://id.example.com/realms/r","version"`, 1)},
 		{"a second policy behind the first", string(data) + string(data)},
+		{"a version twice", strings.Replace(string(data), `"version"`, `"version":1,"version"`, 1)},
 	} {
 		if _, err := Parse([]byte(ambiguous.text)); err == nil {
 			t.Errorf("%s is accepted", ambiguous.name)
@@ -73,30 +100,133 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestDecide(t *testing.T) {
+	access := func(change func(*Principal)) Principal {
+		p := Principal{RealmRoles: []string{"access"}, ClientID: "web"}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	roles := func(names ...string) Principal { return Principal{RealmRoles: names} }
 	for _, tt := range []struct {
-		name, model string
-		roles       []string
-		want        Decision
+		name   string
+		allow  Conditions
+		who    Principal
+		action string
+		want   Decision
 	}{
-		{"base role alone, for a model that asks for no more", "iris", []string{"access"}, Allow},
-		{"one of the roles and the base role", "churn", []string{"access", "admin"}, Allow},
-		{"the role without the base role", "churn", []string{"model-churn"}, NoBaseRole},
-		{"no role at all", "iris", nil, NoBaseRole},
-		{"the base role without the role", "churn", []string{"access"}, UnknownModel},
-		{"a model that is not there", "ghost", []string{"access"}, UnknownModel},
-		{"roles are compared whole and in their case", "iris", []string{"Access", "access-more"}, NoBaseRole},
+		{"base role alone, for a model that asks for no more", Conditions{Roles: []string{"access"}}, roles("access"), "infer", Allow},
+		{"one of the roles and the base role", Conditions{Roles: []string{"model-churn", "admin"}}, roles("access", "admin"), "infer", Allow},
+		{"the role without the base role", Conditions{Roles: []string{"model-churn"}}, roles("model-churn"), "infer", NoBaseRole},
+		{"no role at all", Conditions{}, roles(), "infer", NoBaseRole},
+		{"the base role without the role", Conditions{Roles: []string{"model-churn"}}, roles("access"), "infer", UnknownModel},
+		{"roles are compared whole and in their case", Conditions{}, roles("Access", "access-more"), "infer", NoBaseRole},
+		{"no condition: the base role alone", Conditions{}, roles("access"), "infer", Allow},
+
+		{"all roles", Conditions{AllRoles: []string{"a", "b"}}, roles("access", "a", "b"), "infer", Allow},
+		{"one of all roles", Conditions{AllRoles: []string{"a", "b"}}, roles("access", "a"), "infer", UnknownModel},
+		{"a role of a client", Conditions{Roles: []string{"api/analyst"}}, access(func(p *Principal) { p.ClientRoles = map[string][]string{"api": {"analyst"}} }), "infer", Allow},
+		{"a role of that name of another client", Conditions{Roles: []string{"api/analyst"}}, access(func(p *Principal) { p.ClientRoles = map[string][]string{"web": {"analyst"}} }), "infer", UnknownModel},
+		{"a realm role of that name, made by hand", Conditions{Roles: []string{"api/analyst"}}, roles("access", "analyst", "api/analyst"), "infer", UnknownModel},
+		{"a role of a client where a realm role is asked for", Conditions{Roles: []string{"analyst"}}, access(func(p *Principal) { p.ClientRoles = map[string][]string{"api": {"analyst"}} }), "infer", UnknownModel},
+		{"a role of a client whose id holds a slash", Conditions{AllRoles: []string{"https://api/x/analyst"}}, access(func(p *Principal) { p.ClientRoles = map[string][]string{"https://api/x": {"analyst"}} }), "infer", Allow},
+
+		{"a group", Conditions{Groups: []string{"/research/vision"}}, access(func(p *Principal) { p.Groups = []string{"/x", "/research/vision"} }), "infer", Allow},
+		{"a group of that name elsewhere", Conditions{Groups: []string{"/vision"}}, access(func(p *Principal) { p.Groups = []string{"/research/vision", "vision"} }), "infer", UnknownModel},
+		{"a subgroup", Conditions{Groups: []string{"/research"}}, access(func(p *Principal) { p.Groups = []string{"/research/vision"} }), "infer", UnknownModel},
+		{"no group", Conditions{Groups: []string{"/research"}}, access(nil), "infer", UnknownModel},
+		{"a client", Conditions{Clients: []string{"cli", "web"}}, access(nil), "infer", Allow},
+		{"another client", Conditions{Clients: []string{"cli"}}, access(nil), "infer", UnknownModel},
+		{"a token without a client", Conditions{Clients: []string{"cli"}}, roles("access"), "infer", UnknownModel},
+		{"a scope", Conditions{Scopes: []string{"models:call"}}, access(func(p *Principal) { p.Scopes = []string{"openid", "models:call"} }), "infer", Allow},
+		{"a scope that begins like it", Conditions{Scopes: []string{"models:call"}}, access(func(p *Principal) { p.Scopes = []string{"models:call-more"} }), "infer", UnknownModel},
+
+		{"every kind is met", Conditions{Roles: []string{"access"}, Groups: []string{"/g"}, Clients: []string{"web"}, Scopes: []string{"s"}}, access(func(p *Principal) { p.Groups, p.Scopes = []string{"/g"}, []string{"s"} }), "infer", Allow},
+		{"one kind of them is not", Conditions{Roles: []string{"access"}, Groups: []string{"/g"}, Clients: []string{"web"}, Scopes: []string{"s"}}, access(func(p *Principal) { p.Groups = []string{"/g"} }), "infer", UnknownModel},
+
+		{"an action that is allowed", Conditions{Actions: []string{"metadata", "infer"}}, access(nil), "infer", Allow},
+		{"an action that is not", Conditions{Actions: []string{"metadata"}}, access(nil), "infer", ActionRefused},
+		{"whether it may know of the model", Conditions{Actions: []string{"metadata"}}, access(nil), "", Allow},
+		{"an action of a model that it may not know of", Conditions{Roles: []string{"x"}, Actions: []string{"metadata"}}, access(nil), "infer", UnknownModel},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m, got := valid().Decide(tt.roles, tt.model)
-			if got != tt.want || (m != nil) != (tt.want == Allow) {
+			p := &Policy{BaseRole: "access", Models: []Model{{Name: "other"}, {Name: "churn", Allow: tt.allow}}}
+			m, got := p.Decide(tt.who, "churn", tt.action)
+			if got != tt.want || (m != nil) != (tt.want == Allow || tt.want == ActionRefused) {
 				t.Errorf("decision %v with model %v, want %v", got, m, tt.want)
+			}
+			if _, got := p.Decide(tt.who, "ghost", tt.action); got != UnknownModel && got != NoBaseRole {
+				t.Errorf("a model that is not there: %v", got)
+			}
+			listed := fmt.Sprint(names(p.Visible(tt.who)))
+			if seen := strings.Contains(listed, "churn"); seen != (tt.want == Allow || tt.want == ActionRefused) {
+				t.Errorf("the list has %s, the decision is %v", listed, tt.want)
 			}
 		})
 	}
-	if seen := valid().Visible([]string{"access"}); len(seen) != 1 || seen[0].Name != "iris" {
-		t.Errorf("visible %v, want iris alone", seen)
+}
+
+func names(models []*Model) (list []string) {
+	for _, m := range models {
+		list = append(list, m.Name)
 	}
-	if seen := valid().Visible([]string{"model-churn"}); seen != nil {
-		t.Errorf("without the base role %v is visible", seen)
+	return list
+}
+
+// A stack of before goes on with an API of now, decided as before.
+func TestVersion1(t *testing.T) {
+	text, err := os.ReadFile("testdata/version1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseOutputs(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Policy{
+		Version: Version, BaseRole: "model-api-access",
+		Models: []Model{
+			{Name: "iris", Embedded: "iris", Allow: Conditions{Roles: []string{"model-api-access"}}},
+			{Name: "churn", Upstream: &Upstream{URL: "https://triton.models.svc:8000", Credential: &Credential{Env: "CHURN_TOKEN"}}, Allow: Conditions{Roles: []string{"model-churn", "analysts"}}, Introspect: true},
+		},
+		Clients: []Client{{ClientID: "model-serving-api", Kind: "api"}, {ClientID: "my-api-client", Kind: "web"}, {ClientID: "model-cli", Kind: "cli", Public: true}},
+	}
+	if diff := cmp.Diff(want, got.Policy); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	if got.Issuer != "https://id.example.com/realms/example-realm" || got.Audience != "model-serving-api" || got.ClientSecret != "api-secret" || got.OIDCClientID != "my-api-client" {
+		t.Errorf("outputs: %+v", got)
+	}
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"a model without roles", `"roles": ["model-api-access"]`, `"introspect": false`, `model "iris": allow.roles is empty`},
+		{"a model with no role", `["model-api-access"]`, `[]`, `model "iris": allow.roles is empty`},
+		{"the issuer of another stack", `"issuer": "https://id.example.com/realms/example-realm",` + "\n    ", `"issuer": "https://id.example.com/realms/other",` + "\n    ", "not of one stack"},
+		{"conditions, which version 1 has not", `"roles": ["model-api-access"]`, `"allow": {"roles": ["model-api-access"]}`, "not an access policy"},
+		{"no issuer", `"https://id.example.com/realms/example-realm"`, `""`, `the output issuer, ""`},
+		{"no audience: any token of the realm would do (RFC 9068, 4)", `"audience": "model-serving-api"`, `"audience": ""`, "the output audience is empty"},
+		{"introspection without a secret", `"client_secret": "api-secret",`, "", `model "churn" has introspect`},
+		{"no policy", `"policy"`, `"polizza"`, "there is no output policy"},
+		{"not JSON", `{`, ``, "not the stack's outputs as JSON"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			changed := strings.ReplaceAll(string(text), tt.old, tt.new)
+			if _, err := ParseOutputs([]byte(changed)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestConditionsInWords(t *testing.T) {
+	for want, c := range map[string]Conditions{
+		"the base role alone": {},
+		"role a":              {Roles: []string{"a"}},
+		"one of the roles a, b; all of the roles c, d; group /g; client web; one of the scopes s, t; only for infer": {
+			Roles: []string{"a", "b"}, AllRoles: []string{"c", "d"}, Groups: []string{"/g"}, Clients: []string{"web"}, Scopes: []string{"s", "t"}, Actions: []string{"infer"},
+		},
+	} {
+		if got := c.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"keycloak-model-api/policy"
 )
 
 // Principal is who a verified token speaks for. Issuer and Subject together
@@ -27,6 +29,11 @@ type Principal struct {
 	IssuedAt time.Time // `iat`
 	Expiry   time.Time // `exp`
 	AuthTime time.Time // `auth_time`; zero when the token doesn't say
+}
+
+// ForPolicy returns what the access policy decides by.
+func (p *Principal) ForPolicy() policy.Principal {
+	return policy.Principal{RealmRoles: p.RealmRoles, ClientRoles: p.ClientRoles, Groups: p.Groups, Scopes: p.Scopes, ClientID: p.ClientID}
 }
 
 // HasRealmRole tells whether p has a role of the realm.

@@ -93,6 +93,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 			ClientID: o.Outputs.ClientID, ClientSecret: o.Outputs.ClientSecret,
 		}},
 		Audience:          o.Outputs.Audience,
+		Claims:            ClaimPaths(o.Outputs.Policy),
 		Skew:              o.ClockSkew,
 		PublicURL:         o.PublicURL,
 		ResourceMetadata:  metadataURL(o.PublicURL),
@@ -131,8 +132,9 @@ func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	if err != nil {
 		return err
 	}
-	if outputs.Issuer != g.options.Outputs.Issuer || outputs.Audience != g.options.Outputs.Audience {
-		return errors.New("gateway: the issuer or the audience has changed: start the API again")
+	before := g.options.Outputs
+	if outputs.Issuer != before.Issuer || outputs.Audience != before.Audience || outputs.Policy.Claims != before.Policy.Claims {
+		return errors.New("gateway: the issuer, the audience or the policy's claims have changed: start the API again")
 	}
 	g.access.Store(access)
 	return nil
@@ -172,15 +174,20 @@ func newAccess(p *policy.Policy, timeout time.Duration, transport http.RoundTrip
 	return a, errors.Join(errs...)
 }
 
+// ClaimPaths are where a policy says that tokens carry roles and groups.
+func ClaimPaths(p *policy.Policy) bearer.ClaimPaths {
+	return bearer.ClaimPaths{RealmRoles: p.Claims.RealmRoles, ClientRoles: p.Claims.ClientRoles, Groups: p.Claims.Groups}
+}
+
 func newServed(m policy.Model, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*served, error) {
 	if m.Embedded != "" {
 		embedded, err := embeddedModel(m.Embedded, m.Name)
 		return &served{embedded: embedded}, err
 	}
 	var credential string
-	if m.Upstream.Credential != "" {
+	if m.Upstream.Credential != nil {
 		var err error
-		if credential, err = upstream.Credential(m.Upstream.Credential, getenv); err != nil {
+		if credential, err = upstream.Credential(m.Upstream.Credential.Env, getenv); err != nil {
 			return nil, err
 		}
 	}

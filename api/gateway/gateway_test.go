@@ -69,7 +69,7 @@ func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
 	}
 	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 	return Options{
-		Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy(issuer)},
+		Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy()},
 		PublicURL: "http://127.0.0.1:8000", ClockSkew: 30 * time.Second, SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour,
 		UpstreamTimeout: 10 * time.Second, MaxBody: maxBody,
 		Getenv: func(string) string { return "" },
@@ -77,12 +77,12 @@ func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
 	}
 }
 
-func testPolicy(issuer *oidctest.Issuer, more ...policy.Model) *policy.Policy {
+func testPolicy(more ...policy.Model) *policy.Policy {
 	return &policy.Policy{
-		Version: policy.Version, Issuer: issuer.URL, Audience: issuer.Audience, BaseRole: "model-api-access",
+		Version: policy.Version, BaseRole: "model-api-access",
 		Models: append([]policy.Model{
-			{Name: "iris", Roles: []string{"model-api-access"}, Embedded: "iris"},
-			{Name: "forbidden", Roles: []string{"model-forbidden"}, Embedded: "iris"},
+			{Name: "iris", Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Embedded: "iris"},
+			{Name: "forbidden", Allow: policy.Conditions{Roles: []string{"model-forbidden"}}, Embedded: "iris"},
 		}, more...),
 	}
 }

@@ -46,7 +46,7 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		record.principal = principal
 
 		access := g.access.Load()
-		allowed, decision := access.policy.Decide(principal.RealmRoles, name)
+		allowed, decision := access.policy.Decide(principal.ForPolicy(), name, action)
 		if allowed != nil && allowed.Introspect {
 			if principal, err = g.verifier.Introspect(r); err != nil {
 				g.refuseCredential(w, r, err)
@@ -54,7 +54,7 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 			}
 			// The roles are those of this moment.
 			record.principal = principal
-			allowed, decision = access.policy.Decide(principal.RealmRoles, name)
+			allowed, decision = access.policy.Decide(principal.ForPolicy(), name, action)
 		}
 		if decision == policy.NoBaseRole {
 			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})
@@ -66,6 +66,9 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		}
 		record.admitted = true
 		switch {
+		case name != "" && decision == policy.ActionRefused:
+			refuse(w, r, problem{http.StatusForbidden, "action_refused", "You may call this model, but not for this: the model takes " + strings.Join(allowed.Allow.Actions, ", ") + ".", nil})
+			return
 		case name != "" && decision != policy.Allow:
 			refuse(w, r, problem{http.StatusNotFound, "model_unknown", "There is no model of this name that you may call: GET /v2/models lists those that you may.", nil})
 			return

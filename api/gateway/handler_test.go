@@ -112,8 +112,8 @@ func TestModelRole(t *testing.T) {
 	if response, body := f.do(t, "POST", "/v2/models/forbidden/infer", token, "application/json", irisRow); response.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", response.Status, body)
 	}
-	stricter := testPolicy(f.issuer)
-	stricter.Models[1].Roles = []string{"model-stricter"}
+	stricter := testPolicy()
+	stricter.Models[1].Allow.Roles = []string{"model-stricter"}
 	if err := f.gateway.Reload(&policy.Outputs{Issuer: f.issuer.URL, Audience: f.issuer.Audience, Policy: stricter}); err != nil {
 		t.Fatal(err)
 	}
@@ -230,5 +230,5 @@ func upstreamOf(t *testing.T, name string, handler http.HandlerFunc) policy.Mode
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return policy.Model{Name: name, Roles: []string{"model-api-access"}, Upstream: &policy.Upstream{URL: server.URL}}
+	return policy.Model{Name: name, Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Upstream: &policy.Upstream{URL: server.URL}}
 }

@@ -62,7 +62,7 @@ func (g *Gateway) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
 		Name string `json:"name"`
 	}
 	models := []item{}
-	for _, m := range c.access.policy.Visible(c.principal.RealmRoles) {
+	for _, m := range c.access.policy.Visible(c.principal.ForPolicy()) {
 		models = append(models, item{m.Name})
 	}
 	answer(w, map[string]any{"models": models})

@@ -107,7 +107,7 @@ func TestRevocationRoutes(t *testing.T) {
 	options.IssuerInternalURL = front.URL + "/realms/example-realm"
 	options.Outputs.ClientID, options.Outputs.ClientSecret = issuer.Audience, "s"
 	options.NotBeforeInterval, options.IntrospectionTTL = -1, 100*time.Millisecond
-	options.Outputs.Policy = testPolicy(issuer, policy.Model{Name: "asked", Roles: []string{"model-iris", "model-api-access"}, Embedded: "iris", Introspect: true})
+	options.Outputs.Policy = testPolicy(policy.Model{Name: "asked", Allow: policy.Conditions{Roles: []string{"model-iris", "model-api-access"}}, Embedded: "iris", Introspect: true})
 	options.Outputs.Policy.Clients = []policy.Client{{ClientID: "my-web-client", Kind: "web"}}
 	api := httptest.NewServer(newGateway(t, options))
 	defer api.Close()

@@ -356,7 +356,7 @@ func TestFailurePages(t *testing.T) {
 	t.Run("no model for this person", func(t *testing.T) {
 		s := newSite(t)
 		narrow := *s.gateway.access.Load()
-		narrow.policy = testPolicy(s.issuer.Issuer)
+		narrow.policy = testPolicy()
 		narrow.policy.Models = narrow.policy.Models[1:]
 		s.gateway.access.Store(&narrow)
 		page := s.person().want(403, []string{"No model is open to you yet"}, "GET", "/login", "")

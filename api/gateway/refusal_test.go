@@ -15,6 +15,7 @@ import (
 
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/policy"
 )
 
 const inferIris = "/v2/models/iris/infer"
@@ -98,7 +99,9 @@ func checkNoToken(t *testing.T, f *fixture, token string) {
 
 // What is wrong with a request beside its token.
 func TestRequestRefused(t *testing.T) {
-	f := newFixture(t)
+	f := newFixture(t,
+		policy.Model{Name: "described", Embedded: "iris", Allow: policy.Conditions{Actions: []string{"metadata"}}},
+		policy.Model{Name: "others", Embedded: "iris", Allow: policy.Conditions{Clients: []string{"another-client"}}})
 	valid := f.issuer.Token("RS256")
 	withoutBase := f.issuer.Token("RS256", oidctest.Claims{"realm_access": map[string]any{"roles": []string{"offline_access"}}})
 	clientRole := f.issuer.Token("RS256", oidctest.Claims{
@@ -130,6 +133,9 @@ func TestRequestRefused(t *testing.T) {
 		{"no base role, unknown path", "GET", "/nothing", withoutBase, "", "", 403, "role_missing"},
 		{"a client's role of the base role's name", "POST", inferIris, clientRole, json, irisRow, 403, "role_missing"},
 
+		{"action that the model does not take", "POST", "/v2/models/described/infer", valid, json, irisRow, 403, "action_refused"},
+		{"action that the model does not take, wrong method", "DELETE", "/v2/models/described/ready", valid, "", "", 403, "action_refused"},
+		{"model of another client", "GET", "/v2/models/others", valid, "", "", 404, "model_unknown"},
 		{"unknown model", "POST", "/v2/models/none/infer", valid, json, irisRow, 404, "model_unknown"},
 		{"forbidden model", "POST", "/v2/models/forbidden/infer", valid, json, irisRow, 404, "model_unknown"},
 		{"forbidden model, metadata", "GET", "/v2/models/forbidden", valid, "", "", 404, "model_unknown"},

@@ -95,7 +95,7 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 	}
 	content := page{You: p.you(session)}
 	current := p.Policy()
-	visible := current.Visible(session.Principal.RealmRoles)
+	visible := current.Visible(session.Principal.ForPolicy())
 	chosen := r.PathValue("model")
 	for _, m := range visible {
 		content.Models = append(content.Models, &modelView{Name: m.Name, Chosen: m.Name == chosen || chosen == "" && len(content.Models) == 0})

@@ -148,15 +148,9 @@ type you struct {
 
 func (p *Playground) you(s *login.Session) *you {
 	y := &you{Name: s.Name, Username: s.Principal.Username, Ends: s.Ends, Left: forPeople(time.Until(s.Ends)), Idle: forPeople(s.Idle)}
-	current := p.Policy()
-	known := map[string]bool{current.BaseRole: true}
-	for _, m := range current.Models {
-		for _, role := range m.Roles {
-			known[role] = true
-		}
-	}
+	known := p.Policy().RealmRoles()
 	for _, role := range slices.Sorted(slices.Values(s.Principal.RealmRoles)) {
-		if known[role] {
+		if slices.Contains(known, role) {
 			y.Roles = append(y.Roles, role)
 		} else {
 			y.OtherRoles = append(y.OtherRoles, role)

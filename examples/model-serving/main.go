@@ -77,10 +77,8 @@ func run(ctx *pulumi.Context) error {
 
 	accessPolicy, err := json.Marshal(policy.Policy{
 		Version:  policy.Version,
-		Issuer:   issuer,
-		Audience: apiClient,
 		BaseRole: apiRole,
-		Models:   []policy.Model{{Name: "iris", Embedded: "iris", Roles: []string{apiRole}}},
+		Models:   []policy.Model{{Name: "iris", Embedded: "iris", Allow: policy.Conditions{Roles: []string{apiRole}}}},
 		Clients:  []policy.Client{{ClientID: apiClient, Kind: "api"}, {ClientID: "modelctl", Kind: "cli", Public: true}},
 	})
 	if err != nil {

@@ -209,9 +209,9 @@ func TestPreview(t *testing.T) {
 	var out strings.Builder
 	err := Preview(&out, &monitor.Result{
 		Resources: []*monitor.Resource{stack, user, realm, component},
-		Outputs: resource.NewPropertyMapFromMap(object{"policy": object{
-			"version": 1, "issuer": "https://id.example.com/realms/demo", "audience": "api", "baseRole": "model-api-access",
-			"models":  []any{object{"name": "iris", "embedded": "iris", "roles": []any{"model-api-access"}}},
+		Outputs: resource.NewPropertyMapFromMap(object{"issuer": "https://id.example.com/realms/demo", "audience": "api", "policy": object{
+			"version": 2, "baseRole": "model-api-access",
+			"models":  []any{object{"name": "iris", "embedded": "iris", "allow": object{"roles": []any{"model-api-access"}}}},
 			"clients": []any{object{"clientId": "api", "kind": "api"}},
 		}}),
 	})

@@ -53,7 +53,7 @@ func Preview(w io.Writer, result *monitor.Result) error {
 	for _, root := range children[""] {
 		write(root, "", "")
 	}
-	if err := writePolicy(&out, result.Outputs["policy"]); err != nil {
+	if err := writePolicy(&out, result.Outputs); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, out.String())
@@ -91,7 +91,8 @@ func masked(v resource.PropertyValue) any {
 	})
 }
 
-func writePolicy(w io.Writer, output resource.PropertyValue) error {
+func writePolicy(w io.Writer, outputs resource.PropertyMap) error {
+	output := outputs["policy"]
 	if !output.IsObject() && !output.IsString() {
 		return nil // a program of another kind
 	}
@@ -107,15 +108,16 @@ func writePolicy(w io.Writer, output resource.PropertyValue) error {
 	if err != nil {
 		return fmt.Errorf("render: the output policy: %w", err)
 	}
-	fmt.Fprintf(w, "\nAccess policy\n  issuer    %s\n  audience  %s\n  base role %s\n\n", p.Issuer, p.Audience, p.BaseRole)
+	fmt.Fprintf(w, "\nAccess policy\n  issuer    %v\n  audience  %v\n  base role %s\n\n",
+		monitor.Plain(outputs["issuer"]), monitor.Plain(outputs["audience"]), p.BaseRole)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "  MODEL\tRUNS\tANY ONE ROLE OF")
+	fmt.Fprintln(table, "  MODEL\tRUNS\tCALLERS NEED")
 	for _, m := range p.Models {
 		where := "embedded " + m.Embedded
 		if m.Upstream != nil {
 			where = m.Upstream.URL
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.Name, where, strings.Join(m.Roles, ", "))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.Name, where, m.Allow)
 	}
 	if err := table.Flush(); err != nil {
 		return err
