@@ -70,9 +70,8 @@ func TestLifetimes(t *testing.T) {
 			form.Set("scope", tt.scope)
 			got := st.token(t, form)
 			wantClaims(t, got.AccessToken, "RS256", "JWT", time.Duration(tt.access)*time.Second, nil)
-			if got.ExpiresIn != tt.access || got.RefreshExpiresIn != tt.refresh {
-				t.Errorf("the tokens live %d and %d s, want %d and %d", got.ExpiresIn, got.RefreshExpiresIn, tt.access, tt.refresh)
-			}
+			wantSeconds(t, "the access token", got.ExpiresIn, tt.access)
+			wantSeconds(t, "the refresh token", got.RefreshExpiresIn, tt.refresh)
 			if tt.client == "ending" {
 				ending = got
 			}

@@ -297,9 +297,7 @@ func TestProduction(t *testing.T) {
 		st.post(t, "/protocol/openid-connect/auth/device", url.Values{
 			"client_id": {"model-cli"}, "code_challenge_method": {"S256"}, "code_challenge": {oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())},
 		}, &device)
-		if device.ExpiresIn != 240 {
-			t.Errorf("a device code lives %d s, want 240", device.ExpiresIn)
-		}
+		wantSeconds(t, "a device code", device.ExpiresIn, 240)
 	})
 	t.Run("events are kept", func(t *testing.T) {
 		var kept struct {
@@ -410,13 +408,23 @@ func wantClaims(t *testing.T, token, algorithm, typ string, lifetime time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := time.Duration(c["exp"].(float64)-c["iat"].(float64)) * time.Second; lifetime != 0 && got != lifetime {
-		t.Errorf("the token lives %v, want %v", got, lifetime)
+	if lifetime != 0 {
+		wantSeconds(t, "the token", int(c["exp"].(float64)-c["iat"].(float64)), int(lifetime.Seconds()))
 	}
 	for name, value := range want {
 		if got, want := sorted(c[name]), sorted(value); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
+	}
+}
+
+// wantSeconds holds a lifetime against the configured one. Keycloak reads its clock
+// more than once for one answer, and counts whole seconds from there: a busy one
+// leaves a few less, or one more.
+func wantSeconds(t *testing.T, what string, got, want int) {
+	t.Helper()
+	if got < want-5 || got > want+1 {
+		t.Errorf("%s lives %d s, want %d", what, got, want)
 	}
 }
 

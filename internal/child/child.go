@@ -21,7 +21,8 @@ type Process struct {
 const pipeDelay = 2 * time.Second
 
 // Start starts the process. On Linux it gets SIGTERM when this process ends
-// without having stopped it.
+// without having stopped it. Its output goes to cmd.Stdout and cmd.Stderr: the end
+// of the process closes what StdoutPipe and StderrPipe return, read or not.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr = attributes()
 	cmd.WaitDelay = pipeDelay

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -30,10 +31,9 @@ func TestRun(t *testing.T) {
 func started(t *testing.T, script string) (*Process, int) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Not StdoutPipe, which is closed when the process ends, read or not.
+	out, w := io.Pipe()
+	cmd.Stdout = w
 	p, err := Start(cmd)
 	if err != nil {
 		t.Fatal(err)
