@@ -70,7 +70,7 @@ type Config struct {
 
 	// DrainDelay is for a load balancer, which goes on sending until it has
 	// asked for the readiness again.
-	DrainDelay time.Duration `flag:"drain-delay" default:"0s" doc:"How long new requests are still taken after SIGTERM or Ctrl-C, while /readyz already answers 503. Behind a load balancer: longer than it takes to notice."`
+	DrainDelay time.Duration `flag:"drain-delay" default:"0s" doc:"How long new requests are still taken after SIGTERM or Ctrl-C, while /readyz already answers 503: at least 100ms. Behind a load balancer: longer than it takes to notice."`
 
 	// ShutdownTimeout is for requests that are under way.
 	ShutdownTimeout time.Duration `flag:"shutdown-timeout" default:"25s" doc:"How long requests that are under way may take to finish after SIGTERM or Ctrl-C, once no new ones are taken."`

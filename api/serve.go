@@ -122,7 +122,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second // header and body
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // four times the largest token
+	maxHeaderBytes    = 256 << 10 // the gateway refuses with a code from 64 KiB on
+	minDrain          = 100 * time.Millisecond
 )
 
 // listenUntil serves until ctx ends. Then nothing is ready any more, and after
@@ -136,6 +137,8 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 		WriteTimeout:      readTimeout + config.UpstreamTimeout + 5*time.Second,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         protocols(),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		// Else net/http itself answers OPTIONS * with 200.
 		DisableGeneralOptionsHandler: true,
@@ -147,14 +150,16 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 		return fmt.Errorf("api: %w", err)
 	case <-ctx.Done():
 	}
+	// From here on each answer ends its connection. So those in use have ended
+	// when Shutdown closes the idle ones, and it cuts off no request that is
+	// just arriving.
 	g.Drain()
-	if config.DrainDelay > 0 {
-		log.Info("draining: not ready, new requests are still taken", "for", config.DrainDelay.String())
-		select {
-		case err := <-failed:
-			return fmt.Errorf("api: %w", err)
-		case <-time.After(config.DrainDelay):
-		}
+	delay := max(config.DrainDelay, minDrain)
+	log.Info("draining: not ready, new requests are still taken", "for", delay.String())
+	select {
+	case err := <-failed:
+		return fmt.Errorf("api: %w", err)
+	case <-time.After(delay):
 	}
 	log.Info("stopping: requests under way may finish", "within", config.ShutdownTimeout.String())
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), config.ShutdownTimeout)
@@ -164,4 +169,13 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 		return fmt.Errorf("api: not all requests finished within %v: %w", config.ShutdownTimeout, err)
 	}
 	return nil
+}
+
+// protocols are HTTP/1.1 and, for callers that begin with it, HTTP/2 without
+// TLS, which proxies in front of the API speak (RFC 9113, section 3.3).
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }

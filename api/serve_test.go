@@ -277,6 +277,97 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// HTTP/2 without TLS is spoken to callers that begin with it, as proxies do,
+// and judged like HTTP/1.1.
+func TestCleartextHTTP2(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	g := start(t, issuer, testPolicy(issuer))
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	for _, test := range []struct {
+		name, token, path, body string
+		status                  int
+		want                    string
+	}{
+		{"inference", issuer.Token("RS256"), "/v2/models/iris/infer", irisRow, 200, `"setosa"`},
+		{"no token", "", "/v2/models/iris/infer", irisRow, 401, "no_credential"},
+		{"a path that can be read in two ways", issuer.Token("RS256"), "/v2//models/iris/infer", irisRow, 400, "path_not_canonical"},
+		{"a body that is too large", issuer.Token("RS256"), "/v2/models/iris/infer", strings.Repeat(" ", 2<<20), 413, "body_too_large"},
+		{"headers that are too large", strings.Repeat("x", 65<<10), "/v2/models/iris/infer", irisRow, 431, "headers_too_large"},
+	} {
+		r, err := http.NewRequest("POST", g.url+test.path, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.token != "" {
+			r.Header.Set("Authorization", "Bearer "+test.token)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		response, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.ProtoMajor != 2 || response.StatusCode != test.status || !strings.Contains(string(body), test.want) {
+			t.Errorf("%s: %s %s: %s, %v", test.name, response.Proto, response.Status, body, err)
+		}
+	}
+}
+
+// Callers whose connections are in use when the program is told to stop are
+// answered and told to go elsewhere, before idle connections are closed: net/http
+// would cut one whose next request is just arriving.
+func TestStopCutsNoRequest(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	g := start(t, issuer, testPolicy(issuer), "-drain-delay", "2s")
+	token := issuer.Token("RS256")
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	answered := make(chan struct{}, 100)
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for {
+				// POST, which net/http does not repeat by itself.
+				r, err := http.NewRequest("POST", g.url+"/v2/models/iris/infer", strings.NewReader(irisRow))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.Header.Set("Authorization", "Bearer "+token)
+				response, err := transport.RoundTrip(r)
+				if err == nil {
+					_, err = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+				}
+				if err != nil || response.StatusCode != http.StatusOK {
+					t.Errorf("not answered: %v", err)
+					return
+				}
+				if response.Close {
+					return
+				}
+				select {
+				case answered <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 16 {
+		await(t, "answers", answered)
+	}
+	sendSignal(t, syscall.SIGTERM)
+	callers.Wait()
+	if err := await(t, "the end", g.ended); err != nil {
+		t.Error(err)
+	}
+}
+
 // pipeListener listens without a network, which synctest can't wait for.
 type pipeListener struct {
 	conns  chan net.Conn

@@ -233,7 +233,9 @@ func WriteProblem(w http.ResponseWriter, _ *http.Request, e *Error) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(e.Status)
 	// The caller may be gone; there is nobody left to tell.
-	_ = json.NewEncoder(w).Encode(struct {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // people read it, too
+	_ = encoder.Encode(struct {
 		Title  string `json:"title"`
 		Status int    `json:"status"`
 		Detail string `json:"detail"`

@@ -121,7 +121,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
 
 // Drain makes the gateway tell a load balancer that it is not ready any more.
-// It goes on answering.
+// It goes on answering, and each answer ends its connection.
 func (g *Gateway) Drain() { g.draining.Store(true) }
 
 // Reload takes over the policy of outputs; with an error, the one from before

@@ -21,6 +21,7 @@ type call struct {
 	principal *bearer.Principal
 	access    *access // the policy that decided, the same for the whole request
 	model     *served // of the {model} in the path; nil where there is none
+	session   bool    // the credential is that of a browser's session
 }
 
 // guard lets a request through to next in this order: a valid credential, the
@@ -37,6 +38,7 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 			g.refuseCredential(w, r, err)
 			return
 		}
+		session := authorized != r
 		r = authorized
 		principal, err := g.verifier.Check(r)
 		if err != nil {
@@ -75,7 +77,7 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		case !methodAllowed(w, r, method):
 			return
 		}
-		c := &call{principal: principal, access: access}
+		c := &call{principal: principal, access: access, session: session}
 		if allowed != nil {
 			c.model = access.models[allowed.Name]
 		}
@@ -157,8 +159,9 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
-		// What a model's server answers runs no script of our origin.
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		// What a model's server answers is no page of our origin, and where a
+		// browser shows it as one, it runs and sends nothing.
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox")
 
 		// Deferred, since a proxied answer that breaks off ends in a panic
 		// that net/http wants.

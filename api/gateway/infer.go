@@ -1,9 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -93,7 +93,10 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.model.upstream != nil {
 		accepted = append(accepted, "application/octet-stream") // the binary data extension
 	}
-	if p, ok := checkContentType(r, accepted); !ok {
+	// tritonclient, the protocol's own client, sends none. Pages of other sites
+	// can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
+	untyped := len(r.Header["Content-Type"]) == 0 && !c.session
+	if p, ok := checkContentType(r, accepted); !ok && !untyped {
 		refuse(w, r, p)
 		return
 	}
@@ -101,9 +104,9 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 		refuse(w, r, problem{http.StatusUnsupportedMediaType, "encoding_unsupported", "Send the inference request without a Content-Encoding.", nil})
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.options.MaxBody))
+	body, err := g.readBody(w, r)
 	if err != nil {
-		refuse(w, r, g.bodyProblem(err))
+		refuse(w, r, bodyProblem(err))
 		return
 	}
 
@@ -140,8 +143,21 @@ func checkContentType(r *http.Request, accepted []string) (problem, bool) {
 	return problem{http.StatusUnsupportedMediaType, "media_type_unsupported", "Send the inference request with Content-Type: " + accepted[0] + ".", err}, false
 }
 
+// readBody returns the whole body of r, whose error bodyProblem explains. A body
+// that says that it is too large is not asked for: the first Read is what
+// answers 100 Continue.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > g.options.MaxBody {
+		return nil, &http.MaxBytesError{Limit: g.options.MaxBody}
+	}
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, g.options.MaxBody))
+	return body.Bytes(), err
+}
+
 // bodyProblem says why a body could not be read.
-func (g *Gateway) bodyProblem(err error) problem {
+func bodyProblem(err error) problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

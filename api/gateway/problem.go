@@ -41,12 +41,19 @@ func refuse(w http.ResponseWriter, r *http.Request, p problem) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(p.status)
-	// An error here means that the caller is gone: there is nobody to tell.
-	_ = json.NewEncoder(w).Encode(body)
+	writeJSON(w, body)
 }
 
 // answer writes v as JSON with status 200.
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // see refuse
+	writeJSON(w, v)
+}
+
+// writeJSON writes v for people, too: < stays <, since no answer here is a page.
+func writeJSON(w http.ResponseWriter, v any) {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	// An error here means that the caller is gone: there is nobody to tell.
+	_ = encoder.Encode(v)
 }

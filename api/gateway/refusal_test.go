@@ -151,7 +151,6 @@ func TestRequestRefused(t *testing.T) {
 		{"POST of health", "POST", "/v2/health/live", "", json, "{}", 405, "method_not_allowed"},
 		{"POST of healthz", "POST", "/healthz", "", json, "{}", 405, "method_not_allowed"},
 
-		{"no content type", "POST", inferIris, valid, "", irisRow, 415, "media_type_unsupported"},
 		{"text", "POST", inferIris, valid, "text/plain", irisRow, 415, "media_type_unsupported"},
 		{"another charset", "POST", inferIris, valid, "application/json; charset=utf-16", irisRow, 415, "media_type_unsupported"},
 		{"binary data extension", "POST", inferIris, valid, "application/octet-stream", irisRow, 415, "media_type_unsupported"},

@@ -25,7 +25,7 @@ func (g *Gateway) routes() http.Handler {
 	mux.Handle("/v2/models/{model}", g.guard(http.MethodGet, "metadata", g.describeModel))
 	mux.Handle("/v2/models/{model}/ready", g.guard(http.MethodGet, "ready", g.modelReady))
 	mux.Handle("/v2/models/{model}/infer", g.guard(http.MethodPost, "infer", g.infer))
-	handler := g.audited(canonical(g.cors(mux)))
+	handler := g.audited(g.edge(canonical(g.cors(mux))))
 	nothing := g.guard("", "", nothingHere)
 
 	// For people. Who is signed in is what the session cookie says, which

@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+)
+
+// maxHeaderBytes bounds the request line and the headers: four times the
+// largest token.
+const maxHeaderBytes = 64 << 10
+
+// edge judges what net/http leaves to its handlers, before anything of the
+// request is looked at.
+func (g *Gateway) edge(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A chunked request may have come with a Content-Length, too, which
+		// net/http drops: then whoever counted by that one sends another request
+		// next than we would read (RFC 9112, section 6.1).
+		chunked := len(r.TransferEncoding) > 0
+		if chunked || g.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		switch {
+		case headerBytes(r) > maxHeaderBytes:
+			refuse(w, r, problem{http.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "Send less than 64 KiB of headers.", nil})
+		case r.Header.Get("Expect") != "" && !strings.HasPrefix(r.URL.Path, "/v2/"):
+			// Only who may call a model is told to go on (RFC 9110, section
+			// 10.1.1). Elsewhere anybody would be.
+			refuse(w, r, problem{http.StatusExpectationFailed, "expectation_failed", "Send the request without the header Expect.", nil})
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// headerBytes is about how many bytes of the request came before its body.
+func headerBytes(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return n
+}
