@@ -282,7 +282,7 @@ func TestDrain(t *testing.T) {
 func TestCleartextHTTP2(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
-	g := start(t, issuer, testPolicy(issuer))
+	g := start(t, issuer, testPolicy())
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
@@ -323,7 +323,7 @@ func TestCleartextHTTP2(t *testing.T) {
 func TestStopCutsNoRequest(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
-	g := start(t, issuer, testPolicy(issuer), "-drain-delay", "2s")
+	g := start(t, issuer, testPolicy(), "-drain-delay", "2s")
 	token := issuer.Token("RS256")
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
