@@ -65,7 +65,8 @@ func (c *client) issuer(ctx context.Context) (string, error) {
 	}
 	body, err := c.do(ctx, http.MethodGet, target, nil)
 	if e, ok := errors.AsType[*apiError](err); ok && e.Status != 0 && e.Status < 500 {
-		return "", fmt.Errorf("%s does not say where to sign in (%s answered %d): is -api right? Otherwise name the issuer with -issuer", c.api, target, e.Status)
+		return "", fmt.Errorf("%s does not say where to sign in (%s answered %d): is -api right? Otherwise name the issuer with -issuer",
+			c.api, target, e.Status)
 	}
 	if err != nil {
 		return "", err
@@ -243,7 +244,8 @@ func (e *apiError) explain() (code int, advice string) {
 	case e.Status == http.StatusUnauthorized:
 		return exitSignedOut, "Sign in again: modelctl login"
 	case e.Status == http.StatusForbidden:
-		return exitForbidden, "Your sign-in is fine, but a role is missing. modelctl whoami shows yours; ask for the one that you need, then sign in again."
+		return exitForbidden, "Your sign-in is fine, but a role is missing. modelctl whoami shows yours; " +
+			"ask for the one that you need, then sign in again."
 	case e.Status == http.StatusNotFound:
 		return exitForbidden, "modelctl models lists the models that you may call."
 	case e.Status == http.StatusTooManyRequests, e.Status >= 500:

@@ -132,7 +132,8 @@ func (c *command) showCode(uri, completeURI, code string) {
 }
 
 func (c *command) openBrowser(authURL string) {
-	fmt.Fprintf(c.stderr, "Sign in on the page that your browser opens. If none opens, open this address on this computer:\n\n    %s\n\nWithout a browser here: modelctl login -device\n", printable(authURL))
+	fmt.Fprintf(c.stderr, "Sign in on the page that your browser opens. If none opens, open this address on this computer:\n\n"+
+		"    %s\n\nWithout a browser here: modelctl login -device\n", printable(authURL))
 	var cmd *exec.Cmd
 	switch browser := c.getenv("BROWSER"); {
 	case browser != "":
@@ -254,7 +255,10 @@ func (c *command) describe(ctx context.Context) error {
 	if c.Output == "json" {
 		return c.printJSON(m)
 	}
-	rows := [][]string{{"MODEL", m.Name}, {"PLATFORM", m.Platform}, {"VERSIONS", strings.Join(m.Versions, ", ")}}
+	rows := [][]string{{"MODEL", m.Name}, {"PLATFORM", m.Platform}}
+	if len(m.Versions) > 0 {
+		rows = append(rows, []string{"VERSIONS", strings.Join(m.Versions, ", ")})
+	}
 	for _, t := range m.Inputs {
 		rows = append(rows, []string{"INPUT", describeTensors([]tensor{t})})
 	}

@@ -245,7 +245,8 @@ func (a *fakeAPI) endpoints() http.Handler {
 		writeJSON(w, map[string]any{"models": []any{map[string]any{"name": "iris"}, map[string]any{"name": "sleepy"}}})
 	}))
 	mux.HandleFunc("GET /v2/models/iris", a.protect(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, `{"name":"iris","platform":"embedded","parameters":{"content_type":"np"},"inputs":[{"name":"features","datatype":"FP64","shape":[-1,4],"parameters":{"tags":["é<"]}}],
+		fmt.Fprint(w, `{"name":"iris","platform":"embedded","parameters":{"content_type":"np"},
+			"inputs":[{"name":"features","datatype":"FP64","shape":[-1,4],"parameters":{"tags":["é<"]}}],
 			"outputs":[{"name":"label","datatype":"BYTES","shape":[-1]},{"name":"probabilities","datatype":"FP64","shape":[-1,3]}]}`)
 	}))
 	mux.HandleFunc("GET /v2/models/sleepy", a.protect(func(w http.ResponseWriter, _ *http.Request) {

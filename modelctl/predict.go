@@ -29,7 +29,8 @@ func checkJSON(data []byte) error {
 // [-1, n] out of rows of n numbers. A first row without any number is a header.
 func requestFromCSV(m *model, data []byte) ([]byte, error) {
 	if len(m.Inputs) != 1 || len(m.Inputs[0].Shape) != 2 || m.Inputs[0].Shape[1] < 1 || !isNumeric(m.Inputs[0].Datatype) {
-		return nil, fmt.Errorf("model %s takes %s, which CSV can't say: send an inference request as JSON, beginning with {", m.Name, describeTensors(m.Inputs))
+		return nil, fmt.Errorf("model %s takes %s, which CSV can't say: send an inference request as JSON, beginning with {",
+			m.Name, describeTensors(m.Inputs))
 	}
 	in := m.Inputs[0]
 	columns := in.Shape[1]

@@ -57,7 +57,7 @@ func (p *Provider) proof(r *http.Request, url, token, nonce string) (thumbprint 
 		hash := sha256.Sum256([]byte(token))
 		ath = base64.RawURLEncoding.EncodeToString(hash[:])
 	}
-	age := p.Now().Sub(time.Unix(claims.IssuedAt, 0)).Abs()
+	age := p.Now().Add(p.set.Ahead).Sub(time.Unix(claims.IssuedAt, 0)).Abs()
 	switch {
 	case claims.Method != r.Method || claims.URL != url:
 		return "", fmt.Errorf("proof for %s %s, want %s %s", claims.Method, claims.URL, r.Method, url)

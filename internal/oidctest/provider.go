@@ -43,8 +43,9 @@ type Settings struct {
 	Ended       bool     // every refresh token is refused
 	IgnoresPKCE bool
 
-	Nonce         string // not empty: proofs at the token endpoint must carry it (RFC 9449, section 8)
-	IgnoresProofs bool   // tokens are never bound to a key
+	Nonce         string        // not empty: proofs at the token endpoint must carry it (RFC 9449, section 8)
+	IgnoresProofs bool          // tokens are never bound to a key
+	Ahead         time.Duration // of the clock that proofs are judged by
 
 	Metadata Claims     // changes to the metadata
 	ID       Claims     // changes to ID tokens

@@ -144,7 +144,8 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Host != c.host: // a name that was made to point here (DNS rebinding)
 		page(w, http.StatusBadRequest, "Wrong address", "This page answers only at the address that the sign-in named.")
 	case len(state) != 1 || subtle.ConstantTimeCompare([]byte(state[0]), []byte(c.state)) != 1:
-		page(w, http.StatusBadRequest, "Not this sign-in", "This answer does not belong to the sign-in that is waiting in the terminal. Start again from there.")
+		page(w, http.StatusBadRequest, "Not this sign-in",
+			"This answer does not belong to the sign-in that is waiting in the terminal. Start again from there.")
 	case !c.taken.CompareAndSwap(false, true):
 		page(w, http.StatusGone, "Used already", "This answer was used before. The terminal says what came of it.")
 	default:
@@ -197,7 +198,8 @@ func (p *provider) checkAuthorizationResponse(q url.Values, issuer string) (code
 		}
 	}
 	if iss := q.Get("iss"); (p.sendsIss || q.Has("iss")) && iss != issuer {
-		return "", fmt.Errorf("session: the authorization response comes from the issuer %q, expected %q: somebody may be mixing up sign-ins", iss, issuer)
+		return "", fmt.Errorf("session: the authorization response comes from the issuer %q, expected %q: "+
+			"somebody may be mixing up sign-ins", iss, issuer)
 	}
 	switch e := q.Get("error"); {
 	case e == "access_denied":
@@ -216,7 +218,8 @@ func (k *Keeper) newKey(p *provider) (*proofKey, error) {
 		return nil, nil
 	}
 	if !slices.Contains(p.proofAlgorithms, string(proofAlgorithm)) {
-		return nil, fmt.Errorf("session: the issuer can't bind tokens to a key (DPoP with %s): where bearer tokens will do, modelctl login -bearer", proofAlgorithm)
+		return nil, fmt.Errorf("session: the issuer can't bind tokens to a key (DPoP with %s): "+
+			"where bearer tokens will do, modelctl login -bearer", proofAlgorithm)
 	}
 	return newProofKey()
 }

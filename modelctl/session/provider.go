@@ -27,7 +27,8 @@ type provider struct {
 	proofAlgorithms []string // of DPoP proofs (RFC 9449 section 5.1)
 }
 
-// metadata are the members of the issuer's metadata that matter here.
+// metadata are the members of the issuer's metadata that matter here. They are
+// read by their exact names, each at most once.
 type metadata struct {
 	Issuer          string   `json:"issuer"`
 	Authorization   string   `json:"authorization_endpoint"`
@@ -38,12 +39,6 @@ type metadata struct {
 	SendsIss        bool     `json:"authorization_response_iss_parameter_supported"`
 	IDAlgorithms    []string `json:"id_token_signing_alg_values_supported"`
 	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
-}
-
-// parseMetadata reads the metadata by their exact names, each at most once.
-func parseMetadata(document []byte) (m metadata, err error) {
-	err = json.Unmarshal(document, &m)
-	return m, err
 }
 
 // idAlgorithms are the asymmetric algorithms that may sign an ID token.
@@ -71,7 +66,8 @@ func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provid
 	var err error
 	p.oidc, err = oidc.NewProvider(p.context(ctx), issuer)
 	if e, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
-		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it", issuer, e.Discovered)
+		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it",
+			issuer, e.Discovered)
 	}
 	if errors.Is(err, ErrUnavailable) {
 		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
@@ -83,8 +79,8 @@ func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provid
 	if err := p.oidc.Claims(&document); err != nil {
 		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
 	}
-	m, err := parseMetadata(document)
-	if err != nil {
+	var m metadata
+	if err := json.Unmarshal(document, &m); err != nil {
 		return nil, fmt.Errorf("session: the metadata of the issuer %s: %w", issuer, err)
 	}
 	if m.Issuer != issuer {
@@ -191,6 +187,8 @@ func describe(err error) error {
 	switch e.ErrorCode {
 	case "":
 		return fmt.Errorf("the issuer answered %d", e.Response.StatusCode)
+	case "invalid_dpop_proof":
+		return fmt.Errorf("%s (%s): is the clock of this computer right?", e.ErrorCode, e.ErrorDescription)
 	case "invalid_client", "unauthorized_client":
 		return fmt.Errorf("%s (%s): is -client-id right, and may that client do this?", e.ErrorCode, e.ErrorDescription)
 	}

@@ -234,6 +234,8 @@ func CheckURL(raw string) error {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Errorf("%q is not an https URL, such as https://models.example.com", raw)
+	case strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' }): // looks like another name (CWE-1007)
+		return fmt.Errorf("%q has characters outside ASCII: write its host as xn--… and the rest in %%XX", raw)
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && isLoopback(u.Hostname()):

@@ -145,6 +145,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 		{"access token that would break a header (RFC 6749 appendix A.12)", func(s *oidctest.Settings) {
 			s.ID, s.Token = oidctest.Claims{"at_hash": nil}, oidctest.Claims{"access_token": "a\r\nb"}
 		}, "characters that no token has"},
+		{"proof from a clock that is wrong (RFC 9449 section 4.3)", func(s *oidctest.Settings) { s.Ahead = 5 * time.Minute }, "is the clock of this computer right"},
 		{"issuer in another case, which a lax reader takes (RFC 8259 section 4)", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"issuer": nil, "Issuer": "https://issuer.example.com/realms/example-realm"}
 		}, "calls itself"},
@@ -177,13 +178,14 @@ func TestClaimsDoNotChangeTheSession(t *testing.T) {
 		issuer, keeper, s := fixture(t)
 		issuer.Set(func(set *oidctest.Settings) {
 			set.ID = oidctest.Claims{"api": "https://evil.example.com", "issuer": "https://evil.example.com", "clientId": "evil"}
+			set.ID["\u017fub"] = "evil" // encoding/json takes a long s for an s
 		})
 		signIn(t, keeper, s)
 		got, err := keeper.Session()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.API != api || got.Issuer != s.Issuer || got.ClientID != s.ClientID {
+		if got.API != api || got.Issuer != s.Issuer || got.ClientID != s.ClientID || got.Subject == "evil" {
 			t.Errorf("session became %+v", got)
 		}
 	})
@@ -775,6 +777,8 @@ func TestCheckURL(t *testing.T) {
 		"https://user@models.example.com":   false,
 		"https://models.example.com?x":      false,
 		"javascript:alert(1)":               false,
+		"https://mоdels.example.com":        false, // a Cyrillic letter (CWE-1007)
+		"https://xn--mdels-4ye.example.com": true,
 		"file:///etc/passwd":                false,
 		"models.example.com":                false,
 		"":                                  false,

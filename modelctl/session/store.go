@@ -47,7 +47,8 @@ func newTokens(t *oauth2.Token, key *proofKey) (*tokens, error) {
 	case key == nil && !strings.EqualFold(t.Type(), "Bearer"):
 		return nil, fmt.Errorf("session: the issuer gives tokens of type %q, expected Bearer: sign in without -bearer", t.Type())
 	case key != nil && !strings.EqualFold(t.Type(), "DPoP"): // RFC 9449 section 5
-		return nil, fmt.Errorf("session: the issuer gives tokens of type %q, expected DPoP, bound to this computer's key: where bearer tokens will do, modelctl login -bearer", t.Type())
+		return nil, fmt.Errorf("session: the issuer gives tokens of type %q, expected DPoP, bound to this computer's key: "+
+			"where bearer tokens will do, modelctl login -bearer", t.Type())
 	case strings.ContainsFunc(t.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }): // RFC 6749 appendix A.12
 		return nil, errors.New("session: the issuer gives an access token with characters that no token has")
 	}

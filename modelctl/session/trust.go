@@ -16,7 +16,7 @@ const trustFile = "trust.json"
 
 // Trusted returns the issuer that the person confirmed for an API, empty when
 // there is none. Nobody else may say where to sign in for it (RFC 9728,
-// section 3.3 and 7.6: anybody can claim to be a resource of any issuer).
+// sections 3.3 and 7.3: anybody can claim to be a resource of any issuer).
 func (k *Keeper) Trusted(api string) (issuer string, err error) {
 	issuers, err := k.trusted()
 	return issuers[api], err
