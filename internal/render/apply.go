@@ -46,12 +46,14 @@ func (r *Realm) apply(ctx context.Context, admin *keycloak.Admin, workers int, r
 	}{
 		{"replacing the realm", a.replace},
 		{"realm, roles, groups and users", a.realm},
+		{"authentication flows", a.authenticationFlows},
 		{"client scopes", a.clientScopes},
 		{"clients", a.clients},
 		{"default groups", a.setDefaultGroups},
 		{"client roles", a.clientRoles},
 		{"mappers and role mappings", a.mappings},
 		{"user profile and required actions", a.profile},
+		{"bindings of flows", a.bind},
 		{"identity providers", a.identityProviders},
 		{"keys", a.keys},
 		// A federation to a server that can't be reached makes the creation of
@@ -233,7 +235,7 @@ func (a *applier) roleRepresentation(ctx context.Context, r *role) (object, erro
 func (a *applier) clientUUID(ctx context.Context, clientID string) (string, error) {
 	if i, ok := slices.BinarySearchFunc(a.Realm.clients, clientID, func(c *client, id string) int {
 		return cmp.Compare(c.clientID, id)
-	}); ok {
+	}); ok && !a.Realm.clients[i].imported {
 		return a.Realm.clients[i].id, nil
 	}
 	return a.id(ctx, "/clients?clientId="+url.QueryEscape(clientID))
@@ -299,6 +301,9 @@ func (a *applier) clients(ctx context.Context) error {
 	})
 	return each(ctx, a.workers, a.Realm.clients, func(ctx context.Context, c *client) error {
 		rep := a.clientRepresentation(c)
+		if c.imported {
+			return a.importClient(ctx, c, rep)
+		}
 		if err := a.post(ctx, "/clients", rep); err != nil {
 			return fmt.Errorf("%s: %w", c.clientID, err)
 		}
@@ -315,6 +320,18 @@ func (a *applier) clients(ctx context.Context) error {
 		}
 		return a.protocolMappers(ctx, "/clients/"+c.id, c.mappers)
 	})
+}
+
+// importClient changes one of Keycloak's own clients. Its scopes stay.
+func (a *applier) importClient(ctx context.Context, c *client, rep object) error {
+	id, err := a.id(ctx, "/clients?clientId="+url.QueryEscape(c.clientID))
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.clientID, err)
+	}
+	if err := a.put(ctx, "/clients/"+id, with(rep, object{"id": id})); err != nil {
+		return fmt.Errorf("%s: %w", c.clientID, err)
+	}
+	return a.protocolMappers(ctx, "/clients/"+id, c.mappers)
 }
 
 // setDefaultGroups comes after the clients: service accounts don't join the

@@ -70,11 +70,22 @@ func (b *builder) client(realm *Realm, in *inputs) {
 
 	if overrides, ok := in.object("authenticationFlowBindingOverrides"); ok {
 		rep := object{}
-		overrides.set(rep, []field{{"browserId", "browser", nil}, {"directGrantId", "direct_grant", nil}})
+		for input, key := range map[string]string{"browserId": "browser", "directGrantId": "direct_grant"} {
+			if overrides.str(input) == "" {
+				continue
+			}
+			b.links = append(b.links, func() {
+				if f := ref(overrides, input, b.flows); f != nil {
+					rep[key] = f.alias // which Keycloak takes for the id
+				}
+			})
+		}
 		c.rep["authenticationFlowBindingOverrides"] = rep
 	}
 	in.refuse("authorization", "authorization services are not covered")
-	in.refuse("import", "the local way makes a realm and has nothing to import from")
+	if c.imported = in.boolean("import", false); c.imported && realm.base.client(c.clientID) == nil {
+		in.fail("input import: %q is none of Keycloak's own clients, and the local way makes a realm that has no others", c.clientID)
+	}
 
 	c.serviceAccount = in.boolean("serviceAccountsEnabled", false)
 	if c.serviceAccount {

@@ -51,10 +51,29 @@ func Compare(r *Realm, export []byte) ([]Difference, error) {
 	if err := json.Unmarshal(export, &got); err != nil {
 		return nil, fmt.Errorf("render: export of realm %s: %w", r.Name, err)
 	}
+	nameFlows(got)
 	var found []Difference
 	compare("", normal("", want), normal("", got), &found)
 	slices.SortFunc(found, func(x, y Difference) int { return cmp.Compare(x.Path, y.Path) })
 	return found, nil
+}
+
+// nameFlows puts the aliases of flows in the place of the ids by which clients refer
+// to them.
+func nameFlows(export any) {
+	rep, _ := export.(object)
+	aliases := map[any]any{}
+	for _, f := range list(rep["authenticationFlows"]) {
+		aliases[f["id"]] = f["alias"]
+	}
+	for _, c := range list(rep["clients"]) {
+		overrides, _ := c["authenticationFlowBindingOverrides"].(object)
+		for key, id := range overrides {
+			if alias, ok := aliases[id]; ok {
+				overrides[key] = alias
+			}
+		}
+	}
 }
 
 // OfImport says why a realm that was imported from ImportFile differs from one

@@ -31,6 +31,12 @@ var kinds = map[string]kind{
 	"keycloak:index/realmUserProfile:RealmUserProfile":                       {last, (*builder).userProfile, ""},
 	"keycloak:index/requiredAction:RequiredAction":                           {last, (*builder).requiredAction, ""},
 
+	"keycloak:authentication/flow:Flow":                       {objects, (*builder).flow, ""},
+	"keycloak:authentication/subflow:Subflow":                 {objects, (*builder).subflow, ""},
+	"keycloak:authentication/execution:Execution":             {objects, (*builder).execution, ""},
+	"keycloak:authentication/executionConfig:ExecutionConfig": {last, (*builder).executionConfig, ""},
+	"keycloak:authentication/bindings:Bindings":               {last, (*builder).bindings, ""},
+
 	"keycloak:index/role:Role":                           {nested, (*builder).role, ""},
 	"keycloak:index/defaultRoles:DefaultRoles":           {last, (*builder).setDefaultRoles, ""},
 	"keycloak:index/group:Group":                         {objects, (*builder).group, ""},

@@ -29,6 +29,8 @@ type Realm struct {
 	profile   object   // of users; nil leaves Keycloak's
 	actions   []object // required actions
 	providers []*identityProvider
+	flows     []*flow
+	bindings  object // of flows, of the RealmRepresentation
 
 	defaultRoles  []string // realm roles in default-roles-<realm>; nil leaves Keycloak's
 	defaultGroups []*group
@@ -86,6 +88,7 @@ type client struct {
 	mappers        []object
 	mappings       []*role // role scope mappings
 	builtin        bool
+	imported       bool // one of Keycloak's own, of which the program says what it is like
 }
 
 type scope struct {
@@ -123,6 +126,8 @@ type builder struct {
 	scopes     map[string]*scope
 	ldap       map[string]*component
 	identities map[string]*identityProvider // by realm/alias
+	flows      map[string]*flow
+	steps      map[string]*step
 	built      []*inputs
 	links      []func() // what refers to resources of its own pass
 }
@@ -135,6 +140,7 @@ func Build(resources []*monitor.Resource) ([]*Realm, error) {
 		realms: map[string]*Realm{}, roles: map[string]*role{}, groups: map[string]*group{},
 		users: map[string]*user{}, accounts: map[string]*client{}, clients: map[string]*client{},
 		scopes: map[string]*scope{}, ldap: map[string]*component{}, identities: map[string]*identityProvider{},
+		flows: map[string]*flow{}, steps: map[string]*step{},
 	}
 	// Programs register concurrently; sorted, the same program is always
 	// rendered the same.
@@ -167,6 +173,7 @@ func Build(resources []*monitor.Resource) ([]*Realm, error) {
 	var realms []*Realm
 	for _, r := range b.realms {
 		r.settle()
+		errs = append(errs, r.orderSteps())
 		realms = append(realms, r)
 	}
 	slices.SortFunc(realms, func(x, y *Realm) int { return cmp.Compare(x.Name, y.Name) })
@@ -188,7 +195,7 @@ func (b *builder) build(r *monitor.Resource, k kind) error {
 		if err != nil {
 			return err
 		}
-		b.realms[name] = &Realm{Name: name, settings: object{}, base: base, secrets: map[string]bool{}}
+		b.realms[name] = &Realm{Name: name, settings: object{}, bindings: object{}, base: base, secrets: map[string]bool{}}
 		for _, id := range base.clients() {
 			b.clients[builtinClientID(name, id)] = &client{clientID: id, builtin: true}
 		}

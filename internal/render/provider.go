@@ -55,6 +55,7 @@ var ids = map[string]string{
 	"keycloak:index/realmEvents:RealmEvents":                      "$realmId",
 	"keycloak:index/realmUserProfile:RealmUserProfile":            "$realmId",
 	"keycloak:index/requiredAction:RequiredAction":                "$realmId/$alias",
+	"keycloak:authentication/bindings:Bindings":                   "$realmId",
 	"keycloak:index/defaultGroups:DefaultGroups":                  "$realmId/default-groups",
 	"keycloak:index/groupRoles:GroupRoles":                        "$realmId/$groupId",
 	"keycloak:index/groupMemberships:GroupMemberships":            "$realmId/group-memberships/$groupId",
@@ -119,7 +120,7 @@ func (k *provider) create(r *monitor.Resource) error {
 	case "keycloak:oidc/identityProvider:IdentityProvider":
 		set("internalId", stableID(in.str("realm"), r.ID))
 	}
-	if _, unnamed := ids[r.Type]; !unnamed {
+	if _, unnamed := ids[r.Type]; !unnamed && !strings.HasPrefix(r.Type, "keycloak:authentication/") {
 		set("name", in.name())
 	}
 	return errors.Join(in.errs...)

@@ -45,7 +45,8 @@ func (r *Realm) representation() (object, error) {
 	}
 	rep["users"] = r.usersRepresentation()
 	rep["clientScopes"] = append(r.base.list("clientScopes"), r.scopesRepresentation()...)
-	rep["clients"] = append(r.base.list("clients"), r.clientsRepresentation()...)
+	rep["clients"] = r.clientsRepresentation()
+	r.flowsRepresentation(rep)
 	r.mappingsRepresentation(rep)
 	var providers, mappers []object
 	for _, p := range r.providers {
@@ -232,15 +233,38 @@ func withMappers(rep object, mappers []object) object {
 }
 
 func (r *Realm) clientRepresentation(c *client) object {
+	if c.imported {
+		own := r.base.client(c.clientID)
+		attributes := maps.Clone(own["attributes"].(object))
+		for key, value := range c.rep["attributes"].(map[string]string) {
+			attributes[key] = value
+		}
+		rep := with(with(own, c.rep), object{"attributes": attributes})
+		if c.defaultScopes != nil {
+			rep["defaultClientScopes"] = c.defaultScopes
+		}
+		if c.optionalScopes != nil {
+			rep["optionalClientScopes"] = c.optionalScopes
+		}
+		return rep
+	}
 	return with(c.rep, object{
 		"defaultClientScopes": r.defaultScopesOf(c), "optionalClientScopes": r.optionalScopesOf(c),
 	})
 }
 
+// clientsRepresentation are Keycloak's own clients, and those of the program.
 func (r *Realm) clientsRepresentation() []object {
-	var clients []object
+	clients := r.base.list("clients")
 	for _, c := range r.clients {
-		clients = append(clients, withMappers(r.clientRepresentation(c), c.mappers))
+		rep := withMappers(r.clientRepresentation(c), c.mappers)
+		if c.imported {
+			delete(rep, "id")
+			i := slices.IndexFunc(clients, func(own object) bool { return own["clientId"] == c.clientID })
+			clients[i] = rep
+			continue
+		}
+		clients = append(clients, rep)
 	}
 	return clients
 }
