@@ -92,7 +92,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 	if err != nil {
 		return nil, err
 	}
-	if err := theRealm.RestingKeys(ctx, cfg.Realm, realmArgs, theClients); err != nil {
+	if err := theRealm.RestingKeys(ctx, cfg.Realm, realmArgs, theClients.Made()...); err != nil {
 		return nil, err
 	}
 

@@ -95,6 +95,16 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{})
 }
 
+// Made are the clients for DependsOn. The component itself would not do: the SDK
+// adds its children in goroutines, and a dependency takes those that are there.
+func (c *Clients) Made() []pulumi.Resource {
+	made := make([]pulumi.Resource, 0, len(c.Clients))
+	for _, client := range c.Clients {
+		made = append(made, client)
+	}
+	return made
+}
+
 func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	a := &openid.ClientArgs{
 		RealmId:     args.Realm,
