@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 # With paths in compiled packages each checkout would compile the SDK anew.
+export INSTALL
 export GOFLAGS := -trimpath $(GOFLAGS)
 E2E_TIMEOUT ?= 30m
 FUZZ_RUNS ?= 25000
@@ -29,11 +30,17 @@ prerequisites: ## Install or name what the tests need beside Go
 	@scripts/prerequisites
 
 .PHONY: test
-test: prerequisites ## All tests, the end-to-end ones on a real Keycloak included
+test: ## All tests, the end-to-end ones on a real Keycloak included
+	@MAKE="$(MAKE)" scripts/test prerequisites test-sdk test-unit fuzz test-bench test-e2e
+
+.PHONY: test-sdk test-unit test-bench test-e2e
+test-sdk:
 	$(GO) test -C sdks/keycloak ./...
+test-unit:
 	$(GO) test -race ./...
-	$(MAKE) fuzz
+test-bench:
 	$(GO) test -C bench ./...
+test-e2e:
 	$(GO) test -C e2e -count=1 -timeout $(E2E_TIMEOUT) -v .
 
 .PHONY: fuzz

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,6 +68,9 @@ func pulumi(args []string, stdin io.Reader, stdout io.Writer) error {
 		}
 		return os.WriteFile("config.json", text, 0o600)
 	case call("up"):
+		if !slices.Contains(args, "--yes") { // the scripts have no terminal
+			return errors.New("--yes or --skip-preview must be passed in to proceed when running in non-interactive mode")
+		}
 		if os.Getenv("UP_FAILS") != "" {
 			return errors.New("update failed")
 		}
@@ -84,6 +88,13 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SCRIPTS", here)
+			for _, name := range []string{"bash", "env"} { // for a script whose PATH lacks them
+				path, err := exec.LookPath(name)
+				if err != nil {
+					return err
+				}
+				env.Setenv(strings.ToUpper(name), path)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
