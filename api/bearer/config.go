@@ -64,8 +64,9 @@ type Config struct {
 	// Proofs are remembered for that time to refuse replays. Default 30 s.
 	ProofMaxAge time.Duration
 
-	// MaxProofs bounds the memory for replays: when that many proofs came
-	// within their lifetime, further ones get 503. Default 100,000.
+	// MaxProofs bounds the memory for used proofs, of at most 200 bytes each.
+	// A principal may have as many there as are left free for the others;
+	// beyond that its own proofs get 429. Default 200,000.
 	MaxProofs int
 
 	// SessionCookie names the cookie of the browser sign-in, when there is
@@ -189,7 +190,7 @@ func (c Config) withDefaults() Config {
 	c.MaxLifetime = cmp.Or(c.MaxLifetime, 24*time.Hour)
 	c.MaxTokenBytes = cmp.Or(c.MaxTokenBytes, 16<<10)
 	c.ProofMaxAge = cmp.Or(c.ProofMaxAge, 30*time.Second)
-	c.MaxProofs = cmp.Or(c.MaxProofs, 100_000)
+	c.MaxProofs = cmp.Or(c.MaxProofs, 200_000)
 	c.Realm = cmp.Or(c.Realm, c.Audience)
 	c.KeyMaxAge = cmp.Or(c.KeyMaxAge, 5*time.Minute)
 	c.KeyOutageBound = cmp.Or(c.KeyOutageBound, time.Hour)
@@ -277,8 +278,8 @@ func (c Config) Validate() error {
 	if c.MaxTokenBytes < 1<<10 || c.MaxTokenBytes > 256<<10 {
 		wrong("MaxTokenBytes is %d: give 1024 to 262144", c.MaxTokenBytes)
 	}
-	if c.MaxProofs < 1 {
-		wrong("MaxProofs is %d: give at least 1", c.MaxProofs)
+	if c.MaxProofs < 2 {
+		wrong("MaxProofs is %d: give at least 2", c.MaxProofs)
 	}
 	if c.CacheEntries > 10_000_000 {
 		wrong("CacheEntries is %d: give at most 10,000,000", c.CacheEntries)

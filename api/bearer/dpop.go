@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,19 +46,22 @@ func confirmation(raw jsontext.Value) (string, error) {
 const maxProofBytes = 8 << 10
 
 // prove checks the proof of possession in r for a token, as RFC 9449,
-// section 4.3, has it. It runs for every request, cached token or not.
-func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) *Error {
+// section 4.3, has it, but for its use. It runs for every request, cached token
+// or not.
+func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) (*Proof, *Error) {
 	headers := r.Header["Dpop"]
 	if len(headers) != 1 || headers[0] == "" {
-		return refuse(ProofMissing, fmt.Errorf("%d DPoP headers, want 1", len(headers)))
+		return nil, refuse(ProofMissing, fmt.Errorf("%d DPoP headers, want 1", len(headers)))
 	}
-	invalid := func(format string, args ...any) *Error { return refuse(ProofInvalid, fmt.Errorf(format, args...)) }
+	invalid := func(format string, args ...any) (*Proof, *Error) {
+		return nil, refuse(ProofInvalid, fmt.Errorf(format, args...))
+	}
 	if len(headers[0]) > maxProofBytes {
 		return invalid("proof of %d bytes, want at most %d", len(headers[0]), maxProofBytes)
 	}
 	proof, refusal := parseCompact(headers[0])
 	if refusal != nil {
-		return refuse(ProofInvalid, refusal)
+		return nil, refuse(ProofInvalid, refusal)
 	}
 	algo := v.allowed[proof.header.algorithm]
 	switch {
@@ -115,7 +118,10 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) *Erro
 	if !sameURL(claims.URL, want) {
 		return invalid("htu %.200q, want %q", claims.URL, want)
 	}
-	return v.proofs.use(token.thumbprint, claims.ID, now)
+	return &Proof{
+		v: v, key: sha256.Sum256([]byte(token.thumbprint + " " + claims.ID)),
+		by: identity{token.principal.Issuer, token.principal.Subject},
+	}, nil
 }
 
 // sameURL compares scheme, host, port and path, and nothing after the path
@@ -143,40 +149,40 @@ func path(u *url.URL) string {
 	return "/"
 }
 
-// proofs remembers the proofs that were used and could be used again
-// (RFC 9449, section 11.1), in two generations: when the younger one is older
-// than any proof may be, the older one is dropped.
-type proofs struct {
-	limit    int   // of each generation
-	lifetime int64 // seconds for which a proof can be valid
-
-	mu           sync.Mutex
-	since        int64 // when young began
-	young, older map[[32]byte]struct{}
+// Proof is a proof of possession that is right for its request and was not
+// used so far as anybody has looked.
+type Proof struct {
+	v   *Verifier
+	key [32]byte
+	by  identity
 }
 
-func newProofs(c Config) proofs {
-	return proofs{limit: c.MaxProofs, lifetime: int64((c.ProofMaxAge + 2*c.Skew).Seconds()) + 1}
+// Use records the proof, so that it passes once (RFC 9449, section 11.1): of
+// all uses of one proof, however many at a time, exactly one returns nil. The
+// error is an *Error: the proof was used before, or the principal's share of
+// the memory for proofs is full. Use of nil, no proof, does nothing.
+//
+// What a caller who may do nothing here sends takes no memory: call it once the
+// caller's base role is known, and before anything is done for the caller.
+func (p *Proof) Use() error {
+	if p == nil {
+		return nil
+	}
+	var refusal *Error
+	switch err := p.v.proofs.put(p.key, p.by, struct{}{}, p.v.clock.Now()); {
+	case err == nil:
+		return nil
+	case errors.Is(err, errThere):
+		refusal = refuse(ProofReplayed, nil)
+	default:
+		refusal = refuse(ProofsTooMany, err)
+	}
+	refusal.dpop = true
+	return refusal
 }
 
-// use remembers a proof of a key. It refuses one that was used before, and all
-// when too many came within their lifetime.
-func (p *proofs) use(thumbprint, id string, now int64) *Error {
-	key := sha256.Sum256([]byte(thumbprint + " " + id))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.since = min(p.since, now) // the clock may have stepped back
-	if now-p.since > p.lifetime || p.young == nil {
-		p.older, p.young, p.since = p.young, map[[32]byte]struct{}{}, now
-	}
-	_, young := p.young[key]
-	_, older := p.older[key]
-	switch {
-	case young || older:
-		return refuse(ProofReplayed, nil)
-	case len(p.young) >= p.limit:
-		return refuse(ProofsTooMany, fmt.Errorf("%d proofs within %d s", len(p.young), p.lifetime))
-	}
-	p.young[key] = struct{}{}
-	return nil
+// newProofs makes the memory for used proofs. One is live while its iat could
+// pass, so twice the skew longer than it may be old.
+func newProofs(c Config) *shares[struct{}] {
+	return newShares[struct{}](c.MaxProofs, c.ProofMaxAge+2*c.Skew+time.Second, false)
 }

@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -171,19 +174,139 @@ func TestDPoP(t *testing.T) {
 	})
 }
 
-// TestProofsAreBounded: memory for replays is bounded, and what is beyond is
-// refused, not forgotten.
-func TestProofsAreBounded(t *testing.T) {
+// request is a request with a token of h and a fresh proof.
+func (h *holder) request(token string) *http.Request {
+	r := httptest.NewRequest("GET", "/v2/models/iris", nil)
+	r.Header.Set("Authorization", "DPoP "+token)
+	r.Header.Set("DPoP", h.proof(r, token, nil, nil))
+	return r
+}
+
+// boundToken is a token of one user that is bound to h's key.
+func (h *holder) boundToken(issuer *oidctest.Issuer, subject string) string {
+	return issuer.Token("RS256", oidctest.Claims{"sub": subject, "typ": "DPoP", "cnf": map[string]any{"jkt": h.thumbprint()}})
+}
+
+func withPublicURL(c *bearer.Config) { c.PublicURL = "https://api.example" }
+
+// TestOneProofPassesOnce: check and record are one step (RFC 9449, section
+// 11.1).
+func TestOneProofPassesOnce(t *testing.T) {
 	issuer := newIssuer()
-	v := newVerifier(t, issuer, func(c *bearer.Config) { c.PublicURL, c.MaxProofs = "https://api.example", 2 })
+	v := newVerifier(t, issuer, withPublicURL)
 	h := &holder{key: oidctest.NewKey("", "ES256")}
-	token := h.token(issuer)
-	for i, want := range []bearer.Code{"", "", bearer.ProofsTooMany} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "DPoP "+token)
-		r.Header.Set("DPoP", h.proof(r, token, nil, nil))
-		if _, err := v.Check(r); code(err) != want {
-			t.Errorf("proof %d: %v, want %q", i, err, want)
+	r := h.request(h.boundToken(issuer, "alice"))
+	var passed, replayed atomic.Int64
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			switch _, err := v.Check(r); code(err) {
+			case "":
+				passed.Add(1)
+			case bearer.ProofReplayed:
+				replayed.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if passed.Load() != 1 || replayed.Load() != 99 {
+		t.Errorf("%d passed, %d were refused as replayed", passed.Load(), replayed.Load())
+	}
+}
+
+// TestProofsAreShared: one principal can't fill the memory for the others
+// (CWE-770); its own proofs get 429, and none that could pass again is
+// forgotten for a new one.
+func TestProofsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, func(c *bearer.Config) { c.PublicURL, c.MaxProofs = "https://api.example", 100 })
+		synctest.Wait()
+		h := &holder{key: oidctest.NewKey("", "ES256")}
+		flooder := h.boundToken(issuer, "flooder")
+		first := h.request(flooder)
+		if _, err := v.Check(first); err != nil {
+			t.Fatal(err)
 		}
+		passed := 1
+		for range 500 {
+			switch _, err := v.Check(h.request(flooder)); code(err) {
+			case "":
+				passed++
+			case bearer.ProofsTooMany:
+				w := httptest.NewRecorder()
+				v.Refuse(w, first, err)
+				if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || w.Header().Get("WWW-Authenticate") != "" {
+					t.Fatalf("answer %d, %v", w.Code, w.Header())
+				}
+			default:
+				t.Fatal(err)
+			}
+		}
+		if passed != 50 {
+			t.Errorf("%d proofs of the flooder passed, want 50 of 100", passed)
+		}
+		if _, err := v.Check(first); code(err) != bearer.ProofReplayed {
+			t.Errorf("the flooder's first proof again: %v", err)
+		}
+		for i := range 10 {
+			if _, err := v.Check(h.request(h.boundToken(issuer, fmt.Sprint("user-", i)))); err != nil {
+				t.Errorf("another principal: %v", err)
+			}
+		}
+		// Who was not let in takes no memory.
+		for range 500 {
+			if _, proof, err := v.Authenticate(h.request(h.boundToken(issuer, "nobody"))); err != nil || proof == nil {
+				t.Fatalf("%v, %v", proof, err)
+			}
+		}
+		if _, err := v.Check(h.request(h.boundToken(issuer, "late"))); err != nil {
+			t.Errorf("after proofs that were never used: %v", err)
+		}
+		time.Sleep(92 * time.Second) // a proof of 30 s, with the skew before and after
+		if _, err := v.Check(h.request(h.boundToken(issuer, "flooder"))); err != nil {
+			t.Errorf("after all could not pass any more: %v", err)
+		}
+	})
+}
+
+// TestStepsForgetNoProof: a proof can't be used again after the clock went
+// ahead and back, or the machine was suspended.
+func TestStepsForgetNoProof(t *testing.T) {
+	for _, step := range []time.Duration{25 * time.Hour, -25 * time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := newIssuer()
+				var offset atomic.Int64
+				v := newVerifier(t, issuer, func(c *bearer.Config) {
+					c.PublicURL = "https://api.example"
+					c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+				})
+				synctest.Wait()
+				h := &holder{key: oidctest.NewKey("", "ES256")}
+				used := h.request(h.boundToken(issuer, "alice"))
+				if _, err := v.Check(used); err != nil {
+					t.Fatal(err)
+				}
+				offset.Store(int64(step))
+				at := time.Now().Add(step).Unix()
+				moved := issuer.Token("RS256", oidctest.Claims{"sub": "alice", "iat": at, "exp": at + 300, "typ": "DPoP", "cnf": map[string]any{"jkt": h.thumbprint()}})
+				other := httptest.NewRequest("GET", "/v2/models/iris", nil)
+				other.Header.Set("Authorization", "DPoP "+moved)
+				other.Header.Set("DPoP", h.proof(other, moved, nil, oidctest.Claims{"iat": at}))
+				if _, err := v.Check(other); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := v.Check(other); code(err) != bearer.ProofReplayed {
+					t.Errorf("again, the clock off by %v: %v", step, err)
+				}
+				offset.Store(0)
+				if _, err := v.Check(used); code(err) != bearer.ProofReplayed {
+					t.Errorf("again, after the clock came back: %v", err)
+				}
+			})
+		})
 	}
 }

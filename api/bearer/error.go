@@ -137,7 +137,7 @@ func (code Code) meaning() refusal {
 	case ProofReplayed:
 		return refusal{401, invalidDPoPProof, "This DPoP proof was used before. Make a new one for each request."}
 	case ProofsTooMany:
-		return refusal{503, "", "Too many DPoP proofs at the moment. Try again later."}
+		return refusal{429, "", "You sent more DPoP proofs than this API can remember for you. Send fewer requests a second."}
 	case ScopeMissing:
 		return refusal{403, insufficientScope, "The access token lacks a scope that this request needs."}
 	}
@@ -148,7 +148,7 @@ func (code Code) meaning() refusal {
 // from them the cause for the log.
 type Error struct {
 	Code    Code
-	Status  int    // 400, 401, 403 or 503
+	Status  int    // 400, 401, 403, 429 or 503
 	Message string // for the caller: what was expected and what to do
 	Scope   string // what ScopeMissing asks for, separated by spaces
 
@@ -185,11 +185,11 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // WriteChallenge sets the headers of a refusal: WWW-Authenticate as RFC 6750,
 // section 3, RFC 9449, section 7.1, and RFC 9728, section 5.1, have it,
-// Retry-After for 503, and Cache-Control. It is the only place that does.
+// Retry-After for 429 and 503, and Cache-Control. It is the only place that does.
 func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	if e.Status == http.StatusServiceUnavailable {
+	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "5") // seconds
 		return
 	}

@@ -22,7 +22,7 @@ type Verifier struct {
 	paths   paths
 	cache   *cache
 	interned
-	proofs proofs
+	proofs *shares[struct{}]
 }
 
 // issuer is what a Verifier knows of one configured issuer.
@@ -78,21 +78,37 @@ func (v *Verifier) sweep(ctx context.Context) {
 	}
 }
 
-// Check returns who r speaks for. The error is an *Error. It reads no body.
+// Check returns who r speaks for, and uses up its proof of possession. The
+// error is an *Error. It reads no body.
 func (v *Verifier) Check(r *http.Request) (*Principal, error) {
+	principal, proof, err := v.Authenticate(r)
+	if err == nil {
+		err = proof.Use()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return principal, nil
+}
+
+// Authenticate is Check for who decides something before the proof is used:
+// nothing may be done for the principal until Proof.Use has returned nil. The
+// proof is nil where the scheme is Bearer.
+func (v *Verifier) Authenticate(r *http.Request) (*Principal, *Proof, error) {
 	scheme, token, refusal := v.credential(r)
 	if refusal != nil {
-		return nil, refusal
+		return nil, nil, refusal
 	}
 	found, hash, refusal := v.verify(r.Context(), scheme, token, false)
+	var proof *Proof
 	if refusal == nil && scheme == DPoP {
-		refusal = v.prove(r, found, hash)
+		proof, refusal = v.prove(r, found, hash)
 	}
 	if refusal != nil {
 		refusal.dpop = scheme == DPoP
-		return nil, refusal
+		return nil, nil, refusal
 	}
-	return &found.principal, nil
+	return &found.principal, proof, nil
 }
 
 // Verify returns who a token speaks for that didn't come in a request. The

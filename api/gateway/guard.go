@@ -25,7 +25,8 @@ type call struct {
 }
 
 // guard lets a request through to next in this order: a valid credential, the
-// base role, the model, the method. A refusal before the last reads no body.
+// base role, the use of its proof, the model, the method. A caller without the
+// base role takes no room in the memory for proofs. A refusal before the last reads no body.
 // An empty method means any.
 func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +41,7 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		}
 		session := authorized != r
 		r = authorized
-		principal, err := g.verifier.Check(r)
+		principal, proof, err := g.verifier.Authenticate(r)
 		if err != nil {
 			g.refuseCredential(w, r, err)
 			return
@@ -67,6 +68,10 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 			return
 		}
 		record.admitted = true
+		if err := proof.Use(); err != nil {
+			g.refuseCredential(w, r, err)
+			return
+		}
 		switch {
 		case name != "" && decision == policy.ActionRefused:
 			refuse(w, r, problem{http.StatusForbidden, "action_refused", "You may call this model, but not for this: the model takes " + strings.Join(allowed.Allow.Actions, ", ") + ".", nil})
