@@ -140,12 +140,14 @@ func (c *client) infer(ctx context.Context, name string, request []byte) ([]byte
 }
 
 // do sends a request and returns the body of a 200. Any other answer is an
-// *apiError. A request that is refused for one second is sent once more: its
-// token was made in the second of a logout, which may or may not be its own.
+// *apiError. A request that is refused for one second, before any model had it,
+// is sent once more: its token was made in the second of a logout, which may or
+// may not be its own.
 func (c *client) do(ctx context.Context, method, target string, body []byte) ([]byte, error) {
 	data, err := c.send(ctx, method, target, body)
 	e, ok := errors.AsType[*apiError](err)
-	if !ok || e.Status != http.StatusUnauthorized || e.RetryAfter != "1" {
+	refused := ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusServiceUnavailable)
+	if !refused || e.RetryAfter != "1" {
 		return data, err
 	}
 	select {

@@ -368,16 +368,19 @@ func TestJSONDoesNotSteerTheTerminal(t *testing.T) {
 func TestRefusedForOneSecond(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
+		status     int
 		retryAfter string
 		refusals   int
 		calls      int
 		waits      time.Duration
 		ok         bool
 	}{
-		{"refused for one second", "1", 1, 2, time.Second, true},
-		{"refused again", "1", 2, 2, time.Second, false},
-		{"refused for good", "", 1, 1, 0, false},
-		{"refused for long", "60", 1, 1, 0, false},
+		{"refused for one second", 401, "1", 1, 2, time.Second, true},
+		{"refused again", 401, "1", 2, 2, time.Second, false},
+		{"refused for good", 401, "", 1, 1, 0, false},
+		{"refused for long", 401, "60", 1, 1, 0, false},
+		{"not able for one second (RFC 9110 section 15.6.4)", 503, "1", 1, 2, time.Second, true},
+		{"failed, perhaps after the model ran", 500, "1", 1, 1, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -391,7 +394,7 @@ func TestRefusedForOneSecond(t *testing.T) {
 						return
 					}
 					w.Header().Set("Retry-After", tt.retryAfter)
-					w.WriteHeader(http.StatusUnauthorized)
+					w.WriteHeader(tt.status)
 				})
 				c := &client{api: "https://models.example.com", http: &http.Client{Transport: inMemory{api}}}
 				start := time.Now()
