@@ -22,7 +22,7 @@ type Program struct {
 
 // Command is one command of a program.
 type Command struct {
-	Name    string        // selects it
+	Name    string        // selects it; empty: what the program does without a command
 	Args    []string      // names of its arguments, all of them required
 	Summary string        // one sentence for the list of commands
 	Details string        // more for its own help text, or empty
@@ -38,34 +38,35 @@ func (*HelpError) Error() string { return flag.ErrHelp.Error() }
 // set the command's flags. The error is a *HelpError when help is asked for;
 // any other is a mistake of the caller.
 func (p *Program) Parse(args []string) (*Command, []string, error) {
-	if len(args) == 0 {
-		return nil, nil, fmt.Errorf("no command: use one of %s", p.names())
+	name, rest := "", args
+	if len(args) > 0 && (args[0] == "" || args[0][0] != '-') {
+		name, rest = args[0], args[1:]
 	}
-	name, rest := args[0], args[1:]
-	switch strings.TrimLeft(name, "-") {
-	case "h", "help":
-		if len(rest) == 0 {
-			return nil, nil, &HelpError{p.help()}
-		}
+	asked := name == "help" || name == "" && len(rest) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, rest[0])
+	switch {
+	case asked && (name == "" || len(rest) == 0):
+		return nil, nil, &HelpError{p.help()}
+	case asked:
 		name, rest = rest[0], []string{"-h"}
 	}
-	i := slices.IndexFunc(p.Commands, func(c *Command) bool { return c.Name == name })
+	c := p.command(name)
 	switch {
-	case i < 0 && strings.HasPrefix(name, "-"):
-		return nil, nil, fmt.Errorf("%s: flags go after the command, which is one of %s", name, p.names())
-	case i < 0:
+	case c == nil && name == "" && len(rest) > 0:
+		return nil, nil, fmt.Errorf("%s: flags go after the command, which is one of %s", rest[0], p.names())
+	case c == nil && name == "":
+		return nil, nil, fmt.Errorf("no command: use one of %s", p.names())
+	case c == nil:
 		return nil, nil, fmt.Errorf("unknown command %q: use one of %s", name, p.names())
 	}
-	c := p.Commands[i]
 	c.Flags.SetOutput(io.Discard) // mistakes are returned
 	arguments, err := parse(c.Flags, rest)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return nil, nil, &HelpError{c.help(p.Name)}
 	case err != nil:
-		return nil, nil, fmt.Errorf("%s: %w", c.Name, err)
+		return nil, nil, fmt.Errorf("%w: expected %s", err, c.synopsis(p.Name))
 	case len(arguments) != len(c.Args):
-		return nil, nil, fmt.Errorf("%s: %d arguments: expected %s", c.Name, len(arguments), c.synopsis(p.Name))
+		return nil, nil, fmt.Errorf("%d arguments: expected %s", len(arguments), c.synopsis(p.Name))
 	}
 	return c, arguments, nil
 }
@@ -87,31 +88,50 @@ func parse(flags *flag.FlagSet, args []string) (arguments []string, err error) {
 	}
 }
 
+func (p *Program) command(name string) *Command {
+	for _, c := range p.Commands {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
 func (p *Program) names() string {
-	names := make([]string, len(p.Commands))
-	for i, c := range p.Commands {
-		names[i] = c.Name
+	var names []string
+	for _, c := range p.Commands {
+		if c.Name != "" {
+			names = append(names, c.Name)
+		}
 	}
 	return strings.Join(names, ", ")
 }
 
 // synopsis is such as "modelctl predict [flags] MODEL FILE".
 func (c *Command) synopsis(program string) string {
-	words := []string{program, c.Name}
-	c.Flags.VisitAll(func(*flag.Flag) {
-		if len(words) == 2 {
-			words = append(words, "[flags]")
-		}
-	})
+	words := []string{program}
+	if c.Name != "" {
+		words = append(words, c.Name)
+	}
+	flags := false
+	c.Flags.VisitAll(func(*flag.Flag) { flags = true })
+	if flags {
+		words = append(words, "[flags]")
+	}
 	return strings.Join(append(words, c.Args...), " ")
 }
 
 func (p *Program) help() string {
 	var b strings.Builder
+	if c := p.command(""); c != nil {
+		b.WriteString(c.help(p.Name) + "\n")
+	}
 	fmt.Fprintf(&b, "Usage: %s COMMAND [flags] [arguments]\n\nCommands:\n", p.Name)
 	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, c := range p.Commands {
-		fmt.Fprintf(columns, "  %s\t%s\n", strings.Join(append([]string{c.Name}, c.Args...), " "), c.Summary)
+		if c.Name != "" {
+			fmt.Fprintf(columns, "  %s\t%s\n", strings.Join(append([]string{c.Name}, c.Args...), " "), c.Summary)
+		}
 	}
 	_ = columns.Flush() // to memory
 	fmt.Fprintf(&b, "\n%s COMMAND -h explains a command and its flags.\n\n%s", p.Name, p.Notes)

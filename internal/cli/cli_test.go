@@ -39,9 +39,9 @@ func TestParse(t *testing.T) {
 		{name: "no command", line: "", err: "no command: use one of predict, version"},
 		{name: "unknown command", line: "dance", err: `unknown command "dance"`},
 		{name: "a flag before the command", line: "-o json predict iris f", err: "-o: flags go after the command"},
-		{name: "a flag of no command", line: "version -o json", err: "version: flag provided but not defined: -o"},
-		{name: "an argument too few", line: "predict iris", err: "predict: 1 arguments: expected modelctl predict [flags] MODEL FILE"},
-		{name: "an argument too many", line: "version 1", err: "version: 1 arguments: expected modelctl version"},
+		{name: "a flag of no command", line: "version -o json", err: "flag provided but not defined: -o: expected modelctl version"},
+		{name: "an argument too few", line: "predict iris", err: "1 arguments: expected modelctl predict [flags] MODEL FILE"},
+		{name: "an argument too many", line: "version 1", err: "1 arguments: expected modelctl version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, output, raw := program()
@@ -59,6 +59,25 @@ func TestParse(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// A program may do something without a command, as the API and the local way do.
+func TestProgramWithoutCommand(t *testing.T) {
+	p, _, _ := program()
+	flags := flag.NewFlagSet("api", flag.ContinueOnError)
+	listen := flags.String("listen", "", "`ADDRESS` to listen on.")
+	p.Commands = append(p.Commands, &Command{Summary: "Serve models.", Flags: flags})
+	if c, _, err := p.Parse([]string{"-listen", ":80"}); err != nil || c.Summary != "Serve models." || *listen != ":80" {
+		t.Errorf("got %v, %s, %v", c, *listen, err)
+	}
+	if _, _, err := p.Parse(nil); err != nil {
+		t.Error(err)
+	}
+	_, _, err := p.Parse([]string{"-h"})
+	const begins = "Usage: modelctl [flags]\n\nServe models.\n\nFlags:\n  -listen ADDRESS  ADDRESS to listen on.\n\nUsage: modelctl COMMAND"
+	if help, ok := errors.AsType[*HelpError](err); !ok || !strings.HasPrefix(help.Text, begins) {
+		t.Errorf("got %v", err)
 	}
 }
 
