@@ -23,10 +23,12 @@ const axeVersion = "4.10.3"
 func TestBrowser(t *testing.T) {
 	port := freePort(t)
 	site := "http://127.0.0.1:" + port
+	ml := startMLServer(t)
 	config := strings.NewReplacer(
 		"keycloak-model-api:realm: example-realm", "keycloak-model-api:realm: browser",
 		"postLogoutRedirectUris: [http://127.0.0.1:8000/]", "postLogoutRedirectUris: ["+site+"/]\n      backchannelLogoutUrl: "+site+"/backchannel-logout",
 		"http://127.0.0.1:8000", site,
+		"      embedded: iris\n", "      embedded: iris\n      roles: [model-api-access]\n    - name: flowers\n      upstream: {url: '"+ml.URL+"'}\n",
 	).Replace(e.devConfig(t)) + `
     - username: first-time
       email: first-time@example.com
@@ -66,12 +68,19 @@ func TestBrowser(t *testing.T) {
 		b.see("ends in 10 hours")
 		b.noSecret()
 
-		b.run(`for (const [id, value] of [["petal_length", 1.4], ["petal_width", 0.2]]) {
-			const input = document.getElementById("f-" + id); input.value = value; input.dispatchEvent(new Event("input", {bubbles: true})); }`)
-		b.do(chromedp.Click("#predict button"))
-		b.see("setosa")
-		b.do(chromedp.WaitVisible("table.bars"))
-		if code := b.eval(`document.querySelector("pre").innerText`); !strings.Contains(code, `1.4,0.2]`) || !strings.Contains(code, "$TOKEN") {
+		b.do(chromedp.Click("#predict button"), chromedp.WaitVisible("table.bars"))
+		b.seeNot("have changed")
+		// A slider and the number beside it are one value. The answer before is
+		// marked as long as it is not of the values that stand there.
+		b.fill("#predict [name='0.2']", "1.4")
+		b.see("have changed since this answer")
+		if at := b.eval(`document.querySelectorAll("#predict input[type=range]")[2].value`); at != "1.4" {
+			t.Errorf("the slider stands at %s", at)
+		}
+		b.run(`const slider = document.querySelectorAll("#predict input[type=range]")[3]; slider.value = 0.2; slider.dispatchEvent(new Event("input", {bubbles: true}));`)
+		b.do(chromedp.Click("#predict button"), chromedp.WaitVisible("#result:not(.stale) table.bars"))
+		b.see("Setosa") // as the style sheet writes it
+		if code := b.eval(`document.querySelector("pre[aria-label='Request as curl']").innerText`); !strings.Contains(code, `1.4,0.2]`) || !strings.Contains(code, "$TOKEN") {
 			t.Errorf("the request as curl: %s", code)
 		}
 		b.judge(axe, "playground")
@@ -85,7 +94,8 @@ func TestBrowser(t *testing.T) {
 
 		// And signs out the first, whose back button shows nothing.
 		b.do(chromedp.Click("#predict button"))
-		b.see("Sign in")
+		b.see("Your session has ended")
+		b.seeNot("ML User")
 		b.open(a.URL + "/nothing")
 		b.see("nothing here")
 		b.do(chromedp.NavigateBack())
@@ -95,6 +105,36 @@ func TestBrowser(t *testing.T) {
 		// The session at Keycloak has ended, too: it asks for the password.
 		b.open(a.URL + "/login")
 		b.do(chromedp.WaitVisible("#password"))
+	})
+
+	// MLServer says what flowers takes, without words for people.
+	t.Run("a model of a model server", func(t *testing.T) {
+		b := chromium.visit(t, a.URL+"/login?return_to=/models/flowers")
+		b.signIn("ml-api-user", password)
+		b.see("input [3]")
+		for name, value := range map[string]string{"0.0": "6.3", "0.1": "3.3", "0.2": "6", "0.3": "2.5"} {
+			b.fill("#predict [name='"+name+"']", value)
+		}
+		b.do(chromedp.Click("#predict button"))
+		b.see("Virginica")
+		if code := b.eval(`document.querySelector("pre[aria-label='Request as curl']").innerText`); !strings.Contains(code, `[6.3,3.3,6,2.5]`) || !strings.Contains(code, a.URL+"/v2/models/flowers/infer") {
+			t.Errorf("the request as curl: %s", code)
+		}
+		b.judge(axe, "model-server")
+
+		b.do(chromedp.Click(".editor summary"))
+		b.fill("#json", `{"inputs":[{"name":"input","shape":[2,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2,6.3,3.3,6,2.5]}]}`)
+		b.see("have changed since this answer")
+		b.do(chromedp.Click("#edit button"))
+		b.see(`"setosa", "virginica"`)
+		b.fill("#json", `{"inputs":[{"name":"input","shape":[1,3],"datatype":"FP64","data":[5.1,3.5,1.4]}]}`)
+		b.do(chromedp.Click("#edit button"))
+		b.see("the input has the shape [1, 3], want [n, 4]")
+		b.open(a.URL + "/logout")
+		b.see("Sign out?")
+		b.judge(axe, "sign-out")
+		b.do(chromedp.Click("main button"))
+		b.see("Try a model")
 	})
 
 	t.Run("first sign-in with a temporary password", func(t *testing.T) {
@@ -130,7 +170,7 @@ func TestBrowser(t *testing.T) {
 		}
 		// Keycloak has told the API before it answered: no time passes.
 		b.do(chromedp.Click("#predict button"))
-		b.see("Sign in")
+		b.see("Your session has ended")
 		b.seeNot("ML User")
 	})
 
@@ -148,16 +188,23 @@ func TestBrowser(t *testing.T) {
 
 	t.Run("the session expires", func(t *testing.T) {
 		a.stop(t)
-		e.startAPIOn(t, port, st, "-session-idle", "2s", "-session-lifetime", "3s")
+		e.startAPIOn(t, port, st, "-session-idle", "6s", "-session-lifetime", "8s")
 		b := chromium.visit(t, a.URL+"/login")
 		b.signIn("ml-api-user", password)
 		b.see("Sepal length")
-		b.do(chromedp.Sleep(3*time.Second), chromedp.Click("#predict button"))
+		b.fill("#predict [name='0.0']", "5.55")
+		b.do(chromedp.Sleep(8*time.Second), chromedp.Click("#predict button"))
 		b.see("Your session has ended")
 		b.seeNot("ML User")
-		// Keycloak still knows the person: no password is asked for.
-		b.do(chromedp.Click("a.button"))
-		b.see("Sepal length")
+		// Keycloak still knows the person: no password is asked for. The values
+		// are where they were.
+		tab := b.tab(t, b.eval(`document.querySelector("#result a").href`))
+		tab.see("Sepal length")
+		b.do(chromedp.Click("#predict button"), chromedp.WaitVisible("table.bars"))
+		if kept := b.eval(`document.querySelector("#predict [name='0.0']").value`); kept != "5.55" {
+			t.Errorf("the value is %s", kept)
+		}
+		b.see("ML User")
 	})
 }
 
@@ -245,6 +292,12 @@ const shown = `location.href + " " + document.body.innerText`
 
 // run evaluates statements.
 func (p *browserPage) run(js string) { p.t.Helper(); p.eval("{" + js + "}; ''") }
+
+// fill types into a field as a person does, in one go.
+func (p *browserPage) fill(selector, value string) {
+	p.t.Helper()
+	p.run(fmt.Sprintf(`const field = document.querySelector(%q); field.value = %q; field.dispatchEvent(new Event("input", {bubbles: true}));`, selector, value))
+}
 
 // see waits until the page shows text.
 func (p *browserPage) see(text string) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,7 +172,7 @@ func TestPlayground(t *testing.T) {
 	page := p.signIn()
 	for _, word := range []string{
 		"ml-api-user", `<span class="chip">model-api-access</span>`, ">10 hours</time>, or after 30 minutes without use",
-		"Sepal length", `min="4.3"`, `max="7.9"`, "FP64, n × 4", "setosa, versicolor, virginica", "$TOKEN", "urllib.request", "http.NewRequest",
+		"Sepal length", `data-min="4.3"`, `data-max="7.9"`, "modelctl login -api '" + s.url + "'", "FP64, n × 4", "setosa, versicolor, virginica", "$TOKEN", "urllib.request", "http.NewRequest",
 	} {
 		if !strings.Contains(page, word) {
 			t.Errorf("the page lacks %q", word)
@@ -184,10 +185,10 @@ func TestPlayground(t *testing.T) {
 
 	// The form works without a script.
 	page = p.want(http.StatusOK, []string{"setosa", "versicolor", ">virginica</p>", `width="100.0%"`}, "POST", "/models/iris",
-		"sepal_length=6.3&sepal_width=3.3&petal_length=6&petal_width=2.5")
+		"0.0=6.3&0.1=3.3&0.2=6&0.3=2.5")
 	s.wantNoSecret("the page", page)
-	p.want(http.StatusBadRequest, []string{"Petal width is not a number"}, "POST", "/models/iris", "sepal_length=6&sepal_width=3&petal_length=6&petal_width=x")
-	p.want(http.StatusBadRequest, []string{"Sepal length is not a number"}, "POST", "/models/iris", "sepal_length=NaN&sepal_width=3&petal_length=6&petal_width=1")
+	p.want(http.StatusBadRequest, []string{"Petal width is not a number"}, "POST", "/models/iris", "0.0=6&0.1=3&0.2=6&0.3=x")
+	p.want(http.StatusBadRequest, []string{"Sepal length is not a number"}, "POST", "/models/iris", "0.0=NaN&0.1=3&0.2=6&0.3=1")
 	p.want(http.StatusForbidden, []string{"another site"}, "POST", "/models/iris", "", "Sec-Fetch-Site", "cross-site")
 
 	// The same answer, word by word, for a model that is not there and one
@@ -272,9 +273,7 @@ func TestSignOut(t *testing.T) {
 	p.signIn()
 	cookie := p.cookie()
 
-	if response, _ := p.do("GET", "/logout", ""); response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "POST" {
-		t.Errorf("GET: %d, Allow %q", response.StatusCode, response.Header.Get("Allow"))
-	}
+	p.want(http.StatusOK, []string{"Sign out?", `<form method="post" action="/logout"`}, "GET", "/logout", "")
 	p.want(http.StatusForbidden, []string{"another site"}, "POST", "/logout", "", "Sec-Fetch-Site", "cross-site")
 	p.want(http.StatusOK, []string{"Predict"}, "GET", "/", "")
 
@@ -426,5 +425,54 @@ func TestNoSignIn(t *testing.T) {
 				t.Errorf("%s: %d", path, w.Code)
 			}
 		}
+	}
+}
+
+// A page asks the model that it shows, once for a while, and no other one: with
+// a name of no model one request asked all model servers.
+func TestPagesAskOneModel(t *testing.T) {
+	s := newSite(t)
+	var mu sync.Mutex
+	asked := map[string]int{}
+	models := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked[r.Method+" "+r.URL.Path]++
+		mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodPost {
+			_, _ = io.WriteString(w, `{"outputs":[{"name":"sum","datatype":"INT64","shape":[1],"data":[9007199254740993]}]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"name":"x","platform":"sums","inputs":[{"name":"a","datatype":"INT64","shape":[-1]},{"name":"why","datatype":"BYTES","shape":[1]}],"outputs":[]}`)
+	}))
+	t.Cleanup(models.Close)
+	upstreams := []policy.Model{}
+	for _, name := range []string{"one", "two", "three"} {
+		upstreams = append(upstreams, policy.Model{Name: name, Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Upstream: &policy.Upstream{URL: models.URL}})
+	}
+	access, err := newAccess(testPolicy(upstreams...), 10*time.Second, http.DefaultTransport, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.gateway.access.Store(access)
+	p := s.person()
+	p.signIn()
+	p.want(http.StatusNotFound, nil, "GET", "/models/nosuch", "")
+	p.want(http.StatusNotFound, nil, "GET", "/models/forbidden", "")
+	if len(asked) > 0 {
+		t.Errorf("for a model that is not there: %v", asked)
+	}
+	page := p.want(http.StatusOK, []string{"sums", `name="0.0"`, `name="1.0"`, "INT64, n"}, "GET", "/models/one", "")
+	for _, name := range []string{"two", "three", "iris"} {
+		if !strings.Contains(page, `href="/models/`+name+`"`) {
+			t.Errorf("the page doesn't lead to %s", name)
+		}
+	}
+	p.want(http.StatusOK, []string{"9007199254740993"}, "POST", "/models/one", "0.0=1&1.0=%22it's%22")
+	p.want(http.StatusOK, []string{"9007199254740993"}, "POST", "/models/one", url.Values{"request": {`{"inputs":[]}`}}.Encode())
+	p.want(http.StatusBadRequest, []string{"not JSON"}, "POST", "/models/one", "request=%7B")
+	p.want(http.StatusBadRequest, []string{"a is not a whole number"}, "POST", "/models/one", "0.0=1.5&1.0=")
+	if len(asked) != 2 || asked["GET /v2/models/one"] != 1 || asked["POST /v2/models/one/infer"] != 2 {
+		t.Errorf("%v", asked)
 	}
 }

@@ -37,7 +37,7 @@ func (g *Gateway) routes() http.Handler {
 		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
 		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))
 		mux.Handle("/callback", pageOf(pages.Callback, http.MethodGet))
-		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodPost))
+		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodGet, http.MethodPost))
 		mux.Handle("/static/{file}", pageOf(pages.Static, http.MethodGet))
 		nothing = forBrowsers(pages.NotFound, nothing)
 	}

@@ -35,6 +35,8 @@ type Playground struct {
 	pages    *template.Template
 	versions map[string]string // of the static files
 	csp      string
+
+	described described
 }
 
 //go:embed pages static/*.css static/*.js static/*.svg
@@ -55,13 +57,19 @@ func New(c Config) *Playground {
 		hash := sha256.Sum256(content)
 		p.versions[name] = hex.EncodeToString(hash[:6])
 	}
-	p.pages = template.Must(template.New("").Funcs(template.FuncMap{
-		"asset": func(name string) string { return "/static/" + name + "?v=" + p.versions["static/"+name] },
-	}).ParseFS(files, "pages/*.html"))
+	p.pages = p.parse()
 	// The issuer is where the form of a logout leads.
 	p.csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self' " + c.Login.IssuerOrigin() + "; frame-ancestors 'none'; base-uri 'none'"
 	return p
+}
+
+func (p *Playground) parse() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"asset":   func(name string) string { return "/static/" + name + "?v=" + p.versions["static/"+name] },
+		"exactly": exactly,
+		"literal": literal,
+	}).ParseFS(files, "pages/*.html"))
 }
 
 // Static serves GET /static/{file} to everybody.
@@ -97,10 +105,15 @@ func (p *Playground) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SignOut serves POST /logout: a page whose form ends the session at the issuer
-// too, which the script sends at once.
+// SignOut serves GET /logout, a page with a button, and POST /logout, which
+// ends the session: a page whose form ends it at the issuer too, which the
+// script sends at once.
 func (p *Playground) SignOut(w http.ResponseWriter, r *http.Request) {
 	p.secure(w)
+	if r.Method != http.MethodPost { // a link or image of another site signs nobody out
+		p.message(w, http.StatusOK, page{Title: "Sign out?", Text: "This ends your session here and at the identity provider.", SignOut: true})
+		return
+	}
 	farewell, err := p.Login.Logout(w, r)
 	switch {
 	case err != nil:
@@ -128,6 +141,7 @@ type page struct {
 	SignIn  string // address that begins a sign-in
 	Retry   string // address to try again
 	Home    bool   // link to the playground
+	SignOut bool   // button that signs out
 	Welcome bool   // the front page for who is not signed in
 
 	Farewell *login.Farewell
@@ -183,7 +197,7 @@ func (p *Playground) render(w http.ResponseWriter, status int, name string, cont
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = b.WriteTo(w) // who is gone can't be told
+	_, _ = w.Write(visible(b.Bytes())) // who is gone can't be told
 }
 
 // message writes a page that says one thing.
@@ -213,6 +227,9 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case login.SessionEnded:
 		content.Title, content.Code = "Your session has ended", ""
 		content.Text = "You were signed out because of time, or because the session was ended elsewhere. Sign in again to go on."
+		if r.Method == http.MethodPost {
+			content.Text += " What you sent was not read."
+		}
 		p.Login.Forget(w)
 	case login.IssuerUnavailable:
 		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", r.URL.Path
