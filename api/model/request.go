@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -20,32 +21,50 @@ const maxRank = 8
 // maxTensors bounds the inputs, and the outputs, of one request.
 const maxTensors = 64
 
-// ParseRequest reads the JSON of an inference request. It refuses duplicate
-// members and invalid UTF-8 (RFC 8259, sections 4 and 8.1: what two readers
-// could understand differently), tensors whose data don't fit their shape or
-// datatype, and the binary data extension. Members that it doesn't know are
-// left alone, since clients add their own. Every error is an *Error.
-func ParseRequest(body []byte) (*Request, error) {
-	type parameters map[string]jsontext.Value
-	var in struct {
-		ID         string     `json:"id"`
-		Parameters parameters `json:"parameters"`
-		Inputs     []struct {
-			Name       string         `json:"name"`
-			Shape      []int          `json:"shape"`
-			Datatype   Datatype       `json:"datatype"`
-			Parameters parameters     `json:"parameters"`
-			Data       jsontext.Value `json:"data"`
-		} `json:"inputs"`
-		Outputs []struct {
-			Name       string     `json:"name"`
-			Parameters parameters `json:"parameters"`
-		} `json:"outputs"`
+// members are the members of an object that have no meaning here.
+type members map[string]jsontext.Value
+
+// The JSON of a request as it is sent. Null stands for a member that is left out.
+type (
+	sentRequest struct {
+		ID         string       `json:"id"`
+		Parameters members      `json:"parameters"`
+		Inputs     []sentInput  `json:"inputs"`
+		Outputs    []sentOutput `json:"outputs"`
+		Unknown    members      `json:",embed"`
 	}
+	sentInput struct {
+		Name       string         `json:"name"`
+		Shape      []int          `json:"shape"`
+		Datatype   Datatype       `json:"datatype"`
+		Parameters members        `json:"parameters"`
+		Data       jsontext.Value `json:"data"`
+		Unknown    members        `json:",embed"`
+	}
+	sentOutput struct {
+		Name       string  `json:"name"`
+		Parameters members `json:"parameters"`
+		Unknown    members `json:",embed"`
+	}
+)
+
+// ParseRequest reads the JSON of an inference request. It refuses what two
+// readers could understand differently: duplicate members, known ones in another
+// case, invalid UTF-8, a byte order mark, more than one value (RFC 8259, sections
+// 2, 4 and 8.1). It refuses tensors whose data don't fit their shape or datatype,
+// and the binary data extension. Members that it doesn't know are left alone,
+// since clients add their own. Every error is an *Error.
+func ParseRequest(body []byte) (*Request, error) {
+	if bytes.HasPrefix(body, []byte("\ufeff")) {
+		return nil, errorf("the body begins with a byte order mark: send JSON without one")
+	}
+	var in sentRequest
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, errorf("the body is not an inference request in JSON: %s", jsonReason(err))
 	}
-
+	if err := in.checkCase(); err != nil {
+		return nil, err
+	}
 	if string(in.Parameters["binary_data_output"]) == "true" {
 		return nil, errorf("binary_data_output is not supported: leave it out, the outputs come as JSON")
 	}
@@ -85,6 +104,36 @@ func ParseRequest(body []byte) (*Request, error) {
 		r.Outputs = append(r.Outputs, o.Name)
 	}
 	return r, nil
+}
+
+// checkCase refuses members that are known in another case.
+func (in *sentRequest) checkCase() error {
+	if err := in.Unknown.resemble("id", "parameters", "inputs", "outputs"); err != nil {
+		return err
+	}
+	for _, t := range in.Inputs {
+		if err := t.Unknown.resemble("name", "shape", "datatype", "parameters", "data"); err != nil {
+			return err
+		}
+	}
+	for _, o := range in.Outputs {
+		if err := o.Unknown.resemble("name", "parameters"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resemble returns an *Error if a member is one of the known ones in another case.
+func (m members) resemble(known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		for _, k := range known {
+			if strings.EqualFold(name, k) {
+				return errorf("there is a member %q: write %s", clip(name), k)
+			}
+		}
+	}
+	return nil
 }
 
 // parseData reads a tensor's data, which may be flat or nested as the shape
@@ -215,17 +264,33 @@ func errorf(format string, args ...any) *Error { return &Error{fmt.Errorf(format
 func jsonReason(err error) string {
 	var semantic *json.SemanticError
 	if errors.As(err, &semantic) && semantic.JSONKind != 0 {
-		return clip(fmt.Sprintf("a %s does not belong at %q", semantic.JSONKind, semantic.JSONPointer))
+		kind := kindName(semantic.JSONKind)
+		if semantic.JSONPointer == "" {
+			return "it is " + kind + ", and should be an object with the member inputs"
+		}
+		return clip(fmt.Sprintf("%s does not belong at %q", kind, semantic.JSONPointer))
 	}
 	return clip(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "json: "), "jsontext: "))
 }
 
-func describe(t jsontext.Token) string {
-	switch t.Kind() {
+func kindName(k jsontext.Kind) string {
+	switch k {
 	case '{':
 		return "an object"
 	case '[':
 		return "an array"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	}
+	return k.String() // true, false, null
+}
+
+func describe(t jsontext.Token) string {
+	switch t.Kind() {
+	case '{', '[':
+		return kindName(t.Kind())
 	case '"':
 		return strconv.Quote(clip(t.String()))
 	}

@@ -40,14 +40,25 @@ func TestParseRequestRefuses(t *testing.T) {
 	tests := map[string]struct{ body, want string }{
 		"nothing":            {``, "not an inference request in JSON"},
 		"not JSON":           {`inputs=1`, "not an inference request in JSON"},
-		"an array":           {`[]`, "not an inference request in JSON"},
+		"an array":           {`[]`, "in JSON: it is an array, and should be an object"},
+		"a string":           {`"inputs"`, "in JSON: it is a string, and should be an object"},
+		"a number":           {`1`, "in JSON: it is a number, and should be an object"},
+		"null inputs":        {`{"inputs":null}`, "inputs is empty"},
+		"an array as name":   {`{"inputs":[{"name":[]}]}`, `an array does not belong at "/inputs/0/name"`},
 		"more than one":      {`{"inputs":[]} {}`, "not an inference request in JSON"},
 		"inputs of any type": {`{"inputs":"x"}`, "not an inference request in JSON"},
 		// RFC 8259, section 4: what two readers may understand differently.
 		"duplicate members":         {`{"inputs":[],"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}`, "duplicate"},
 		"duplicate members in data": {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],"data":[2]}]}`, "duplicate"},
+		"another case beside it":    {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}],"INPUTS":[]}`, `"INPUTS": write inputs`},
+		"another case alone":        {`{"Inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}`, `"Inputs": write inputs`},
+		"another case in an input":  {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],"Data":[2]}]}`, `"Data": write data`},
+		"another case in an output": {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}],"outputs":[{"NAME":"y"}]}`, `"NAME": write name`},
+		"another s (U+017F)":        {`{"inputs":[{"name":"x","ſhape":[1],"datatype":"FP64","data":[1]}]}`, `write shape`},
+		"the same member, escaped":  {`{"inputs":[],"inp\u0075ts":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}`, "duplicate"},
 		// RFC 8259, section 8.1.
-		"invalid UTF-8": {"{\"id\":\"\xff\",\"inputs\":[]}", "UTF-8"},
+		"byte order mark": {"\ufeff{}", "byte order mark"},
+		"invalid UTF-8":   {"{\"id\":\"\xff\",\"inputs\":[]}", "UTF-8"},
 
 		"no input":             {`{}`, "inputs is empty"},
 		"too many inputs":      {`{"inputs":[` + strings.Repeat(`{},`, maxTensors) + `{}]}`, "at most 64"},
@@ -109,6 +120,16 @@ func TestParseRequestRefuses(t *testing.T) {
 				t.Errorf("not a sentence for the sender: %s", bad.Message)
 			}
 		})
+	}
+}
+
+// Null stands for what may be left out, as clients write it that send all the
+// members of a class.
+func TestParseRequestNull(t *testing.T) {
+	r, err := ParseRequest([]byte(`{"id":null,"parameters":null,"outputs":null,
+		"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],"parameters":null}]}`))
+	if err != nil || r.ID != "" || r.Outputs != nil {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
