@@ -327,7 +327,7 @@ type mlServer struct {
 func startMLServer(t *testing.T) *mlServer {
 	t.Helper()
 	port := freePort(t)
-	m := &mlServer{URL: "http://127.0.0.1:" + port, environment: installMLServer(t)}
+	m := &mlServer{URL: "http://127.0.0.1:" + port, environment: installPython(t, "mlserver")}
 	m.variables = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
 		"MLSERVER_HOST=127.0.0.1", "MLSERVER_HTTP_PORT=" + port, "MLSERVER_GRPC_PORT=" + freePort(t), "MLSERVER_METRICS_PORT=" + freePort(t),
@@ -397,12 +397,12 @@ func (m *mlServer) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// installMLServer returns the folder of a virtual environment that holds what
-// testdata/mlserver/requirements.txt names. It is made once, in the user's
+// installPython returns the folder of a virtual environment that holds what
+// testdata/NAME/requirements.txt names. It is made once, in the user's
 // cache folder, for all checkouts.
-func installMLServer(t *testing.T) string {
+func installPython(t *testing.T, name string) string {
 	t.Helper()
-	requirements := testdata(t, "mlserver", "requirements.txt")
+	requirements := testdata(t, name, "requirements.txt")
 	content, err := os.ReadFile(requirements)
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +415,7 @@ func installMLServer(t *testing.T) string {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	environment := filepath.Join(cache, fmt.Sprintf("mlserver-%.8x", sha256.Sum256(content)))
+	environment := filepath.Join(cache, fmt.Sprintf("%s-%.8x", name, sha256.Sum256(content)))
 
 	lock := flock.New(environment + ".lock")
 	if err := lock.Lock(); err != nil {
@@ -439,13 +439,13 @@ func installMLServer(t *testing.T) string {
 	}
 	defer os.RemoveAll(fresh)
 
-	t.Logf("installing MLServer in %s, which takes a minute or two", environment)
+	t.Logf("installing %s in %s, which takes a minute or two", name, environment)
 	for _, command := range []*exec.Cmd{
 		exec.Command(findPython(t), "-m", "venv", fresh),
 		exec.Command(filepath.Join(fresh, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--requirement", requirements),
 	} {
 		if out, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("MLServer can't be installed: %s: %v\n%s\nIt takes Python 3.11 or 3.12 with venv (python3-venv on Debian and Ubuntu), and a package index that pip reaches.", strings.Join(command.Args, " "), err, out)
+			t.Fatalf("%s can't be installed: %s: %v\n%s\nIt takes Python 3.11 or 3.12 with venv (python3-venv on Debian and Ubuntu), and a package index that pip reaches.", name, strings.Join(command.Args, " "), err, out)
 		}
 	}
 	if err := os.Rename(fresh, environment); err != nil {
@@ -463,7 +463,7 @@ func findPython(t *testing.T) string {
 			return python
 		}
 	}
-	t.Fatal("MLServer can't be installed: there is no Python 3.11 or 3.12 (python3, python3.12, python3.11): install one, with venv")
+	t.Fatal("there is no Python 3.11 or 3.12 (python3, python3.12, python3.11): install one, with venv")
 	return ""
 }
 

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// tritonModes runs testdata/tritonclient/modes.py against a server.
+func tritonModes(t *testing.T, environment, server, token string) map[string]map[string]any {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), testdata(t, "tritonclient", "modes.py"), strings.TrimPrefix(server, "http://"))
+	command.Env = []string{"TOKEN=" + token, "PYTHONDONTWRITEBYTECODE=1"}
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("modes.py: %v\n%s", err, stderr.String())
+	}
+	var modes map[string]map[string]any
+	if err := json.Unmarshal(out, &modes); err != nil {
+		t.Fatalf("modes.py printed %s: %v", out, err)
+	}
+	return modes
+}
+
+// tritonclient, the protocol's reference client, gets through the API what it
+// gets straight from the model's server, in each of its modes.
+func TestTritonClient(t *testing.T) {
+	ml := startMLServer(t)
+	environment := installPython(t, "tritonclient")
+	const password = "correct horse battery staple 4D"
+	st := e.up(t, `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:realm: triton
+  keycloak-model-api:models:
+    - {name: flowers, upstream: {url: '`+ml.URL+`'}}
+  keycloak-model-api:clients:
+    - {clientId: model-api, kind: api, directAccessGrants: true}
+  keycloak-model-api:users:
+    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent, roles: [model-flowers]}
+`, secretsOf{"clientSecrets": {"model-api": "an-api-client-secret-of-the-tests"}, "initialPasswords": {"ada": password}})
+	a := e.startAPI(t, st)
+
+	direct := tritonModes(t, environment, ml.URL, "")
+	through := tritonModes(t, environment, a.URL, st.token(t, st.password("ada", password)).AccessToken)
+	work := 0
+	for name, want := range direct {
+		if want["came"] == nil {
+			t.Logf("%s: not even straight at MLServer: %v", name, want["failed"])
+			continue
+		}
+		work++
+		if got := through[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v through the API, %v directly", name, got, want)
+		}
+	}
+	if work < 8 {
+		t.Errorf("only %d modes work straight at MLServer", work)
+	}
+}
+
+// Schemathesis makes requests from the OpenAPI document, good and bad ones, and
+// compares the answers of the running API with it.
+func TestOpenAPIDocument(t *testing.T) {
+	environment := installPython(t, "schemathesis")
+	st := e.up(t, e.devConfig(t), devSecrets())
+	a := e.startAPI(t, st)
+	token := st.token(t, st.password("ml-api-user", "correct horse battery staple 1A")).AccessToken
+	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "schemathesis"),
+		"--config-file", testdata(t, "schemathesis", "schemathesis.toml"), "run", a.URL+"/openapi.json", "--url", a.URL,
+		"--header", "Authorization: Bearer "+token, "--no-color", "--seed", "1", "--max-examples", "20", "--generation-database", "none",
+		"--phases", "examples,coverage,fuzzing", "--checks", "all",
+		// No schema says what a signature is, or that data are as many as shape says.
+		"--exclude-checks", "positive_data_acceptance")
+	command.Dir = t.TempDir()
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("schemathesis: %v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "21 selected / 21 total") {
+		t.Errorf("not every operation was tried:\n%s", out)
+	}
+}

@@ -1,0 +1,49 @@
+"""Ask the model flowers in each way that tritonclient has.
+
+usage: modes.py HOST:PORT, with an access token in TOKEN if one is needed.
+Prints a JSON object: for each mode what came, or why nothing did.
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+import tritonclient.http as triton
+
+headers = {"Authorization": "Bearer " + os.environ["TOKEN"]} if os.environ.get("TOKEN") else {}
+client = triton.InferenceServerClient(sys.argv[1])
+flowers = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+
+
+def infer(binary_in, outputs, **compression):
+    tensor = triton.InferInput("input", list(flowers.shape), "FP64")
+    tensor.set_data_from_numpy(flowers, binary_data=binary_in)
+    requested = None
+    if outputs is not None:
+        requested = [triton.InferRequestedOutput("distances", binary_data=outputs)]
+    result = client.infer("flowers", [tensor], outputs=requested, request_id="two", headers=headers, **compression)
+    return [round(float(d), 6) for d in result.as_numpy("distances").flatten()]
+
+
+modes = {
+    "server live": lambda: client.is_server_live(headers=headers),
+    "server ready": lambda: client.is_server_ready(headers=headers),
+    "model ready": lambda: client.is_model_ready("flowers", headers=headers),
+    "model metadata": lambda: client.get_model_metadata("flowers", headers=headers),
+    "JSON in and out": lambda: infer(False, False),
+    "JSON in, binary out": lambda: infer(False, True),
+    "binary in, JSON out": lambda: infer(True, False),
+    "binary in and out": lambda: infer(True, True),
+    "every output": lambda: infer(False, None),
+    "gzip in": lambda: infer(False, False, request_compression_algorithm="gzip"),
+    "deflate in": lambda: infer(False, False, request_compression_algorithm="deflate"),
+    "gzip out": lambda: infer(False, False, response_compression_algorithm="gzip"),
+}
+answers = {}
+for name, ask in modes.items():
+    try:
+        answers[name] = {"came": ask()}
+    except Exception as e:
+        answers[name] = {"failed": f"{type(e).__name__}: {e}"[:300]}
+json.dump(answers, sys.stdout)
