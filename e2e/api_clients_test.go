@@ -73,7 +73,7 @@ func TestOpenAPIDocument(t *testing.T) {
 	st := e.up(t, e.devConfig(t), devSecrets())
 	a := e.startAPI(t, st)
 	token := st.token(t, st.password("ml-api-user", "correct horse battery staple 1A")).AccessToken
-	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "schemathesis"),
+	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), filepath.Join(environment, "bin", "schemathesis"),
 		"--config-file", testdata(t, "schemathesis", "schemathesis.toml"), "run", a.URL+"/openapi.json", "--url", a.URL,
 		"--header", "Authorization: Bearer "+token, "--no-color", "--seed", "1", "--max-examples", "20", "--generation-database", "none",
 		"--phases", "examples,coverage,fuzzing", "--checks", "all",
