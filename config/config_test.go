@@ -54,6 +54,7 @@ func parse(t *testing.T, text string, plainSecrets bool, files map[string]string
 	}
 	return Parse(Source{
 		Project:  "keycloak-model-api",
+		Stack:    "test",
 		Value:    func(key string) (string, bool) { v, ok := values[key]; return v, ok },
 		IsSecret: func(key string) bool { return !plainSecrets },
 		Getenv: func(key string) string {
@@ -81,9 +82,9 @@ func TestRefusals(t *testing.T) {
 		want       []string // each a "key: …part of the message"
 	}{
 		{"unknown top-level key", `realmName: x`, []string{"realmName: unknown key"}},
-		{"unknown top-level key, one letter off", `model: []`, []string{"model: unknown key; write models"}},
-		{"unknown key of the provider", `{"keycloak:clientTimout": "60"}`, []string{"keycloak:clientTimout: unknown key of the Keycloak provider"}},
-		{"unknown nested key", "clients:\n  - {clientId: api, kind: api, redirectURIs: []}", []string{"clients[0].redirectURIs: unknown key; write redirectUris"}},
+		{"unknown top-level key, one letter off", `model: []`, []string{"model: unknown key; did you mean models?"}},
+		{"unknown key of the provider", `{"keycloak:clientTimout": "60"}`, []string{"keycloak:clientTimout: the Keycloak provider does not have it: unknown key; did you mean clientTimeout?"}},
+		{"unknown nested key", "clients:\n  - {clientId: api, kind: api, redirectURIs: []}", []string{"clients[0].redirectURIs: unknown key; did you mean redirectUris?"}},
 		{"unknown key two levels down", "models:\n  - {name: m, upstream: {url: 'https://m', header: x}}", []string{"models[0].upstream.header: unknown key"}},
 		{"list where an object belongs", `lifetimes: []`, []string{"lifetimes: expected an object, got a list"}},
 		{"text where a list belongs", `models: iris`, []string{"models: expected a list"}},
@@ -228,7 +229,7 @@ func TestRefusals(t *testing.T) {
 		{"keys of a public client", api + "  - {clientId: cli, kind: cli, jwksUrl: \"https://c/jwks\"}", []string{"clients[1].jwks: a client of kind cli is public and has no key: leave it out"}},
 		{"authentication that there is not", `{clients: [{clientId: api, kind: api}, {clientId: other, kind: service, authentication: mtls}]}`, []string{"clients[1].authentication: \"mtls\" is none of secret, jwt"}},
 		{"keys that nothing reads", `clients: [{clientId: api, kind: api, jwksUrl: "https://s/jwks"}]`, []string{"clients[0].jwks: nothing reads it"}},
-		{"scope that Keycloak lacks", `clients: [{clientId: api, kind: api, defaultScopes: [ghost]}]`, []string{"clients[0].defaultScopes[0]: \"ghost\" is not one of"}},
+		{"scope that Keycloak lacks", `clients: [{clientId: api, kind: api, defaultScopes: [ghost]}]`, []string{"clients[0].defaultScopes[0]: \"ghost\" is none of"}},
 		{"scope both default and optional", `clients: [{clientId: api, kind: api, defaultScopes: [phone], optionalScopes: [phone]}]`, []string{"clients[0].optionalScopes[0]: \"phone\" is in defaultScopes too"}},
 		{"mapper twice", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: groups}, {name: m, type: groups}]}]`, []string{"clients[0].mappers[1].name: \"m\" is declared twice"}},
 		{"mapper onto aud", `clients: [{clientId: api, kind: api, mappers: [{name: m, type: hardcoded, claim: aud, value: x}]}]`, []string{"clients[0].mappers[0].claim: \"aud\" is a claim that the API relies on"}},
@@ -324,9 +325,150 @@ surprise: 1
 	}
 }
 
+// A key with a prefix that is almost ours would be dropped in silence, and the
+// realm be weaker than meant.
+func TestPrefixes(t *testing.T) {
+	for _, tt := range []struct{ key, want string }{
+		{"keycloak-model-ap:hardening", "keycloak-model-ap:hardening: nothing reads the prefix keycloak-model-ap; did you mean keycloak-model-api:hardening?"},
+		{"keycloak-model-apis:hardening", "did you mean keycloak-model-api:hardening?"},
+		{"keycloak-modle-api:hardening", "did you mean keycloak-model-api:hardening?"},
+		{"Keycloak-Model-API:hardening", "did you mean keycloak-model-api:hardening?"},
+		{"keycloack:clientId", "did you mean keycloak:clientId?"},
+		{"aws:region", ""},
+		{"other-model-api:hardening", ""},
+		{"pulumi:disable-default-providers", ""},
+	} {
+		_, _, err := parse(t, fmt.Sprintf("{%q: strict}", tt.key), false, nil)
+		if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.key, err, tt.want)
+		}
+	}
+}
+
+// Errors and warnings name the client, model or user, and the line of the stack
+// file where it lies beside Pulumi.yaml and holds the key.
+func TestErrorsNameTheirPlace(t *testing.T) {
+	const text = `
+environment: staging
+hardening: strickt
+models:
+  - {name: churn, upstream: {url: "http://m"}, roles: [a, a]}
+clients:
+  - {clientId: api, kind: api}
+  - clientId: portal
+    kind: web
+    redirectURIs: [https://portal.example.com/callback]
+  - clientId: nightly
+    kind: servce
+  - clientId: other
+    kind: service
+    lightweight: true
+    accessTokenType: at+jwt
+    serviceAccountRoles: [model-chrun]
+users:
+  - {username: ada, password: none, grops: [x]}
+clientSecrets: {api: s, portal: s, nightly: s, other: s}
+`
+	file := "config:\n"
+	for line := range strings.Lines(strings.TrimPrefix(text, "\n")) {
+		if !strings.HasPrefix(line, " ") {
+			line = "keycloak-model-api:" + line
+		}
+		file += "  " + line
+	}
+	file = strings.NewReplacer(": s,", ": {secure: abc},", ": s}", ": {secure: abc}}").Replace(file)
+	_, warnings, err := parse(t, text, false, map[string]string{"Pulumi.test.yaml": file})
+	for _, want := range []string{
+		`hardening: "strickt" is none of baseline, strict, off; did you mean strict? (Pulumi.test.yaml:3)`,
+		`models[0].roles[1]: "a" is there twice (model "churn", Pulumi.test.yaml:5)`,
+		`clients[1].redirectURIs: unknown key; did you mean redirectUris? (client "portal", Pulumi.test.yaml:10)`,
+		`clients[1].redirectUris: is missing: the code flow needs one, such as https://app.example.com/callback (client "portal", Pulumi.test.yaml:8)`,
+		`clients[2].kind: "servce" is none of api, web, service, cli; did you mean service? (client "nightly", Pulumi.test.yaml:12)`,
+		`clients[3].serviceAccountRoles[0]: role "model-chrun" is not declared: add it to roles (client "other", Pulumi.test.yaml:17)`,
+		`users[0].grops: unknown key; did you mean groups? (user "ada", Pulumi.test.yaml:19)`,
+	} {
+		if err == nil || !slices.Contains(strings.Split(err.Error(), "\n"), want) {
+			t.Errorf("no line %s in\n%v", want, err)
+		}
+	}
+	if !slices.ContainsFunc(warnings, func(w string) bool {
+		return strings.HasPrefix(w, "clients[3].lightweight: ") && strings.HasSuffix(w, ` (client "other", Pulumi.test.yaml:15)`)
+	}) {
+		t.Errorf("warnings %q", warnings)
+	}
+	if _, _, err := parse(t, text, false, nil); err == nil || !strings.Contains(err.Error(), `did you mean redirectUris? (client "portal")`) {
+		t.Errorf("without a file: %v", err)
+	}
+}
+
+// Whoever leaves environment out reads which one holds.
+func TestEnvironmentLeftOut(t *testing.T) {
+	const said = "correct the stack's configuration, whose environment is prod since it sets none"
+	for _, tt := range []struct {
+		name, environment string
+		files             map[string]string
+		want              bool
+	}{
+		{"set", "prod", map[string]string{"Pulumi.test.yaml": "config: {keycloak-model-api:environment: prod}"}, false},
+		{"not in the file, which the project's default fills in", "prod", map[string]string{"Pulumi.test.yaml": "config: {keycloak-model-api:realm: r}"}, true},
+		{"no file, and a value", "prod", nil, false},
+		{"staging", "staging", nil, false},
+	} {
+		_, _, err := parse(t, "{environment: "+tt.environment+", clientSecrets: {}}", false, tt.files)
+		if err == nil || strings.Contains(err.Error(), said) != tt.want {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// The CLI calls a key secret as soon as one of its members is.
+func TestPlainSecretBesideEncryptedOnes(t *testing.T) {
+	files := map[string]string{"Pulumi.test.yaml": `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:clientSecrets:
+    api: {secure: v1:abc}
+    portal: hunter2
+  keycloak-model-api:initialPasswords: {secure: v1:abc}
+`}
+	_, _, err := parse(t, "environment: dev", false, files)
+	if err == nil || !strings.Contains(err.Error(), `clientSecrets["portal"]: is a plain secret`) || !strings.Contains(err.Error(), "(Pulumi.test.yaml:6)") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+	if strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("more than one problem: %v", err)
+	}
+	_, _, err = parse(t, `{"keycloak:clientSecret": hunter2, "keycloak:password": hunter2}`, true, nil)
+	for _, key := range []string{"keycloak:clientSecret: is a plain secret", "keycloak:password: is a plain secret"} {
+		if err == nil || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v", key, err)
+		}
+	}
+}
+
+// A URL that holds a password is refused, and not repeated.
+func TestPasswordsInURLs(t *testing.T) {
+	for key, text := range map[string]string{
+		"publicUrl: ":                     `publicUrl: "https://u:hunter2@id.example.com"`,
+		"apiUrl: ":                        `apiUrl: "https://u:hunter2@api"`,
+		"models[0].upstream.url: ":        `models: [{name: m, upstream: {url: "https://u:hunter2@m"}}]`,
+		"clients[1].redirectUris[0]: ":    `clients: [{clientId: api, kind: api}, {clientId: web, kind: web, redirectUris: ["https://u:hunter2@w/cb"]}]`,
+		"clients[0].webOrigins[0]: ":      `clients: [{clientId: api, kind: api, directAccessGrants: true, webOrigins: ["https://u:hunter2@w"]}]`,
+		"clients[0].baseUrl: ":            `clients: [{clientId: api, kind: api, baseUrl: "https://u:hunter2@w"}]`,
+		"clients[0].adminUrl: ":           `clients: [{clientId: api, kind: api, adminUrl: "https://u:hunter2@w ord"}]`,
+		"identityProviders[0].tokenUrl: ": `{federationSecrets: {o: s}, identityProviders: [{alias: o, issuer: "https://o", authorizationUrl: "https://o/a", tokenUrl: "https://u:hunter2@o/t", jwksUrl: "https://o/k", clientId: us}]}`,
+		"ldap[0].url: ":                   `ldap: [{name: d, url: "ldaps://u:hunter2@d", usersDn: "ou=p"}]`,
+	} {
+		_, _, err := parse(t, text, false, nil)
+		if err == nil || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v", key, err)
+		}
+	}
+}
+
 func TestSecretsAreDemandedAndKeptOutOfErrors(t *testing.T) {
 	_, _, err := parse(t, "clientSecrets: {api: hunter2-hunter2}", true, nil)
-	if err == nil || !strings.Contains(err.Error(), "clientSecrets: holds a plain secret") {
+	if err == nil || !strings.Contains(err.Error(), "clientSecrets: is a plain secret") {
 		t.Errorf("a plain secret gives %v", err)
 	}
 	_, _, wrongType := parse(t, "clientSecrets: {api: [hunter2-hunter2]}", false, nil)

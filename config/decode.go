@@ -9,19 +9,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agext/levenshtein"
 )
 
 // decoder fills the configuration from JSON values, guided by the struct's
 // tags, and keeps every problem with the path of its key. Package json stops at
 // the first one and can't say where it stood.
 type decoder struct {
-	errs  []error
-	paths []string // of errs
+	problems []problem
 }
 
 func (d *decoder) errorf(path, format string, args ...any) {
-	d.errs = append(d.errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
-	d.paths = append(d.paths, path)
+	d.problems = append(d.problems, problem{path, fmt.Sprintf(format, args...)})
 }
 
 // top decodes one top-level key, which Pulumi hands over as a string: plain for
@@ -58,7 +58,7 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !known[name] {
-			d.errorf(path+"."+name, "unknown key; %s", suggest(name, known))
+			d.errorf(path+"."+name, "%s", unknownKey(name, known))
 		}
 	}
 }
@@ -75,11 +75,11 @@ func (d *decoder) field(path string, f reflect.StructField, v reflect.Value, val
 		}
 		return
 	}
-	before := len(d.errs)
+	before := len(d.problems)
 	d.value(path, v, value)
-	if enum := f.Tag.Get("enum"); enum != "" && len(d.errs) == before {
+	if enum := f.Tag.Get("enum"); enum != "" && len(d.problems) == before {
 		if got := fmt.Sprint(v.Interface()); !slices.Contains(strings.Split(enum, ","), got) {
-			d.errorf(path, "%q is none of %s", got, strings.ReplaceAll(enum, ",", ", "))
+			d.errorf(path, "%s", noneOf(got, strings.Split(enum, ",")))
 		}
 	}
 }
@@ -220,14 +220,37 @@ func describe(value any) string {
 	return "an object"
 }
 
-// suggest says which key an unknown one was meant to be, or which there are.
-func suggest(name string, known map[string]bool) string {
-	plain := func(s string) string { return strings.TrimSuffix(strings.ToLower(s), "s") }
+// unknownKey says which key an unknown one was meant to be, or which there are.
+func unknownKey(name string, known map[string]bool) string {
 	names := slices.Sorted(maps.Keys(known))
-	for _, k := range names {
-		if plain(k) == plain(name) {
-			return "write " + k
+	if meant := nearest(name, names); meant != "" {
+		return "unknown key; did you mean " + meant + "?"
+	}
+	return "unknown key; there are " + strings.Join(names, ", ")
+}
+
+// noneOf says which values there are, and which one was meant.
+func noneOf(value string, values []string) string {
+	return fmt.Sprintf("%q is none of %s%s", value, strings.Join(values, ", "), didYouMean(value, values))
+}
+
+// didYouMean is the end of a sentence about an unknown name, or "".
+func didYouMean(name string, names []string) string {
+	if meant := nearest(name, names); meant != "" {
+		return fmt.Sprintf("; did you mean %s?", meant)
+	}
+	return ""
+}
+
+// nearest is the one of the names that is within two edits of name, without
+// regard to case, or "". Of a short name that would be most of it.
+func nearest(name string, names []string) (meant string) {
+	best := 3
+	for _, n := range names {
+		distance := levenshtein.Distance(strings.ToLower(name), strings.ToLower(n), nil)
+		if distance < best && 2*distance < len(n) {
+			best, meant = distance, n
 		}
 	}
-	return "there are " + strings.Join(names, ", ")
+	return meant
 }

@@ -17,6 +17,7 @@ import (
 func Load(ctx *pulumi.Context, getenv func(string) string, readFile func(string) ([]byte, error)) (*Config, error) {
 	cfg, warnings, err := Parse(Source{
 		Project:  ctx.Project(),
+		Stack:    ctx.Stack(),
 		Value:    ctx.GetConfig,
 		IsSecret: ctx.IsConfigSecret,
 		Getenv:   getenv,
@@ -33,10 +34,11 @@ func Load(ctx *pulumi.Context, getenv func(string) string, readFile func(string)
 // Source is where Parse finds values.
 type Source struct {
 	Project  string                            // namespace of the stack's own keys
+	Stack    string                            // name of the stack, and so of its file
 	Value    func(key string) (string, bool)   // value of a full key such as keycloak:url
 	IsSecret func(key string) bool             // whether the value of a full key is encrypted
 	Getenv   func(string) string               // KEYCLOAK_URL, KEYCLOAK_BASE_PATH and PULUMI_CONFIG
-	ReadFile func(name string) ([]byte, error) // for usersFile
+	ReadFile func(name string) ([]byte, error) // for usersFile and the stack file
 }
 
 // Parse reads, completes and validates a configuration. It returns the warnings
@@ -55,10 +57,9 @@ func Parse(src Source) (*Config, []string, error) {
 			continue
 		}
 		d.top(f, v.FieldByIndex(f.Index), raw)
-		if f.Tag.Get("secret") != "" && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+jsonName(f)) {
-			d.errorf(jsonName(f), "holds a plain secret: remove it, change the secret, and set each by: pulumi config set --secret --path '%s[\"NAME\"]'", jsonName(f))
-		}
 	}
+	file := readStackFile(src)
+	plainSecrets(d, src, file, v)
 	unknownKeys(d, src)
 	cfg.keycloakURL = keycloakURL(cfg, src)
 
@@ -76,12 +77,57 @@ func Parse(src Source) (*Config, []string, error) {
 		cfg.tellAPI(&cfg.Clients[i])
 	}
 
-	c := &checker{decoder: d, cfg: cfg, unread: d.paths, userPath: origins}
+	c := &checker{decoder: d, cfg: cfg, unread: d.problems, userPath: origins}
 	c.all()
-	if len(d.errs) > 0 {
-		return nil, c.warnings, fmt.Errorf("config: correct the stack's configuration (%d):\n%w", len(d.errs), errors.Join(d.errs...))
+	var warnings []string
+	for _, p := range c.warnings {
+		warnings = append(warnings, file.line(cfg, p))
 	}
-	return cfg, c.warnings, nil
+	if len(d.problems) == 0 {
+		return cfg, warnings, nil
+	}
+	var errs []error
+	for _, p := range d.problems {
+		errs = append(errs, errors.New(file.line(cfg, p)))
+	}
+	return nil, warnings, fmt.Errorf("config: correct the stack's configuration%s (%d):\n%w", environmentUnsaid(cfg, src, file), len(errs), errors.Join(errs...))
+}
+
+// environmentUnsaid tells whoever left environment out which one holds: in dev
+// much of what is refused would be a warning, or would be made.
+func environmentUnsaid(cfg *Config, src Source, file stackFile) string {
+	_, given := src.Value(src.Project + ":environment")
+	if cfg.Environment != "prod" || file.config != nil && file.sets("environment") || file.config == nil && given {
+		return ""
+	}
+	return ", whose environment is prod since it sets none (environment: dev is for development)"
+}
+
+// plainSecrets refuses secrets that are not encrypted, in every environment:
+// the stack file is under version control.
+func plainSecrets(d *decoder, src Source, file stackFile, v reflect.Value) {
+	refuse := func(path, arguments string) {
+		d.errorf(path, "is a plain secret: remove it, change the secret, and set it by: pulumi config set --secret %s", arguments)
+	}
+	for _, f := range fields(v.Type()) {
+		key := jsonName(f)
+		if f.Tag.Get("secret") == "" {
+			continue
+		}
+		names := file.plain(key)
+		for _, name := range names {
+			path := fmt.Sprintf("%s[%q]", key, name)
+			refuse(path, "--path '"+path+"'")
+		}
+		if names == nil && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+key) {
+			refuse(key, "--path '"+key+`["NAME"]'`)
+		}
+	}
+	for _, key := range []string{"keycloak:clientSecret", "keycloak:password"} {
+		if value, _ := src.Value(key); value != "" && !src.IsSecret(key) {
+			refuse(key, key)
+		}
+	}
 }
 
 // providerKeys are what the Keycloak provider reads from its own namespace.
@@ -111,9 +157,15 @@ func unknownKeys(d *decoder, src Source) {
 		space, name, _ := strings.Cut(key, ":")
 		switch {
 		case space == src.Project && !own[name]:
-			d.errorf(name, "unknown key; %s", suggest(name, own))
+			d.errorf(name, "%s", unknownKey(name, own))
 		case space == "keycloak" && !providerKeys[name]:
-			d.errorf(key, "unknown key of the Keycloak provider; %s", suggest(name, providerKeys))
+			d.errorf(key, "the Keycloak provider does not have it: %s", unknownKey(name, providerKeys))
+		case space != src.Project && space != "keycloak":
+			// Others are the business of other programs, but a typo in ours would
+			// be dropped in silence.
+			if meant := nearest(space, []string{src.Project, "keycloak"}); meant != "" {
+				d.errorf(key, "nothing reads the prefix %s; did you mean %s:%s?", space, meant, name)
+			}
 		}
 	}
 }

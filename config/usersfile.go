@@ -45,7 +45,7 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 	if !seen["username"] {
 		d.errorf("usersFile", "%s has no column username", name)
 	}
-	if slices.Contains(d.paths, "usersFile") {
+	if slices.ContainsFunc(d.problems, func(p problem) bool { return p.path == "usersFile" }) {
 		return nil, nil
 	}
 	var users []User

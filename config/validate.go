@@ -22,9 +22,9 @@ import (
 type checker struct {
 	*decoder
 	cfg      *Config
-	unread   []string // paths that the decoder has reported
-	userPath []string // where each of cfg.Users stands
-	warnings []string
+	unread   []problem // what the decoder has reported
+	userPath []string  // where each of cfg.Users stands
+	warnings []problem
 
 	roles       map[string]bool // realm roles that the stack makes
 	groups      map[string]bool
@@ -36,7 +36,7 @@ type checker struct {
 // around it: what could not be read is not wrong in other ways too.
 func (c *checker) errorf(path, format string, args ...any) {
 	for _, p := range c.unread {
-		if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+		if rest, ok := strings.CutPrefix(path, p.path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return
 		}
 	}
@@ -44,7 +44,7 @@ func (c *checker) errorf(path, format string, args ...any) {
 }
 
 func (c *checker) warnf(path, format string, args ...any) {
-	c.warnings = append(c.warnings, path+": "+fmt.Sprintf(format, args...))
+	c.warnings = append(c.warnings, problem{path, fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) refusef(path, format string, args ...any) {
@@ -282,7 +282,7 @@ func (c *checker) allow(path string, m *Model) {
 	}
 	for i, action := range a.Actions {
 		if !slices.Contains(policy.Actions(), action) {
-			c.errorf(fmt.Sprintf("%s.actions[%d]", path, i), "%q is none of %s", action, strings.Join(policy.Actions(), ", "))
+			c.errorf(fmt.Sprintf("%s.actions[%d]", path, i), "%s", noneOf(action, policy.Actions()))
 		}
 	}
 	for _, kind := range []struct {
@@ -482,7 +482,7 @@ func (c *checker) password(u *User, path string, least int) {
 		return
 	case "permanent", "temporary":
 	default:
-		c.errorf(path+".password", "%q is none of temporary, permanent, none", u.Password)
+		c.errorf(path+".password", "%s", noneOf(u.Password, []string{"temporary", "permanent", "none"}))
 		return
 	}
 	if u.Password == "permanent" && !c.cfg.Dev() {
@@ -560,6 +560,10 @@ func (c *checker) ldap() {
 		c.text(path+".name", l.Name)
 		for j, target := range strings.Fields(l.URL) {
 			u, err := url.Parse(target)
+			if strings.Contains(target, "@") && (err != nil || u.User != nil) {
+				c.errorf(path+".url", "holds user info: set bindDn, and its password in federationSecrets")
+				continue
+			}
 			if err != nil || u.Host == "" || (u.Scheme != "ldap" && u.Scheme != "ldaps") {
 				c.errorf(path+".url", "%q is not an ldap:// or ldaps:// URL", target)
 			} else if j == 0 && u.Scheme == "ldap" && !l.StartTLS && !loopback(u.Hostname()) {
@@ -589,7 +593,7 @@ func (c *checker) exemptions() {
 	}
 	for i, e := range c.cfg.Exemptions {
 		if e.Rule != "" && !slices.Contains(rules, e.Rule) {
-			c.errorf(fmt.Sprintf("exemptions[%d].rule", i), "%q is none of %s", e.Rule, strings.Join(rules, ", "))
+			c.errorf(fmt.Sprintf("exemptions[%d].rule", i), "%s", noneOf(e.Rule, rules))
 		}
 		if e.Reason != "" && len(strings.Fields(e.Reason)) < 2 {
 			c.errorf(fmt.Sprintf("exemptions[%d].reason", i), "%q explains nothing: write a sentence", e.Reason)
@@ -661,7 +665,7 @@ func (c *checker) known(path string, names []string, declared map[string]bool, w
 
 func (c *checker) knownOne(path, name string, declared map[string]bool, what, key string) {
 	if name != "" && !declared[name] {
-		c.errorf(path, "%s %q is not declared: add it to %s", what, name, key)
+		c.errorf(path, "%s %q is not declared: add it to %s%s", what, name, key, didYouMean(name, slices.Sorted(maps.Keys(declared))))
 	}
 }
 
@@ -680,7 +684,11 @@ func (c *checker) twice(path string, names []string) {
 
 func (c *checker) httpURL(path, text string) bool {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Fragment != "" {
+	switch {
+	case strings.Contains(text, "@") && (err != nil || u.User != nil): // the text may hold a password
+		c.errorf(path, "holds user info: a password has no place in a URL")
+		return false
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Fragment != "":
 		c.errorf(path, "%q is not an http or https URL", text)
 		return false
 	}

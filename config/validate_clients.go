@@ -193,6 +193,9 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 	const hint = "write an absolute URI such as https://app.example.com/callback"
 	u, err := url.Parse(strings.TrimSuffix(text, "*"))
 	switch {
+	case strings.Contains(text, "@") && (err != nil || u.User != nil): // the text may hold a password
+		c.errorf(path, "holds user info: %s", hint)
+		return
 	case err != nil || !u.IsAbs():
 		c.errorf(path, "%q is not a redirect URI: %s", text, hint)
 		return
@@ -204,9 +207,6 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 		return
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
 		c.errorf(path, "%q has no host: %s", text, hint)
-		return
-	case u.User != nil:
-		c.errorf(path, "%q holds user info: %s", text, hint)
 		return
 	case strings.Contains(strings.TrimSuffix(text, "*"), "*"):
 		c.errorf(path, "%q: Keycloak takes a * at the end only: %s", text, hint)
@@ -227,6 +227,10 @@ func (c *checker) webOrigin(path, text string, cl *Client) {
 		return
 	}
 	u, err := url.Parse(text)
+	if strings.Contains(text, "@") {
+		c.errorf(path, "holds user info: write scheme, host and port only, such as https://app.example.com")
+		return
+	}
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || text != u.Scheme+"://"+u.Host || strings.Contains(text, "*") {
 		c.errorf(path, "%q is not an origin: write scheme, host and port only, such as https://app.example.com", text)
 		return
@@ -273,7 +277,7 @@ func (c *checker) scopes(cl *Client, path string) {
 	check := func(path string, names []string) {
 		for i, name := range names {
 			if !slices.Contains(OptionalScopes, name) {
-				c.errorf(fmt.Sprintf("%s[%d]", path, i), "%q is not one of %s", name, strings.Join(OptionalScopes, ", "))
+				c.errorf(fmt.Sprintf("%s[%d]", path, i), "%s", noneOf(name, OptionalScopes))
 			}
 		}
 		c.twice(path, names)

@@ -49,6 +49,7 @@ type options struct {
 	keycloakURL string // of a Keycloak that runs already, empty to start one
 	preview     bool   // of render
 	export      string // of render: file to compare with
+	showSecrets bool   // of render: print secrets
 }
 
 const (
@@ -100,6 +101,7 @@ func parse(args []string) (o options, command string, err error) {
 		command, args = args[0], args[1:]
 		flags.BoolVar(&o.preview, "preview", false, "")
 		flags.StringVar(&o.export, "diff", "", "")
+		flags.BoolVar(&o.showSecrets, "show-secrets", false, "")
 	} else {
 		flags.StringVar(&o.keycloakURL, "keycloak", "", "")
 	}
@@ -113,6 +115,8 @@ func parse(args []string) (o options, command string, err error) {
 		return o, "", fmt.Errorf("dev: %q is no command and no flag: see go run ./dev -h", flags.Arg(0))
 	case o.keycloakURL != "" && !isHTTP(o.keycloakURL):
 		return o, "", fmt.Errorf("dev: -keycloak: %q is not a URL such as https://keycloak.example.com", o.keycloakURL)
+	case o.showSecrets && (o.preview || o.export != ""):
+		return o, "", errors.New("dev: -show-secrets is for the import file: -preview and -diff never show secrets")
 	case o.preview && o.export != "":
 		return o, "", errors.New("dev: -preview and -diff are two things to print: give one")
 	}
@@ -144,7 +148,7 @@ func (c checkout) render(ctx context.Context, o options, stdout, stderr io.Write
 	if err := c.build(ctx, stderr, ".", "./dev/stack"); err != nil {
 		return err
 	}
-	args := []string{"import"}
+	args := []string{fmt.Sprintf("-show-secrets=%t", o.showSecrets), "import"}
 	switch {
 	case o.preview:
 		args = []string{"preview"}
@@ -165,18 +169,20 @@ func toldBy(err error) error {
 }
 
 const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
-       go run ./dev render [-stack NAME] [-preview | -diff REALM.json]
+       go run ./dev render [-stack NAME] [-show-secrets | -preview | -diff REALM.json]
 
 The first starts Keycloak, makes the realm that the stack declares, starts the
 API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
 them. Each start begins with the realm as it is declared: what was changed in it
-by hand is gone. The second prints the realm as one file that Keycloak's --import-realm
-takes, and needs no Keycloak.
+by hand is gone. The second prints the realm as one file, and needs no Keycloak.
+Secrets in it are masked; with them Keycloak's --import-realm takes the file.
 
   -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of
                     environment dev lacks are made at random and kept.
   -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
                     that was made by this command is replaced.
+  -show-secrets     Print secrets too, for a file that --import-realm takes: send
+                    it to a file that only its owner may read (umask 077).
   -preview          Print the resources and the access policy instead.
   -diff REALM.json  Print what would change against an export of the realm.
 

@@ -43,6 +43,18 @@ func TestImportFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	masked, err := realms[0].MaskedFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := filepath.Join(dir, "masked.json")
+	writeFile(t, shown, masked)
+	if server, err := keycloak.Start(t.Context(), keycloak.Options{Distribution: distribution, DataDir: filepath.Join(dir, "none"), ImportFile: shown, Progress: os.Stderr}); err == nil {
+		t.Error("Keycloak imports a file whose secrets are masked")
+		_ = server.Stop(t.Context())
+	} else if !strings.Contains(err.Error(), "secretsAreMasked") {
+		t.Errorf("Keycloak does not start for another reason: %v", err)
+	}
 	server, err := keycloak.Start(t.Context(), keycloak.Options{Distribution: distribution, DataDir: filepath.Join(dir, "keycloak"), ImportFile: file, Progress: os.Stderr})
 	if err != nil {
 		t.Fatal(err)

@@ -61,7 +61,9 @@ func reference() string {
 
 Every key stands in ` + "`Pulumi.<stack>.yaml`" + ` under ` + "`config:`" + `, with the prefix ` + "`" + project + ":`" + `; ` + "`Pulumi.yaml`" + ` declares them with their defaults.
 Objects and lists are YAML, and a nested value can be set by ` + "`pulumi config set --path`" + `.
-The program reads all of it before the first resource, and names every unknown key, wrong type and contradiction at once.
+The program reads all of it before the first resource, and names every unknown key, wrong type and contradiction at once, with the client, model or user that it belongs to and, where ` + "`Pulumi.<stack>.yaml`" + ` lies beside ` + "`Pulumi.yaml`" + `, its line.
+Secrets are refused unless they are encrypted, in dev too, and so is a prefix that is within two letters of ours; other prefixes are the business of other programs.
+A stack that sets no ` + "`environment`" + ` is prod.
 Editors that know JSON Schema get completion from ` + "`config/schema.json`" + `: put ` + "`# yaml-language-server: $schema=config/schema.json`" + ` on the first line of a stack file.
 
 Beside these keys the Keycloak provider reads its own: ` + "`keycloak:url`, `keycloak:clientId`, `keycloak:clientSecret`" + ` and so on, or the variables ` + "`KEYCLOAK_URL`" + ` and so on.

@@ -33,7 +33,9 @@ type options struct {
 	state   string // folder for secrets and outputs
 	export  string // for diff and adopt: a realm's export
 	color   bool   // for diff
-	file    string // for adopt: where to write the import file
+	// showSecrets is for import.
+	showSecrets bool
+	file        string // for adopt: where to write the import file
 
 	keycloakURL string // for apply and prepare: the Keycloak that gets the realm, base path included
 	local       bool   // for apply and prepare: that Keycloak is one that dev has started
@@ -51,6 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 	flags.StringVar(&o.state, "state", ".dev", "folder for secrets and outputs")
 	flags.StringVar(&o.export, "export", "", "for diff and adopt: a realm's export")
 	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
+	flags.BoolVar(&o.showSecrets, "show-secrets", false, "for import: with secrets, as Keycloak needs it")
 	flags.StringVar(&o.file, "file", "", "for adopt: where to write the import file")
 	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply and prepare: the Keycloak's URL")
 	flags.BoolVar(&o.local, "local", false, "for apply and prepare: the Keycloak was started for this")

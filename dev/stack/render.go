@@ -41,13 +41,18 @@ func (p *program) run(ctx context.Context, c *monitor.Config, environ []string) 
 	return result, err
 }
 
-// importFile prints the realm as one file for Keycloak's --import-realm.
+// importFile prints the realm as one file for Keycloak's --import-realm. Unless
+// secrets are asked for they are masked, and Keycloak refuses the file.
 func (p *program) importFile(ctx context.Context) error {
 	realm, err := p.onlyRealm(ctx)
 	if err != nil {
 		return err
 	}
-	text, err := realm.ImportFile()
+	file := realm.MaskedFile
+	if p.showSecrets {
+		file = realm.ImportFile
+	}
+	text, err := file()
 	if err != nil {
 		return err
 	}

@@ -105,6 +105,26 @@ func TestTheSameProgramIsRenderedTheSame(t *testing.T) {
 	}
 }
 
+// What people are shown holds no secret, and Keycloak does not take it.
+func TestMaskedFile(t *testing.T) {
+	realm := buildOne(t, sample(t, "sample-three"))
+	if len(realm.secrets) == 0 {
+		t.Fatal("the sample has no secrets")
+	}
+	file, err := realm.MaskedFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for secret := range realm.secrets {
+		if strings.Contains(string(file), `"`+secret+`"`) {
+			t.Errorf("the file shows the secret %q", secret)
+		}
+	}
+	if !strings.Contains(string(file), `"secret": "[secret]"`) || !strings.Contains(string(file), `"`+notForImport+`"`) {
+		t.Errorf("nothing is masked, or Keycloak would import it:\n%s", file)
+	}
+}
+
 func TestCompareFindsEachField(t *testing.T) {
 	realm := buildOne(t, sample(t, "sample-two"))
 	file, err := realm.ImportFile()

@@ -18,6 +18,30 @@ func (r *Realm) ImportFile() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.file(rep)
+}
+
+// notForImport is a member that Keycloak's realms have not: it refuses a file
+// with it, so that nobody imports a mask as a password.
+const notForImport = "secretsAreMasked"
+
+// MaskedFile is the import file for people to read: secrets are masked, and
+// Keycloak refuses it.
+func (r *Realm) MaskedFile() ([]byte, error) {
+	text, err := r.ImportFile()
+	if err != nil {
+		return nil, err
+	}
+	var rep object // as JSON has it, so that every string is found
+	if err := json.Unmarshal(text, &rep); err != nil {
+		return nil, fmt.Errorf("render: realm %s: %w", r.Name, err)
+	}
+	masked := r.mask(rep).(object)
+	masked[notForImport] = "Keycloak refuses this file: print it with -show-secrets to import it."
+	return r.file(masked)
+}
+
+func (r *Realm) file(rep object) ([]byte, error) {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
