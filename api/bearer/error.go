@@ -44,6 +44,8 @@ const (
 	SenderConstraint  Code = "sender_constraint"
 	PartyUnauthorized Code = "authorized_party_wrong"
 	TokenRevoked      Code = "token_revoked"
+	LogoutJustNow     Code = "logout_just_now"
+	ActionRepeated    Code = "action_repeated"
 
 	ProofMissing  Code = "dpop_proof_missing"
 	ProofInvalid  Code = "dpop_proof_invalid"
@@ -130,6 +132,10 @@ func (code Code) meaning() refusal {
 		return refusal{401, invalidToken, "The client that got this access token may not call this API."}
 	case TokenRevoked:
 		return refusal{401, invalidToken, "The access token was revoked or its session has ended. Sign in again."}
+	case ActionRepeated:
+		return refusal{400, invalidRequest, "This admin action was carried out before."}
+	case LogoutJustNow:
+		return refusal{401, invalidToken, "The user signed out in the second in which this access token was issued. Send the request once more after one second."}
 	case ProofMissing:
 		return refusal{401, invalidDPoPProof, "Send one DPoP header with a proof made for this request."}
 	case ProofInvalid:
@@ -185,10 +191,13 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // WriteChallenge sets the headers of a refusal: WWW-Authenticate as RFC 6750,
 // section 3, RFC 9449, section 7.1, and RFC 9728, section 5.1, have it,
-// Retry-After for 429 and 503, and Cache-Control. It is the only place that does.
+// Retry-After for 429, 503 and LogoutJustNow, and Cache-Control. It is the only place that does.
 func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
+	if e.Code == LogoutJustNow {
+		h.Set("Retry-After", "1") // second: see denyList.covers
+	}
 	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "5") // seconds
 		return

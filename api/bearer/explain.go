@@ -196,6 +196,8 @@ func (a *attempt) fix(code Code) string {
 		return "Keycloak: Clients → Capability config → Require DPoP bound tokens (dpop.bound.access.tokens) must go with how " + party + " sends the token."
 	case PartyUnauthorized:
 		return "Config.AuthorizedParties of the API must list " + party + "."
+	case LogoutJustNow:
+		return "Send the request once more after one second."
 	case TokenRevoked:
 		return "Sign in again. The realm's not-before: Keycloak, Sessions → Action → Revocation."
 	}

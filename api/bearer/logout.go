@@ -2,7 +2,6 @@ package bearer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Logout is what a logout token says: one session has ended, or without
@@ -39,7 +39,7 @@ func (v *Verifier) BackchannelLogout(clients func() []string, ended func(context
 			logout, err = v.verifyLogout(r.Context(), token, clients())
 		}
 		if err == nil {
-			err = v.Revoke(Revocation{Issuer: logout.Issuer, Session: logout.SessionID, Subject: subjectOf(logout), UpTo: logout.IssuedAt})
+			v.end(logout)
 		}
 		if err == nil && ended != nil {
 			err = ended(r.Context(), logout)
@@ -54,12 +54,17 @@ func (v *Verifier) BackchannelLogout(clients func() []string, ended func(context
 	})
 }
 
-// subjectOf returns whose sessions have all ended.
-func subjectOf(l Logout) string {
-	if l.SessionID != "" {
-		return ""
+// end refuses what l is about. Without `sid` nothing orders the tokens of the
+// logout's own second: see denyList.covers.
+func (v *Verifier) end(l Logout) {
+	now := v.clock.Now()
+	key := denied{bySession, l.SessionID}
+	m := mark{upTo: l.IssuedAt.Unix(), at: now, subject: l.Subject}
+	if l.SessionID == "" {
+		key = denied{bySubject, l.Subject}
+		m.subject, m.unordered = "", true
 	}
-	return l.Subject
+	v.issuer([]byte(l.Issuer)).denied.add(key, m, now)
 }
 
 // maxLogoutAge is how old a logout token may be, beside the skew. Keycloak's
@@ -73,54 +78,95 @@ func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []str
 	if len(token) > v.config.MaxTokenBytes {
 		return Logout{}, refuse(TokenTooLarge, nil)
 	}
-	a := &attempt{v: v, ctx: ctx, token: token}
+	a := &attempt{v: v, ctx: ctx, token: token, now: v.clock.Now().Unix()}
 	for _, check := range []func(*attempt) *Error{(*attempt).shape, (*attempt).algorithm, (*attempt).issuer} {
 		if refusal := check(a); refusal != nil {
 			return Logout{}, refusal
 		}
 	}
 	switch strings.ToLower(a.header.mediaType) {
-	case "", "logout+jwt", "application/logout+jwt":
+	case "logout+jwt", "application/logout+jwt":
 	default:
 		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("header typ %.40q, want logout+jwt", a.header.mediaType))
 	}
-	issuer := a.found.issuer.URL
-	verified, err := oidc.NewVerifier(issuer, v.KeySet(issuer), &oidc.Config{
-		SupportedSigningAlgs: v.config.Algorithms,
-		SkipClientIDCheck:    true, // there are several: below
-		SkipExpiryCheck:      true, // it knows no skew: below
-	}).VerifyLogout(ctx, token)
-	if err != nil {
-		return Logout{}, fmt.Errorf("bearer: %w", err)
+	for _, check := range []func(*attempt) *Error{(*attempt).key, (*attempt).signature} {
+		if refusal := check(a); refusal != nil {
+			return Logout{}, refusal
+		}
 	}
-	now := v.clock.Now().Time()
-	switch {
-	case !slices.ContainsFunc(verified.Audience, func(aud string) bool { return slices.Contains(clients, aud) }):
-		return Logout{}, refuse(AudienceWrong, fmt.Errorf("aud %.200q is no client of the policy", verified.Audience))
-	case verified.IssuedAt.Unix() <= 0:
-		return Logout{}, refuse(ClaimsMalformed, errors.New("no iat"))
-	case now.After(verified.Expiry.Add(v.config.Skew)):
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("exp is %s", verified.Expiry.UTC().Format(time.RFC3339)))
-	case now.After(verified.IssuedAt.Add(maxLogoutAge + v.config.Skew)):
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", verified.IssuedAt.UTC().Format(time.RFC3339), maxLogoutAge))
-	case verified.IssuedAt.After(now.Add(v.config.Skew)):
-		return Logout{}, refuse(IssuedInFuture, fmt.Errorf("iat is %s", verified.IssuedAt.UTC().Format(time.RFC3339)))
-	}
-	var claims struct {
-		Events map[string]json.RawMessage `json:"events"`
-		Type   string                     `json:"typ"` // Keycloak's own claim
-	}
-	if err := verified.Claims(&claims); err != nil {
+	return a.logout(clients)
+}
+
+// logoutEvent is the member of `events` that makes a token a logout token.
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+// logout checks the claims of a logout token whose signature is right.
+func (a *attempt) logout(clients []string) (Logout, error) {
+	var claims logoutClaims
+	if err := claims.read(a.payload); err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
-	var event map[string]json.RawMessage
-	if err := json.Unmarshal(claims.Events["http://schemas.openid.net/event/backchannel-logout"], &event); err != nil || event == nil {
-		return Logout{}, refuse(ClaimsMalformed, errors.New("the logout event is not a JSON object"))
+	issuedAt, okIssued, errIssued := seconds(claims.IssuedAt)
+	expiry, okExpiry, errExpiry := seconds(claims.Expiry)
+	audiences, errAudience := oneOrMore(claims.Audience)
+	if err := errors.Join(errIssued, errExpiry, errAudience); err != nil {
+		return Logout{}, refuse(ClaimsMalformed, err)
 	}
-	if claims.Type != "" && claims.Type != "Logout" {
+	skew := a.v.skew()
+	switch oldest := a.now - int64(maxLogoutAge/time.Second) - skew; {
+	case claims.Type != "" && claims.Type != "Logout":
 		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("typ %.40q, want Logout", claims.Type))
+	case claims.Events[logoutEvent].Kind() != '{':
+		return Logout{}, refuse(ClaimsMalformed, errors.New("events has no logout event that is an object"))
+	case claims.Nonce != nil:
+		return Logout{}, refuse(ClaimsMalformed, errors.New("it has a nonce"))
+	case !okIssued || !okExpiry || issuedAt == 0:
+		return Logout{}, refuse(ClaimsMalformed, errors.New("no iat or no exp"))
+	case claims.ID == "" || claims.Subject == "" && claims.SessionID == "":
+		return Logout{}, refuse(ClaimsMalformed, errors.New("no jti, or neither sub nor sid"))
+	case !slices.ContainsFunc(audiences, func(aud string) bool { return slices.Contains(clients, aud) }):
+		return Logout{}, refuse(AudienceWrong, fmt.Errorf("aud %.200q is no client of the policy", audiences))
+	case a.now >= expiry+skew:
+		return Logout{}, refuse(TokenExpired, fmt.Errorf("exp is %s", unix(expiry).UTC().Format(time.RFC3339)))
+	case issuedAt < oldest:
+		return Logout{}, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", unix(issuedAt).UTC().Format(time.RFC3339), maxLogoutAge))
+	case issuedAt > a.now+skew:
+		return Logout{}, refuse(IssuedInFuture, fmt.Errorf("iat is %s", unix(issuedAt).UTC().Format(time.RFC3339)))
 	}
-	return Logout{Issuer: issuer, Subject: verified.Subject, SessionID: verified.SessionID, IssuedAt: verified.IssuedAt}, nil
+	return Logout{Issuer: a.found.issuer.URL, Subject: claims.Subject, SessionID: claims.SessionID, IssuedAt: unix(issuedAt)}, nil
+}
+
+// logoutClaims are the claims that decide about a logout token (Back-Channel
+// Logout 1.0, section 2.4). It may have others.
+type logoutClaims struct {
+	Issuer    string                    `json:"iss"`
+	Audience  jsontext.Value            `json:"aud"`
+	Subject   string                    `json:"sub"`
+	SessionID string                    `json:"sid"`
+	ID        string                    `json:"jti"`
+	Type      string                    `json:"typ"` // Keycloak's own
+	IssuedAt  jsontext.Value            `json:"iat"`
+	Expiry    jsontext.Value            `json:"exp"`
+	Nonce     jsontext.Value            `json:"nonce"`
+	Events    map[string]jsontext.Value `json:"events"`
+}
+
+// read takes them out of the payload. A duplicate is an error of the decoder;
+// so is a claim in another case, which somebody else may read differently.
+func (c *logoutClaims) read(payload []byte) error {
+	if err := json.Unmarshal(payload, c); err != nil {
+		return err
+	}
+	var all map[string]jsontext.Value
+	if err := json.Unmarshal(payload, &all); err != nil {
+		return err
+	}
+	for name := range all {
+		if exact := strings.ToLower(name); exact != name && slices.Contains([]string{"iss", "aud", "sub", "sid", "jti", "typ", "iat", "exp", "nonce", "events"}, exact) {
+			return fmt.Errorf("claim %q is %q in another case", name, exact)
+		}
+	}
+	return nil
 }
 
 // receive takes the one token out of an issuer's POST: the body, or for a form
@@ -176,5 +222,5 @@ func (v *Verifier) callbackRefused(w http.ResponseWriter, r *http.Request, messa
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	// An error here means that the issuer is gone: there is nobody to tell.
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_request", "error_description": description})
+	_ = json.MarshalWrite(w, map[string]string{"error": "invalid_request", "error_description": description}, json.Deterministic(true))
 }

@@ -2,12 +2,16 @@ package bearer_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +46,16 @@ func logoutToken(i *oidctest.Issuer, header oidctest.Header, changes ...oidctest
 	return oidctest.Sign(key, h, claims)
 }
 
+// rawLogoutToken is one with text after the opening brace of good claims.
+func rawLogoutToken(i *oidctest.Issuer, text string) string {
+	good, err := base64.RawURLEncoding.DecodeString(strings.Split(logoutToken(i, nil), ".")[1])
+	if err != nil {
+		panic(err)
+	}
+	key := i.Key("RS256")
+	return oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": key.ID}, json.RawMessage("{"+text+string(good[1:])))
+}
+
 func policyClients() []string { return []string{"my-web-client", "other-client"} }
 
 // postForm sends a form to a handler and returns the answer.
@@ -68,7 +82,6 @@ func TestLogoutTokens(t *testing.T) {
 		status int
 	}{
 		{"as Keycloak sends it", logoutToken(issuer, nil), 200},
-		{"without typ in the header", logoutToken(issuer, oidctest.Header{"typ": nil}), 200},
 		{"aud is an array with one of the policy's clients", logoutToken(issuer, nil, oidctest.Claims{"aud": []string{"x", "other-client"}}), 200},
 		{"sid alone", logoutToken(issuer, nil, oidctest.Claims{"sub": nil}), 200},
 		{"sub alone", logoutToken(issuer, nil, oidctest.Claims{"sid": nil}), 200},
@@ -91,6 +104,11 @@ func TestLogoutTokens(t *testing.T) {
 		{"2.6: key of another realm", logoutToken(stranger, nil, oidctest.Claims{"iss": issuer.URL}), 400},
 		{"2.6: signature", logoutToken(issuer, nil)[:len(logoutToken(issuer, nil))-8], 400},
 		{"2.6: alg none", logoutToken(issuer, oidctest.Header{"alg": "none"}), 400},
+		{"RFC 8725 3.11: no header typ, as signed user info may have none", logoutToken(issuer, oidctest.Header{"typ": nil}), 400},
+		{"RFC 8259 4: sid twice", rawLogoutToken(issuer, `"sid":"other",`), 400},
+		{"SID beside sid", logoutToken(issuer, nil, oidctest.Claims{"SID": "other"}), 400},
+		{"ISS alone", logoutToken(issuer, nil, oidctest.Claims{"iss": nil, "ISS": issuer.URL}), 400},
+		{"sub is a number", logoutToken(issuer, nil, oidctest.Claims{"sub": 1}), 400},
 		{"RFC 8725 3.11: header typ JWT", logoutToken(issuer, oidctest.Header{"typ": "JWT"}), 400},
 		{"RFC 8725 3.12: an access token", issuer.Token("RS256"), 400},
 		{"RFC 8725 3.12: an ID token with the event", logoutToken(issuer, nil, oidctest.Claims{"typ": "ID"}), 400},
@@ -242,7 +260,9 @@ func action(i *oidctest.Issuer, changes oidctest.Claims) string {
 		"id": "6602180d-1795318655175", "expiration": now + 30, "resource": i.Audience, "action": "PUSH_NOT_BEFORE", "notBefore": now,
 	}
 	for name, value := range changes {
-		claims[name] = value
+		if claims[name] = value; value == nil {
+			delete(claims, name)
+		}
 	}
 	return oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": key.ID}, claims)
 }
@@ -270,6 +290,30 @@ func TestAdminCallbacks(t *testing.T) {
 		{"RFC 8725 3.12: an access token with mapped claims", "push", issuer.Token("RS256", oidctest.Claims{
 			"action": "PUSH_NOT_BEFORE", "resource": issuer.Audience, "notBefore": time.Now().Unix(), "expiration": time.Now().Unix() + 30}), plain, 400, false},
 		{"an access token", "push", issuer.Token("RS256"), plain, 400, false},
+		{"ISS: null beside all members", "push", oidctest.Sign(issuer.Key("RS256"), oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": issuer.Key("RS256").ID}, json.RawMessage(fmt.Sprintf(
+			`{"id":"1","action":"PUSH_NOT_BEFORE","resource":%q,"notBefore":%d,"expiration":%d,"ISS":null}`, issuer.Audience, time.Now().Unix(), time.Now().Unix()+30))), plain, 400, false},
+		{"RFC 8725 3.12: an ID token", "push", action(issuer, oidctest.Claims{"iss": issuer.URL, "aud": "my-web-client", "typ": "ID", "iat": 1, "exp": 1 << 40}), plain, 400, false},
+		{"RFC 8725 3.12: signed user info with mapped claims", "push", action(issuer, oidctest.Claims{"sub": "alice"}), plain, 400, false},
+		{"RFC 8725 3.12: a JARM response with mapped claims", "push", action(issuer, oidctest.Claims{"iss": issuer.URL, "aud": "my-web-client", "exp": 1 << 40, "code": "c", "state": "s"}), plain, 400, false},
+		{"RFC 8725 3.12: a logout token with mapped claims", "logout", logoutToken(issuer, nil, oidctest.Claims{
+			"id": "1", "action": "LOGOUT", "resource": issuer.Audience, "notBefore": time.Now().Unix(), "expiration": time.Now().Unix() + 30}), plain, 400, false},
+		{"jti beside all members", "push", action(issuer, oidctest.Claims{"jti": "1"}), plain, 400, false},
+		{"azp beside all members", "push", action(issuer, oidctest.Claims{"azp": "my-web-client"}), plain, 400, false},
+		{"scope beside all members", "push", action(issuer, oidctest.Claims{"scope": ""}), plain, 400, false},
+		{"iat beside all members", "push", action(issuer, oidctest.Claims{"iat": 1}), plain, 400, false},
+		{"exp beside all members", "push", action(issuer, oidctest.Claims{"exp": 1 << 40}), plain, 400, false},
+		{"typ beside all members", "push", action(issuer, oidctest.Claims{"typ": "Bearer"}), plain, 400, false},
+		{"Action beside action", "push", action(issuer, oidctest.Claims{"Action": "PUSH_NOT_BEFORE"}), plain, 400, false},
+		{"NotBefore for notBefore", "push", action(issuer, oidctest.Claims{"notBefore": nil, "NotBefore": time.Now().Unix()}), plain, 400, false},
+		{"sessions in a push", "push", action(issuer, oidctest.Claims{"keycloakSessionIds": []any{"x"}}), plain, 400, false},
+		{"action twice", "push", oidctest.Sign(issuer.Key("RS256"), oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": issuer.Key("RS256").ID}, json.RawMessage(fmt.Sprintf(
+			`{"id":"1","action":"LOGOUT","action":"PUSH_NOT_BEFORE","resource":%q,"notBefore":%d,"expiration":%d}`, issuer.Audience, time.Now().Unix(), time.Now().Unix()+30))), plain, 400, false},
+		{"without id", "push", action(issuer, oidctest.Claims{"id": nil}), plain, 400, false},
+		{"empty id", "push", action(issuer, oidctest.Claims{"id": ""}), plain, 400, false},
+		{"without notBefore", "push", action(issuer, oidctest.Claims{"notBefore": nil}), plain, 400, false},
+		{"5 minutes ahead, and the skew", "push", action(issuer, oidctest.Claims{"expiration": time.Now().Unix() + 325}), plain, 204, true},
+		{"further ahead", "push", action(issuer, oidctest.Claims{"expiration": time.Now().Unix() + 400}), plain, 400, false},
+		{"expiration is a string", "push", action(issuer, oidctest.Claims{"expiration": "99999999999"}), plain, 400, false},
 		{"a form", "push", action(issuer, nil), "application/x-www-form-urlencoded", 400, false},
 		{"nothing", "push", "", plain, 400, false},
 		{"1 MiB", "push", strings.Repeat("x", 1<<20), plain, 400, false},
@@ -293,6 +337,164 @@ func TestAdminCallbacks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An action is carried out once, however long it can still be sent, and an
+// earlier not-before takes nothing back. The clock steps don't make us forget.
+func TestAdminActionOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		var offset atomic.Int64
+		v := newVerifier(t, issuer, func(c *bearer.Config) {
+			c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		})
+		synctest.Wait()
+		old := issuer.Token("RS256")
+		time.Sleep(10 * time.Second)
+		push := v.KeycloakNotBefore(issuer.URL, issuer.Audience)
+		once := action(issuer, oidctest.Claims{"id": "1", "expiration": time.Now().Unix() + 300})
+		answers := func(token string) string {
+			response := post(push, "text/plain", token)
+			body, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprint(response.StatusCode, " ", string(body))
+		}
+		if got := answers(once); got != "204 " {
+			t.Errorf("the first time: %s", got)
+		}
+		time.Sleep(4 * time.Minute)
+		if got := answers(once); !strings.Contains(got, "400 ") || !strings.Contains(got, "action_repeated") {
+			t.Errorf("the second time: %s", got)
+		}
+		offset.Store(int64(25 * time.Hour))
+		answers(action(issuer, oidctest.Claims{"id": "2", "expiration": time.Now().Add(25 * time.Hour).Unix()}))
+		offset.Store(0)
+		if got := answers(once); !strings.Contains(got, "action_repeated") {
+			t.Errorf("after the clock went ahead and back: %s", got)
+		}
+		if got := answers(action(issuer, oidctest.Claims{"id": "3", "notBefore": 1})); got != "204 " {
+			t.Errorf("an earlier not-before: %s", got)
+		}
+		if _, err := v.Check(request(old)); code(err) != bearer.TokenRevoked {
+			t.Errorf("the access token after an earlier not-before: %v", err)
+		}
+	})
+}
+
+// A login in the very second of a logout that has no `sid` is refused for a
+// second, and no longer. What is older by its own `auth_time` stays refused.
+func TestLoginInTheSecondOfALogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		synctest.Wait()
+		now := time.Now().Unix()
+		before := issuer.Token("RS256", oidctest.Claims{"iat": now - 1, "auth_time": now - 1})
+		older := issuer.Token("RS256", oidctest.Claims{"auth_time": now - 1, "jti": "refreshed"})
+		login := issuer.Token("RS256", oidctest.Claims{"auth_time": now, "sid": "new"})
+		cached := issuer.Token("RS256", oidctest.Claims{"auth_time": nil, "sid": "newer"})
+		check := func(name, token string, want bearer.Code) {
+			t.Helper()
+			if _, err := v.Check(request(token)); code(err) != want {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		check("cached", cached, "")
+		logout := logoutToken(issuer, nil, oidctest.Claims{"sid": nil})
+		h := v.BackchannelLogout(policyClients, nil)
+		postForm(h, url.Values{"logout_token": {logout}})
+		check("a token of before", before, bearer.TokenRevoked)
+		check("a token of that second, of a session of before", older, bearer.TokenRevoked)
+		check("a login of that second", login, bearer.LogoutJustNow)
+		check("a cached token of that second", cached, bearer.LogoutJustNow)
+		w := httptest.NewRecorder()
+		bearer.Middleware(v, http.NotFoundHandler()).ServeHTTP(w, request(login))
+		if w.Code != 401 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Header().Get("WWW-Authenticate"), "invalid_token") {
+			t.Errorf("answer %d, %v", w.Code, w.Header())
+		}
+		time.Sleep(time.Second)
+		postForm(h, url.Values{"logout_token": {logout}})
+		check("the login, a second later, the logout replayed", login, "")
+		check("the cached one", cached, "")
+		check("the token of before", before, bearer.TokenRevoked)
+		check("the one of a session of before", older, bearer.TokenRevoked)
+	})
+}
+
+// A logout stays in force though the clock goes ahead by more than any token
+// lives and back (golang/go#24595 for the suspend, which looks the same).
+func TestStepsForgetNoLogout(t *testing.T) {
+	for _, claims := range []oidctest.Claims{nil, {"sid": nil}} {
+		synctest.Test(t, func(t *testing.T) {
+			issuer := newIssuer()
+			var offset atomic.Int64
+			v := newVerifier(t, issuer, func(c *bearer.Config) {
+				c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+			})
+			synctest.Wait()
+			token := issuer.Token("RS256")
+			time.Sleep(time.Second)
+			h := v.BackchannelLogout(policyClients, nil)
+			postForm(h, url.Values{"logout_token": {logoutToken(issuer, nil, claims)}})
+			for _, step := range []time.Duration{25 * time.Hour, -25 * time.Hour} {
+				offset.Store(int64(step))
+				for n := range 1000 { // in every part of the list something is written
+					err := v.Revoke(bearer.Revocation{Issuer: issuer.URL, Session: fmt.Sprint(step, n), UpTo: time.Now().Add(step)})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			offset.Store(0)
+			if _, err := v.Check(request(token)); code(err) != bearer.TokenRevoked {
+				t.Errorf("%v: %v", claims, err)
+			}
+		})
+	}
+}
+
+// One user's logouts don't fill the deny list for others (CWE-770): they end as
+// one entry for all of that user's tokens.
+func TestLogoutsOfOneUserAreJoined(t *testing.T) {
+	issuer := newIssuer()
+	issuer.Key("EdDSA")
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.MaxRevocations = 64 * 100 })
+	now := time.Now().Unix()
+	of := func(subject, sid string, iat int64) string {
+		return issuer.Token("EdDSA", oidctest.Claims{"sub": subject, "sid": sid, "iat": iat, "exp": now + 3600})
+	}
+	logout := func(subject, sid string, iat int64) {
+		t.Helper()
+		key := issuer.Key("EdDSA")
+		token := oidctest.Sign(key, oidctest.Header{"alg": "EdDSA", "typ": "logout+jwt", "kid": key.ID}, oidctest.Claims{
+			"iss": issuer.URL, "aud": "my-web-client", "sub": subject, "sid": sid, "jti": sid, "iat": iat, "exp": now + 120, "events": map[string]any{logoutEvent: map[string]any{}},
+		})
+		if got := postForm(v.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {token}}).StatusCode; got != 200 {
+			t.Fatalf("logout: %d", got)
+		}
+	}
+	logout("alice", "of-alice", now-100)
+	for n := range 4000 {
+		logout("flooder", fmt.Sprint("session-", n), now-60)
+	}
+	for name, row := range map[string]struct {
+		token string
+		want  bearer.Code
+	}{
+		"the other user's ended session":  {of("alice", "of-alice", now-100), bearer.TokenRevoked},
+		"her other session":               {of("alice", "other", now-100), ""},
+		"another user's, far older":       {of("bob", "of-bob", now-200), ""},
+		"the flooder's first session":     {of("flooder", "session-0", now-60), bearer.TokenRevoked},
+		"the flooder's last session":      {of("flooder", "session-3999", now-60), bearer.TokenRevoked},
+		"a session the flooder still has": {of("flooder", "living", now-60), bearer.TokenRevoked},
+		"the flooder's next token":        {of("flooder", "living", now-59), ""},
+	} {
+		if _, err := v.Check(request(row.token)); code(err) != row.want {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
+		}
 	}
 }
 

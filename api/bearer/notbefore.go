@@ -2,7 +2,6 @@ package bearer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,14 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
-
-// forget returns the second (Unix) up to which issued tokens are dead by now.
-func (v *Verifier) forget() int64 {
-	return v.clock.Now().Time().Add(-v.config.MaxLifetime - v.config.Skew).Unix()
-}
 
 // setNotBefore refuses the issuer's tokens whose `iat` is before a second
 // (Unix), as Keycloak itself does. A time in the future, beyond the skew, counts
@@ -27,11 +22,11 @@ func (v *Verifier) setNotBefore(known *issuer, notBefore int64) {
 	if notBefore <= 0 {
 		return
 	}
-	upTo, now := notBefore-1, v.clock.Now().Unix()
-	if upTo > now+v.skew() {
-		upTo = now
+	upTo, now := notBefore-1, v.clock.Now()
+	if upTo > now.Unix()+v.skew() {
+		upTo = now.Unix()
 	}
-	known.denied.add(denied{kind: wholeIssuer}, upTo, v.forget())
+	known.denied.add(denied{kind: wholeIssuer}, mark{upTo: upTo, at: now}, now)
 }
 
 // followNotBefore asks an issuer for its not-before until ctx ends. Pushes get

@@ -22,7 +22,7 @@ type Verifier struct {
 	paths   paths
 	cache   *cache
 	interned
-	proofs *shares[struct{}]
+	proofs, actions *shares[struct{}] // used up
 }
 
 // issuer is what a Verifier knows of one configured issuer.
@@ -48,12 +48,13 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		paths:   newPaths(c.Claims),
 		cache:   newCache(c.CacheEntries),
 		proofs:  newProofs(c),
+		actions: newActions(c),
 	}
 	for _, name := range c.Algorithms {
 		v.allowed[name] = algorithms[name]
 	}
 	for _, i := range c.Issuers {
-		known := &issuer{Issuer: i, keys: newKeySet(i, &c, v.clock), denied: newDenyList(c.MaxRevocations)}
+		known := &issuer{Issuer: i, keys: newKeySet(i, &c, v.clock), denied: newDenyList(&c)}
 		v.issuers = append(v.issuers, known)
 		go known.keys.maintain(ctx)
 		if i.ClientID != "" && c.NotBeforeInterval > 0 {
@@ -133,7 +134,7 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 	hash := sha256.Sum256(view(token))
 	now := v.clock.Now()
 	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, v.config.CacheTTL, v.skew()) && e.matches(scheme) &&
-		e.issuer.denied.covers(&e.principal, e.issuedAt) == nil {
+		e.issuer.denied.covers(&e.principal, e.issuedAt, now) == nil {
 		return e, &e.hash, nil
 	}
 	a := &attempt{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
