@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type verified struct {
 	at                          clock.Moment // when it was verified
 	until                       int64        // Unix seconds; then it is verified again
 	weight                      int64        // in the cache
+	by                          *weighed
 }
 
 // weight is for how many typical tokens a token of a size counts. What is kept
@@ -46,19 +48,30 @@ func (e *verified) usable(moment clock.Moment, ttl time.Duration, skew int64) bo
 // ways grow with the tokens, since the garbage collector reads all of them in
 // each of its rounds: room for 100,000 tokens would cost a server that has few
 // a tenth of its time. Refusals are never in it.
+//
+// As in shares, a principal's tokens weigh at most as much as is left free for
+// the others', and take no way from another's that still count.
 type cache struct {
 	ways    atomic.Pointer[ways]
-	largest int   // number of ways that they may grow to
-	limit   int64 // of the weight; goroutines that add at once can pass it by one entry each
-	growing sync.Mutex
+	largest int // number of ways that they may grow to
+	limit   int64
+
+	mu     sync.Mutex // one writer at a time
+	weight int64      // of all entries
+	held   map[identity]*weighed
+}
+
+// weighed is what one principal has in the cache.
+type weighed struct {
+	of     identity
+	weight int64
 }
 
 // ways are a set-associative table of atomic pointers: the hash picks a set,
 // and a token is in one of the set's few ways or nowhere.
 type ways struct {
 	entries []atomic.Pointer[verified]
-	mask    uint64       // number of sets - 1
-	weight  atomic.Int64 // of all entries
+	mask    uint64 // number of sets - 1
 }
 
 const (
@@ -75,7 +88,7 @@ func newCache(limit int) *cache {
 		return nil
 	}
 	largest := waysPerSet << bits.Len64(uint64(max(2*limit/waysPerSet, 1)-1))
-	c := &cache{largest: largest, limit: int64(limit)}
+	c := &cache{largest: largest, limit: int64(limit), held: map[identity]*weighed{}}
 	c.ways.Store(newWays(min(fewestWays, largest)))
 	return c
 }
@@ -106,67 +119,82 @@ func (c *cache) get(hash *[32]byte) *verified {
 	return nil
 }
 
-// put adds e. A cache that is full doesn't take it unless it replaces another.
+// put adds e, which nobody else has yet. A cache without room for its principal
+// doesn't take it.
 func (c *cache) put(e *verified) {
 	if c == nil {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := identity{e.principal.Issuer, e.principal.Subject}
+	if e.by = c.held[of]; e.by == nil {
+		e.by = &weighed{of: of}
+	}
 	w := c.ways.Load()
-	w.put(e, c.limit)
-	if len(w.entries) < c.largest && 2*w.weight.Load() > int64(len(w.entries)) {
+	way := w.room(e)
+	if way == nil {
+		return
+	}
+	if old := way.Load(); old != nil {
+		way.Store(nil)
+		c.count(old, -old.weight)
+	}
+	if e.by.weight+e.weight > c.limit-c.weight {
+		return
+	}
+	way.Store(e)
+	c.count(e, e.weight)
+	if len(w.entries) < c.largest && 2*c.weight > int64(len(w.entries)) {
 		c.grow(w)
 	}
 }
 
-// grow puts the entries of w into more ways. What others add to w meanwhile is
-// verified once more.
+// count adds to the weights what an entry brings or takes. The caller has the
+// lock.
+func (c *cache) count(e *verified, weight int64) {
+	c.weight += weight
+	if e.by.weight += weight; e.by.weight == 0 {
+		delete(c.held, e.by.of)
+	} else {
+		c.held[e.by.of] = e.by
+	}
+}
+
+// grow puts the entries of w into more ways. The caller has the lock.
 func (c *cache) grow(w *ways) {
-	if !c.growing.TryLock() {
-		return // another goroutine does it
-	}
-	defer c.growing.Unlock()
-	if c.ways.Load() != w {
-		return
-	}
 	more := newWays(min(growth*len(w.entries), c.largest))
 	for i := range w.entries {
 		if e := w.entries[i].Load(); e != nil {
-			more.put(e, c.limit)
+			if way := more.room(e); way != nil && way.Load() == nil {
+				way.Store(e)
+			} else {
+				c.count(e, -e.weight)
+			}
 		}
 	}
 	c.ways.Store(more)
 }
 
-// put adds e, in the place of an older entry of the same token, else in a free
-// way, else in the place of the entry of its set that ends first. Ways that are
-// full elsewhere don't take it.
-func (w *ways) put(e *verified, limit int64) {
+// room returns the way for e: that of an older entry of the same token,
+// otherwise a free one, otherwise one of an entry that has ended, otherwise the
+// one of the principal's own whose entry ends first, otherwise nil.
+func (w *ways) room(e *verified) (way *atomic.Pointer[verified]) {
 	set, first := w.place(&e.hash)
-	var way *atomic.Pointer[verified]
-	var old *verified
+	now := e.at.Unix()
+	until := int64(math.MaxInt64) // of way's entry; 0 if it is free or has ended
 	for i := range uint64(waysPerSet) {
 		next := &set[(first+i)%waysPerSet]
-		x := next.Load()
-		if x != nil && x.hash == e.hash {
-			next.CompareAndSwap(x, e)
-			return
+		switch x := next.Load(); {
+		case x != nil && x.hash == e.hash:
+			return next
+		case (x == nil || x.until <= now) && until > 0:
+			way, until = next, 0
+		case x != nil && x.by == e.by && x.until < until:
+			way, until = next, x.until
 		}
-		switch {
-		case way == nil, old != nil && (x == nil || x.until < old.until):
-			way, old = next, x
-		}
 	}
-	more := e.weight
-	if old != nil {
-		more -= old.weight
-	}
-	if more > 0 && w.weight.Load()+more > limit {
-		return
-	}
-	// Losing the race to another token costs one more verification.
-	if way.CompareAndSwap(old, e) {
-		w.weight.Add(more)
-	}
+	return way
 }
 
 // sweep drops the entries that can't be used any more.
@@ -174,11 +202,13 @@ func (c *cache) sweep(now clock.Moment, ttl time.Duration, skew int64) {
 	if c == nil {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	w := c.ways.Load()
 	for i := range w.entries {
-		way := &w.entries[i]
-		if e := way.Load(); e != nil && !e.usable(now, ttl, skew) && way.CompareAndSwap(e, nil) {
-			w.weight.Add(-e.weight)
+		if e := w.entries[i].Load(); e != nil && !e.usable(now, ttl, skew) {
+			w.entries[i].Store(nil)
+			c.count(e, -e.weight)
 		}
 	}
 }

@@ -75,6 +75,50 @@ func TestCacheGrows(t *testing.T) {
 	}
 }
 
+// TestCacheIsShared: a user who gets tokens as fast as Keycloak gives them
+// takes no room from others (CWE-770).
+func TestCacheIsShared(t *testing.T) {
+	issuer := newIssuer()
+	issuer.Key("EdDSA")
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.CacheEntries = 200 })
+	verify := func(claims oidctest.Claims) (again func() bool) {
+		token := issuer.Token("EdDSA", claims)
+		p, err := v.Verify(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() bool {
+			now, err := v.Verify(t.Context(), token)
+			return err == nil && now == p
+		}
+	}
+	count := func(cached []func() bool) (n int) {
+		for _, again := range cached {
+			if again() {
+				n++
+			}
+		}
+		return n
+	}
+	var flooder, others []func() bool
+	for i := range 25 {
+		others = append(others, verify(oidctest.Claims{"sub": strconv.Itoa(i)}))
+	}
+	for i := range 1000 {
+		flooder = append(flooder, verify(oidctest.Claims{"jti": strconv.Itoa(i)}))
+	}
+	for i := range 25 {
+		others = append(others, verify(oidctest.Claims{"sub": strconv.Itoa(25 + i)}))
+	}
+	// A set may be full.
+	if n := count(others); n < 45 {
+		t.Errorf("%d of 50 tokens of others are kept", n)
+	}
+	if n := count(flooder); n > 100 {
+		t.Errorf("%d tokens of one user are kept, want at most half of 200", n)
+	}
+}
+
 // TestCachedTokenExpires: a hit still checks the times, within the skew.
 func TestCachedTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

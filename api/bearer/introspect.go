@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,7 +12,10 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/singleflight"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // Introspect asks the issuer about the token of a request that passed Check
@@ -80,16 +82,9 @@ type asker struct {
 	flights singleflight.Group // one request for each token at a time
 
 	mu       sync.Mutex
-	endpoint string             // from discovery; empty to ask again
-	answers  map[[32]byte]reply // young answers
-	failure  error              // why the last request failed
-	retryAt  time.Time          // until then nobody is asked again
-}
-
-// reply is an answer: the claims, or nil for a token that is not active.
-type reply struct {
-	payload []byte
-	until   time.Time
+	endpoint string       // from discovery; empty to ask again
+	failure  error        // why the last request failed
+	failed   clock.Moment // when
 }
 
 const (
@@ -97,21 +92,27 @@ const (
 	failureWait = time.Second // between requests while the issuer fails
 )
 
+// newReplies makes the memory for young answers: the claims, or nil for a token
+// that is not active. Where a principal's share is full, the issuer is asked
+// each time.
+func newReplies(c Config) *shares[[]byte] {
+	return newShares[[]byte](maxReplies, c.IntrospectionTTL, true)
+}
+
 // introspect returns the issuer's answer about a token, nil if it is not
 // active. It waits no longer than waitTimeout.
 func (i *issuer) introspect(a *attempt) ([]byte, error) {
-	now := time.Now()
+	now := a.v.clock.Now()
+	if payload, ok := a.v.replies.get(a.found.hash, now); ok {
+		return payload, nil
+	}
 	s := &i.asker
 	s.mu.Lock()
-	known, ok := s.answers[a.found.hash]
 	failure := s.failure
-	if now.After(s.retryAt) {
+	if now.Stepped(s.failed) || now.Youngest(s.failed) > failureWait {
 		failure = nil
 	}
 	s.mu.Unlock()
-	if ok && now.Before(known.until) {
-		return known.payload, nil
-	}
 	if failure != nil {
 		return nil, failure
 	}
@@ -121,7 +122,11 @@ func (i *issuer) introspect(a *attempt) ([]byte, error) {
 	flight := s.flights.DoChan(string(a.found.hash[:]), func() (any, error) {
 		// It serves all who wait for it: its own time-out ends it.
 		payload, err := i.request(context.Background(), a.token)
-		i.asker.remember(a.found.hash, reply{payload, now.Add(a.v.config.IntrospectionTTL)}, err)
+		s.ended(err, a.v.clock.Now())
+		if err == nil {
+			// What isn't kept is asked for again.
+			_ = a.v.replies.put(a.found.hash, a.asker(payload), payload, now)
+		}
 		return payload, err
 	})
 	timer := time.NewTimer(waitTimeout)
@@ -139,22 +144,30 @@ func (i *issuer) introspect(a *attempt) ([]byte, error) {
 	}
 }
 
-// remember keeps an answer, or that there was none. Full of young answers, it
-// forgets them all: that only costs requests.
-func (s *asker) remember(hash [32]byte, r reply, err error) {
+// asker is whose share an answer takes: its subject's; of a token that is not
+// active the subject's or, where a lightweight one names none, the session's.
+func (a *attempt) asker(payload []byte) identity {
+	var answer struct {
+		Subject jsontext.Value `json:"sub"`
+	}
+	if payload != nil {
+		_ = json.Unmarshal(payload, &answer) // which the checks read again
+	}
+	for _, name := range []jsontext.Value{answer.Subject, a.claims.subject, a.claims.session} {
+		if s, err := text(name); err == nil && s != "" {
+			return identity{a.found.issuer.URL, s}
+		}
+	}
+	return identity{issuer: a.found.issuer.URL}
+}
+
+// ended keeps why a request failed, if it did.
+func (s *asker) ended(err error, now clock.Moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failure = err; err != nil {
-		s.retryAt, s.endpoint = time.Now().Add(failureWait), ""
-		return
+	if s.failure, s.failed = err, now; err != nil {
+		s.endpoint = ""
 	}
-	if len(s.answers) >= maxReplies {
-		maps.DeleteFunc(s.answers, func(_ [32]byte, old reply) bool { return time.Now().After(old.until) })
-	}
-	if s.answers == nil || len(s.answers) >= maxReplies {
-		s.answers = map[[32]byte]reply{}
-	}
-	s.answers[hash] = r
 }
 
 // request sends one introspection request (RFC 7662, section 2.1).

@@ -3,6 +3,7 @@ package bearer_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -190,6 +191,64 @@ func TestIntrospectionCache(t *testing.T) {
 			t.Errorf("%d requests, want 2", got)
 		}
 	})
+}
+
+// TestIntrospectionCacheIsShared: one user's tokens don't push out the answers
+// about another's (CWE-770).
+func TestIntrospectionCacheIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		issuer.Key("EdDSA")
+		endpoint := &introspection{issuer: issuer, answer: map[string]any{"active": false}}
+		v := newVerifier(t, issuer, endpoint.configure)
+		ask := func(subject string, n int) {
+			t.Helper()
+			token := issuer.Token("EdDSA", oidctest.Claims{"sub": subject, "jti": fmt.Sprint(n)})
+			if _, err := v.Introspect(request(token)); code(err) != bearer.TokenInactive {
+				t.Fatal(err)
+			}
+		}
+		ask("alice", 0)
+		for n := range 11_000 {
+			ask("flooder", n)
+		}
+		ask("bob", 0)
+		before := endpoint.calls.Load()
+		ask("alice", 0)
+		ask("bob", 0)
+		ask("flooder", 0)
+		if got := endpoint.calls.Load(); got != before {
+			t.Errorf("%d answers were forgotten", got-before)
+		}
+	})
+}
+
+// An answer is as old as the larger of both clocks' ages, and of no known age
+// after a step or a suspend.
+func TestStepsForgetAnswers(t *testing.T) {
+	for _, step := range []time.Duration{6 * time.Second, -6 * time.Second, 25 * time.Hour, -25 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			issuer := newIssuer()
+			endpoint := &introspection{issuer: issuer, answer: active(issuer.Claims())}
+			var offset atomic.Int64
+			v := newVerifier(t, issuer, func(c *bearer.Config) {
+				endpoint.configure(c)
+				c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+				c.MaxLifetime = 72 * time.Hour
+			})
+			synctest.Wait()
+			at := time.Now().Unix() + min(0, int64(step/time.Second))
+			token := issuer.Token("RS256", oidctest.Claims{"iat": at, "exp": at + 51*3600})
+			if _, err := v.Introspect(request(token)); err != nil {
+				t.Fatal(err)
+			}
+			endpoint.set(map[string]any{"active": false})
+			offset.Store(int64(step))
+			if _, err := v.Introspect(request(token)); code(err) != bearer.TokenInactive {
+				t.Errorf("after a step of %v: %v", step, err)
+			}
+		})
+	}
 }
 
 // While the issuer fails or hangs there is a 503 within a bounded time, and

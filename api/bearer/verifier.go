@@ -23,6 +23,7 @@ type Verifier struct {
 	cache   *cache
 	interned
 	proofs, actions *shares[struct{}] // used up
+	replies         *shares[[]byte]   // introspection answers
 }
 
 // issuer is what a Verifier knows of one configured issuer.
@@ -49,6 +50,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		cache:   newCache(c.CacheEntries),
 		proofs:  newProofs(c),
 		actions: newActions(c),
+		replies: newReplies(c),
 	}
 	for _, name := range c.Algorithms {
 		v.allowed[name] = algorithms[name]
