@@ -321,7 +321,7 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
 		return nil, fail(IDTokenRefused, errors.New("at_hash is not of the access token"))
 	}
-	principal, err := l.verifier.Verify(ctx, token.AccessToken)
+	principal, err := l.verify(ctx, token.AccessToken)
 	if err != nil {
 		return nil, fail(TokenRefused, err)
 	}

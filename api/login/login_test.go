@@ -962,6 +962,34 @@ func TestLogout(t *testing.T) {
 	})
 }
 
+// A sign-in in the very second of a logout without `sid` works after that
+// second: the token is checked once more, and the session goes on.
+func TestSignInInTheSecondOfALogout(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		now := time.Now()
+		s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"auth_time": now.Unix()} })
+		signedIn := s.browser()
+		signedIn.signIn()
+		key := s.issuer.Key("RS256")
+		token := oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": key.ID}, oidctest.Claims{
+			"iss": issuerURL, "aud": "my-api-client", "sub": s.issuer.Claims()["sub"], "jti": "1", "iat": now.Unix(), "exp": now.Unix() + 120,
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+		})
+		r := httptest.NewRequest("POST", "/", strings.NewReader(url.Values{"logout_token": {token}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		s.verifier.BackchannelLogout(func() []string { return []string{"my-api-client"} }, nil).ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			t.Fatalf("logout: %d %s", w.Code, w.Body)
+		}
+		signedIn.wantSignedIn()
+		if waited := time.Since(now); waited != time.Second {
+			t.Errorf("the session waited %v", waited)
+		}
+		signedIn.wantSignedIn()
+	})
+}
+
 // A logout during a refresh wins: the session isn't stored again.
 func TestLogoutWhileRefreshing(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {

@@ -88,9 +88,9 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 			g.RetryAt = now.Add(refreshRetry)
 		}
 	}
-	principal, err := l.verifier.Verify(ctx, g.AccessToken)
+	principal, err := l.verify(ctx, g.AccessToken)
 	switch refused := (*bearer.Error)(nil); {
-	case errors.As(err, &refused) && (refused.Status == http.StatusServiceUnavailable || refused.Code == bearer.TokenExpired && !g.RetryAt.IsZero()):
+	case errors.As(err, &refused) && (refused.Status == http.StatusServiceUnavailable || refused.Code == bearer.LogoutJustNow || refused.Code == bearer.TokenExpired && !g.RetryAt.IsZero()):
 		// The issuer may be back soon, and the session with it. What a refresh
 		// brought is kept: the refresh token from before is spent.
 		if err := l.store(ctx, g); err != nil {
@@ -106,6 +106,21 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 		return nil, err
 	}
 	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, accessToken: g.AccessToken}, nil
+}
+
+// verify checks an access token, once more after a second if it is of the very
+// second in which its user signed out elsewhere: see bearer.LogoutJustNow.
+func (l *Login) verify(ctx context.Context, token string) (*bearer.Principal, error) {
+	principal, err := l.verifier.Verify(ctx, token)
+	if refused := (*bearer.Error)(nil); !errors.As(err, &refused) || refused.Code != bearer.LogoutJustNow {
+		return principal, err
+	}
+	select {
+	case <-time.After(time.Second):
+		return l.verifier.Verify(ctx, token)
+	case <-ctx.Done():
+		return nil, err
+	}
 }
 
 // Authorize returns r with the access token of its session as its credential,
