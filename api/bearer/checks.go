@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // checks are all checks of an access token, in their order. This table is
@@ -39,6 +40,8 @@ type attempt struct {
 	token  string
 	now    int64 // Unix seconds
 	ask    bool  // the issuer is to be asked, whatever the token says
+
+	explained bool // to a person: a fetch is made even for a hopeless token
 
 	compact
 	claims     claims
@@ -92,21 +95,46 @@ func (a *attempt) issuer() *Error {
 }
 
 // key: the issuer publishes a key with this `kid`, and it is for this algorithm.
+// RFC 7515, section 4.1.4, leaves the `kid` to the issuer, and every Keycloak
+// sets it. A token without one is refused also where a single key would fit:
+// whether it passes must not depend on how many keys there are.
 func (a *attempt) key() *Error {
 	if a.header.keyID == "" {
-		return refuse(KeyUnknown, errors.New("the header has no kid"))
+		return refuse(KeyIDMissing, nil)
 	}
-	keys, err := a.found.issuer.keys.lookup(a.ctx, a.header.keyID)
-	switch {
-	case err != nil:
-		return refuse(KeysUnavailable, err)
-	case keys == nil:
-		return refuse(KeyUnknown, fmt.Errorf("kid %.80q is not in the key set", a.header.keyID))
-	case !slices.ContainsFunc(keys, a.mayVerify):
+	set := a.found.issuer.keys
+	if set.having(a.header.keyID) == nil && !a.explained {
+		if refusal := a.hopeless(); refusal != nil {
+			return refusal
+		}
+	}
+	keys, refusal := set.lookup(a.ctx, a.header.keyID)
+	if refusal != nil {
+		return refusal
+	}
+	if !slices.ContainsFunc(keys, a.mayVerify) {
 		return refuse(KeyMismatch, fmt.Errorf("key %.80q is not for alg %s", a.header.keyID, a.algo.name))
 	}
 	a.candidates = keys
 	return nil
+}
+
+// hopeless tells why a token would be refused whoever signed it, so that
+// nothing is fetched for it. Issuer and algorithm were looked at before. What
+// comes without claims is no access token, and its own checks are elsewhere.
+func (a *attempt) hopeless() *Error {
+	if a.claims.payload == nil {
+		return nil
+	}
+	if !a.lightweight() {
+		if refusal := a.audience(); refusal != nil {
+			return refusal
+		}
+	}
+	if refusal := a.times(); refusal != nil {
+		return refusal
+	}
+	return a.kind()
 }
 
 func (a *attempt) mayVerify(key *signingKey) bool {
@@ -129,7 +157,11 @@ func (a *attempt) audience() *Error {
 	if a.claims.audience == nil {
 		return refuse(AudienceWrong, fmt.Errorf("no aud, want %q", a.v.config.Audience))
 	}
-	audiences, err := intern(&a.v.interned.audiences, a.claims.audience, oneOrMore)
+	list := oneOrMore
+	if a.found.key != nil { // verified: many tokens share it
+		list = func(raw jsontext.Value) ([]string, error) { return intern(&a.v.interned.audiences, raw, oneOrMore) }
+	}
+	audiences, err := list(a.claims.audience)
 	if err != nil {
 		return refuse(ClaimsMalformed, fmt.Errorf("aud %w", err))
 	}

@@ -93,12 +93,6 @@ type Config struct {
 	// token gets 503. Default 1 h.
 	KeyOutageBound time.Duration
 
-	// UnknownKeyCooldown is the least time between two fetches caused by
-	// tokens with an unknown `kid`, and so the longest time that a key which
-	// the issuer uses without having published it stays unknown.
-	// At most 10 s. Default 10 s.
-	UnknownKeyCooldown time.Duration
-
 	// CacheEntries bounds the cache of verified tokens. 100,000 typical
 	// tokens take less than 64 MiB; one of more than 2 KiB counts as several.
 	// Negative turns the cache off.
@@ -194,7 +188,6 @@ func (c Config) withDefaults() Config {
 	c.Realm = cmp.Or(c.Realm, c.Audience)
 	c.KeyMaxAge = cmp.Or(c.KeyMaxAge, 5*time.Minute)
 	c.KeyOutageBound = cmp.Or(c.KeyOutageBound, time.Hour)
-	c.UnknownKeyCooldown = cmp.Or(c.UnknownKeyCooldown, 10*time.Second)
 	c.CacheEntries = cmp.Or(c.CacheEntries, 100_000)
 	c.CacheTTL = cmp.Or(c.CacheTTL, 5*time.Minute)
 	c.MaxRevocations = cmp.Or(c.MaxRevocations, 200_000)
@@ -266,7 +259,6 @@ func (c Config) Validate() error {
 	within("ProofMaxAge", c.ProofMaxAge, time.Second, 5*time.Minute)
 	within("KeyMaxAge", c.KeyMaxAge, time.Second, 24*time.Hour)
 	within("KeyOutageBound", c.KeyOutageBound, c.KeyMaxAge, 7*24*time.Hour)
-	within("UnknownKeyCooldown", c.UnknownKeyCooldown, 100*time.Millisecond, 10*time.Second)
 	within("CacheTTL", c.CacheTTL, time.Second, time.Hour)
 	within("IntrospectionTTL", c.IntrospectionTTL, 100*time.Millisecond, time.Minute)
 	if c.NotBeforeInterval > 0 {

@@ -13,22 +13,22 @@ import (
 // TestConfig: a wrong configuration names every mistake at once.
 func TestConfig(t *testing.T) {
 	_, err := bearer.New(t.Context(), bearer.Config{
-		Issuers:            []bearer.Issuer{{URL: "id.example"}, {URL: "https://id.example/#a"}, {URL: "https://id.example", InternalURL: "ftp://x"}, {URL: "https://id.example"}},
-		Algorithms:         []string{"HS256", "none"},
-		Claims:             bearer.ClaimPaths{RealmRoles: "a..b", ClientRoles: "resource_access.roles", Username: "${client_id}"},
-		Skew:               time.Second,
-		MaxLifetime:        time.Second,
-		MaxTokenBytes:      1,
-		UnknownKeyCooldown: time.Minute,
-		KeyOutageBound:     time.Second,
-		PublicURL:          "api.example",
+		Issuers:       []bearer.Issuer{{URL: "id.example"}, {URL: "https://id.example/#a"}, {URL: "https://id.example", InternalURL: "ftp://x"}, {URL: "https://id.example"}},
+		Algorithms:    []string{"HS256", "none"},
+		Claims:        bearer.ClaimPaths{RealmRoles: "a..b", ClientRoles: "resource_access.roles", Username: "${client_id}"},
+		Skew:          time.Second,
+		MaxLifetime:   time.Second,
+		MaxTokenBytes: 1,
+
+		KeyOutageBound: time.Second,
+		PublicURL:      "api.example",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
 		"Issuers[0].URL", "Issuers[1].URL", "Issuers[2].InternalURL", `"https://id.example" stands there twice`, "Audience", `"HS256"`, `"none"`,
-		"Claims.RealmRoles", "Claims.ClientRoles", "Claims.Username", "Skew is 1s", "MaxLifetime", "MaxTokenBytes", "UnknownKeyCooldown", "KeyOutageBound", "PublicURL",
+		"Claims.RealmRoles", "Claims.ClientRoles", "Claims.Username", "Skew is 1s", "MaxLifetime", "MaxTokenBytes", "KeyOutageBound", "PublicURL",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error doesn't name %s:\n%v", want, err)

@@ -25,6 +25,7 @@
 // A verified token is remembered by its SHA-256 until it expires. A hit still
 // checks times, key, revocation and proof; see verified.usable.
 //
-// Keys are fetched in the background, by a schedule. A token can cause a fetch
-// only by an unknown key id, once in a cool-down; see keySet.
+// Keys are fetched in the background, by a schedule. A token with an unknown
+// key id waits for a fetch of its own, of which there is at most one a second;
+// see keySet.
 package bearer

@@ -2,7 +2,9 @@ package bearer
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +29,8 @@ const (
 	ClaimsMalformed  Code = "claims_malformed"
 	IssuerUnknown    Code = "issuer_unknown"
 	KeysUnavailable  Code = "keys_unavailable"
+	KeyIDMissing     Code = "key_id_missing"
+	KeyNotChecked    Code = "key_not_checked"
 	KeyUnknown       Code = "key_unknown"
 	KeyMismatch      Code = "key_mismatch"
 	SignatureInvalid Code = "signature_invalid"
@@ -102,6 +106,10 @@ func (code Code) meaning() refusal {
 		return refusal{401, invalidToken, "The access token is of an issuer that this API doesn't trust. Get one from the right realm, by its public URL."}
 	case KeysUnavailable:
 		return refusal{503, "", "The keys of the issuer can't be had at the moment. Try again later."}
+	case KeyIDMissing:
+		return refusal{401, invalidToken, "The access token doesn't say which key signed it: its header has no kid. Send the token as its issuer made it."}
+	case KeyNotChecked:
+		return refusal{503, "", "The access token is signed with a key that this API doesn't know yet, and its issuer could not be asked for it. Try again later."}
 	case KeyUnknown:
 		return refusal{401, invalidToken, "The access token is signed with a key that its issuer doesn't publish. Get a new one."}
 	case KeyMismatch:
@@ -199,13 +207,22 @@ func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 		h.Set("Retry-After", "1") // second: see denyList.covers
 	}
 	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
-		h.Set("Retry-After", "5") // seconds
+		h.Set("Retry-After", strconv.Itoa(retryAfter(e.Code)))
 		return
 	}
 	h.Set("WWW-Authenticate", v.challenge("Bearer", e, !e.dpop))
 	if v.config.PublicURL != "" {
 		h.Add("WWW-Authenticate", v.challenge("DPoP", e, e.dpop)+`, algs="`+strings.Join(v.config.Algorithms, " ")+`"`)
 	}
+}
+
+// retryAfter returns after how many seconds the caller of a 429 or 503 may try again.
+// Many may have waited for the same fetch of keys: they come back spread.
+func retryAfter(code Code) int {
+	if code == KeyNotChecked {
+		return 1 + rand.IntN(5)
+	}
+	return 5
 }
 
 // challenge returns one challenge. The error stands only in that of the

@@ -37,7 +37,7 @@ type Step struct {
 // tells of each. The principal is nil unless all passed. A proof of possession
 // belongs to a request and is not among them.
 func (v *Verifier) Explain(ctx context.Context, token string) ([]Step, *Principal) {
-	a := &attempt{v: v, ctx: ctx, scheme: Bearer, token: token, now: v.clock.Now().Unix()}
+	a := &attempt{v: v, ctx: ctx, scheme: Bearer, token: token, now: v.clock.Now().Unix(), explained: true}
 	a.found.hash = sha256.Sum256(view(token))
 	size := Step{Check: "size", Verdict: Passed, Expected: fmt.Sprintf("at most %d bytes", v.config.MaxTokenBytes), Found: fmt.Sprintf("%d bytes", len(token))}
 	if len(token) > v.config.MaxTokenBytes {
@@ -172,6 +172,10 @@ func (a *attempt) fix(code Code) string {
 		return "The iss must be the stack's output issuer to the letter: stack configuration publicUrl and realm, Keycloak --hostname. -issuer-internal-url is for an address that only the API uses."
 	case KeysUnavailable:
 		return "Make the issuer reachable from the API (-issuer-internal-url), or give explain the keys by -jwks."
+	case KeyNotChecked:
+		return "Make the issuer reachable from the API (-issuer-internal-url), then try again."
+	case KeyIDMissing:
+		return "Send access_token as Keycloak made it: each has a kid. Another program that makes tokens must set it."
 	case KeyUnknown:
 		return "Get a new token. If that has the same kid: Keycloak, Realm settings → Keys: the key must be enabled. With -jwks, fetch the file again."
 	case KeyMismatch, SignatureInvalid:

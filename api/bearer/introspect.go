@@ -41,8 +41,7 @@ func (v *Verifier) Introspect(r *http.Request) (*Principal, error) {
 // subject, roles and groups takes the place of what the token says; all else
 // stays as it was signed.
 func (a *attempt) introspection() *Error {
-	lightweight := a.claims.audience == nil && a.found.issuer.ClientID != ""
-	if !a.ask && !lightweight {
+	if !a.ask && !a.lightweight() {
 		return nil
 	}
 	for _, check := range []func(*attempt) *Error{(*attempt).times, (*attempt).kind} {
@@ -75,6 +74,12 @@ func (a *attempt) introspection() *Error {
 		a.claims.subject = answer.subject
 	}
 	return nil
+}
+
+// lightweight tells whether the issuer is asked for the audience, since the
+// token has none.
+func (a *attempt) lightweight() bool {
+	return a.claims.audience == nil && a.found.issuer.ClientID != ""
 }
 
 // asker asks one issuer about tokens.

@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,33 +20,41 @@ import (
 // Bounds of one fetch and of waiting for it.
 const (
 	fetchTimeout  = 5 * time.Second // one request for metadata or keys
-	waitTimeout   = 2 * time.Second // a caller waiting on a fetch
-	maxRetryDelay = 5 * time.Second // between attempts while the issuer fails
+	fetchInterval = time.Second     // from the begin of one fetch to the begin of the next
+	waitTimeout   = 2 * time.Second // a request that waits for a fetch
+	maxRetryDelay = 5 * time.Second // between two fetches by schedule while the issuer fails
 	maxBody       = 1 << 20
+
+	// maxWaiting bounds the requests that wait for keys of one issuer. It holds
+	// 1,000 a second, each for waitTimeout.
+	maxWaiting = 2048
 )
 
-// keySet holds the signing keys of one issuer. Keys are only ever fetched by
-// the schedule in maintain and by refresh, one fetch at a time.
+// keySet holds the signing keys of one issuer. Only maintain fetches, so one
+// fetch is under way at a time. It fetches by its schedule, and earlier for
+// requests that wait.
 //
 // Keys are as old as the larger of both clocks' ages. After a step of the wall
 // clock or a suspend nobody knows for how long they were not asked for: they
 // don't verify until they are fetched again.
 type keySet struct {
-	issuer   Issuer
-	maxAge   time.Duration
-	bound    time.Duration // how long keys work without a fetch that succeeds
-	cooldown time.Duration
-	client   *http.Client
-	log      *slog.Logger
-	clock    clock.Clock
+	issuer  Issuer
+	maxAge  time.Duration
+	bound   time.Duration // how long keys work without a fetch that succeeds
+	client  *http.Client
+	log     *slog.Logger
+	clock   clock.Clock
+	jwksURI string // from discovery; empty to ask again. Of maintain alone
 
-	keys atomic.Pointer[fetched] // nil until there are some and after an outage beyond bound
+	keys   atomic.Pointer[fetched] // nil until there are some and after an outage beyond bound
+	wanted chan struct{}           // holds one value while a request waits for a fetch to begin
 
 	mu      sync.Mutex
-	flight  chan struct{} // closed when the fetch under way ends; nil when there is none
-	started clock.Moment  // of the last fetch
-	lastErr error         // of the last fetch
-	jwksURI string        // from discovery; empty to ask again
+	waiting int           // requests
+	begun   int           // number of fetches that began
+	ended   int           // number of fetches that ended
+	lastErr error         // of the last fetch that ended
+	end     chan struct{} // closed at the end of a fetch, and replaced
 }
 
 // fetched are the keys of one fetch.
@@ -59,9 +68,9 @@ func newKeySet(issuer Issuer, c *Config, clock clock.Clock) *keySet {
 	client.Timeout = fetchTimeout
 	client.CheckRedirect = sameHost
 	return &keySet{
-		issuer: issuer, maxAge: c.KeyMaxAge, bound: c.KeyOutageBound, cooldown: c.UnknownKeyCooldown,
+		issuer: issuer, maxAge: c.KeyMaxAge, bound: c.KeyOutageBound,
 		client: &client, clock: clock, log: c.Logger.With("issuer", issuer.URL),
-		lastErr: errors.New("bearer: keys were not fetched yet"),
+		wanted: make(chan struct{}, 1), end: make(chan struct{}),
 	}
 }
 
@@ -102,72 +111,109 @@ func (s *keySet) having(id string) []*signingKey {
 	return nil
 }
 
-// lookup returns the current keys if one of them has the id, and asks the
-// issuer for an unknown one when the cool-down allows. Neither keys nor an
-// error means that the issuer has no such key.
-func (s *keySet) lookup(ctx context.Context, id string) ([]*signingKey, error) {
+// lookup returns the current keys, one of which has the id. For an unknown id
+// it waits for a fetch that begins after the call: no other fetch shows that
+// the issuer doesn't publish the key. Without that evidence the refusal has
+// status 503.
+func (s *keySet) lookup(ctx context.Context, id string) ([]*signingKey, *Error) {
 	if keys := s.having(id); keys != nil {
 		return keys, nil
 	}
-	err := s.refresh(ctx)
+	err := s.await(ctx, id)
 	if keys := s.having(id); keys != nil {
 		return keys, nil
 	}
-	return nil, err
+	switch {
+	case s.current() == nil:
+		return nil, refuse(KeysUnavailable, cmp.Or(err, errNoCurrentKeys))
+	case err != nil:
+		return nil, refuse(KeyNotChecked, fmt.Errorf("kid %.80q is unknown so far: %w", id, err))
+	}
+	return nil, refuse(KeyUnknown, fmt.Errorf("kid %.80q is not in the key set", id))
 }
 
-// refresh waits for a fetch that began within the last cool-down, or begins
-// one, and returns how it ended. It waits no longer than waitTimeout.
-func (s *keySet) refresh(ctx context.Context) error {
+var (
+	errNoCurrentKeys = errors.New("bearer: the keys are of unknown age, since the clock stepped")
+	errManyWaiting   = fmt.Errorf("bearer: %d requests wait for the keys already", maxWaiting)
+	errSlowIssuer    = errors.New("bearer: the issuer takes too long to give its keys")
+)
+
+// await returns when a key with the id is there, or how the first fetch that
+// began after the call ended. It waits no longer than waitTimeout.
+func (s *keySet) await(ctx context.Context, id string) error {
 	s.mu.Lock()
-	if s.flight == nil {
-		if now := s.clock.Now(); s.started != (clock.Moment{}) && !now.Stepped(s.started) && now.Youngest(s.started) < s.cooldown {
-			defer s.mu.Unlock()
-			return s.lastErr
-		}
-		s.begin()
+	switch {
+	case s.keys.Load() == nil && s.lastErr != nil:
+		defer s.mu.Unlock()
+		return s.lastErr // nobody can be verified: the schedule asks again
+	case s.waiting >= maxWaiting:
+		defer s.mu.Unlock()
+		return errManyWaiting
 	}
-	flight := s.flight
+	s.waiting++
+	next := s.begun + 1
+	select {
+	case s.wanted <- struct{}{}:
+	default: // others want it too
+	}
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
+	}()
 
 	timer := time.NewTimer(waitTimeout)
 	defer timer.Stop()
-	select {
-	case <-flight:
-	case <-timer.C:
-		return errors.New("bearer: the issuer takes too long to give its keys")
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		s.mu.Lock()
+		ended, err, end := s.ended, s.lastErr, s.end
+		s.mu.Unlock()
+		if ended >= next {
+			return err
+		}
+		if s.having(id) != nil {
+			return nil
+		}
+		select {
+		case <-end:
+		case <-timer.C:
+			return errSlowIssuer
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastErr
 }
 
-// begin starts a fetch. The caller holds mu and knows that none is under way.
-func (s *keySet) begin() {
-	flight := make(chan struct{})
+// refresh fetches the keys once and wakes the requests that wait.
+func (s *keySet) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	s.begun++
+	select {
+	case <-s.wanted: // all who wait now wait for this fetch
+	default:
+	}
+	s.mu.Unlock()
 	began := s.clock.Now()
-	s.flight, s.started = flight, began
-	jwksURI := s.jwksURI
-	go func() {
-		defer close(flight)
-		// The fetch serves all who wait for it, so no single request's
-		// context ends it; its time-out does.
-		keys, jwksURI, err := s.fetch(context.Background(), jwksURI)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.flight, s.lastErr, s.jwksURI = nil, err, jwksURI
-		if err == nil {
-			s.publish(keys, began)
-		} else if last := s.keys.Load(); last != nil && s.stale(last) {
+	keys, err := s.fetch(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil {
+		s.publish(keys, began)
+	} else {
+		s.log.Warn("keys could not be fetched", "err", err)
+		if last := s.keys.Load(); last != nil && s.stale(last) {
 			s.log.Error("keys are not used any more: too old, or of unknown age since the clock stepped, and the issuer can't be asked", "bound", s.bound)
 			s.publish(nil, began)
 		}
-		if err != nil {
-			s.log.Warn("keys could not be fetched", "err", err)
-		}
-	}()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended, s.lastErr = s.begun, err
+	close(s.end)
+	s.end = make(chan struct{})
+	return err
 }
 
 // publish makes keys the current ones. Keys that were there before keep their
@@ -198,21 +244,14 @@ func (s *keySet) publish(keys []*signingKey, at clock.Moment) {
 }
 
 // maintain keeps the keys young until ctx ends. The first fetch begins at
-// once; later ones at 4/5 of maxAge after one that succeeded, and soon after
-// one that failed.
+// once; later ones at 4/5 of maxAge after one that succeeded, soon after one
+// that failed, and for requests that wait, at most once in fetchInterval.
 func (s *keySet) maintain(ctx context.Context) {
 	retry := time.Second
 	for {
-		s.mu.Lock()
-		if s.flight == nil {
-			s.begin()
-		}
-		flight := s.flight
-		s.mu.Unlock()
-		<-flight
-
+		interval := time.NewTimer(fetchInterval)
 		wait := s.maxAge * 4 / 5
-		if s.failed() {
+		if err := s.refresh(ctx); err != nil {
 			wait = min(retry, wait)
 			retry = min(2*retry, maxRetryDelay)
 		} else {
@@ -221,17 +260,26 @@ func (s *keySet) maintain(ctx context.Context) {
 		if !s.pause(ctx, wait) {
 			return
 		}
+		select {
+		case <-interval.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// pause waits, or until the clock steps, and tells whether ctx goes on. Timers
-// stand still while the machine is suspended, so it looks every second.
+// pause waits, or until a request wants a fetch or the clock steps, and tells
+// whether ctx goes on. Timers stand still while the machine is suspended, so
+// it looks every second.
 func (s *keySet) pause(ctx context.Context, wait time.Duration) bool {
 	began := s.clock.Now()
 	for left := wait; left > 0; {
 		timer := time.NewTimer(min(left, time.Second))
 		select {
 		case <-timer.C:
+		case <-s.wanted:
+			timer.Stop()
+			return true
 		case <-ctx.Done():
 			timer.Stop()
 			return false
@@ -243,41 +291,38 @@ func (s *keySet) pause(ctx context.Context, wait time.Duration) bool {
 		}
 		left = wait - now.Oldest(began)
 	}
-	return true
+	return ctx.Err() == nil
 }
 
-func (s *keySet) failed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastErr != nil
-}
-
-// fetch gets the keys, and first where they are when jwksURI is empty. On an
-// error it returns no jwksURI, so that the next attempt asks again.
-func (s *keySet) fetch(ctx context.Context, jwksURI string) ([]*signingKey, string, error) {
+// fetch gets the keys, and first where they are when that isn't known. After
+// an error the next one asks where again.
+func (s *keySet) fetch(ctx context.Context) ([]*signingKey, error) {
+	jwksURI := s.jwksURI
+	s.jwksURI = ""
 	if jwksURI == "" {
 		body, err := s.get(ctx, strings.TrimSuffix(s.issuer.InternalURL, "/")+"/.well-known/openid-configuration")
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		published, err := parseDiscovery(body, s.issuer.URL)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		jwksURI = s.internal(published)
 	}
 	body, err := s.get(ctx, jwksURI)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	keys, ignored, err := parseKeySet(body)
 	if len(ignored) > 0 {
 		s.log.Debug("published keys ignored", "keys", ignored)
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	return keys, jwksURI, nil
+	s.jwksURI = jwksURI
+	return keys, nil
 }
 
 // internal moves an address below the issuer's public URL to its internal one.
@@ -314,12 +359,15 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 	return body, nil
 }
 
-// ready returns nil when there are keys, else why there are none.
+// ready returns nil when there are keys, and otherwise why there are none. A
+// key id that is unknown to them has no say in it.
 func (s *keySet) ready() error {
 	if s.keys.Load() != nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Errorf("bearer: no keys of issuer %s: %w", s.issuer.URL, s.lastErr)
+	return fmt.Errorf("bearer: no keys of issuer %s: %w", s.issuer.URL, cmp.Or(s.lastErr, errNotFetched))
 }
+
+var errNotFetched = errors.New("bearer: keys were not fetched yet")

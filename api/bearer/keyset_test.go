@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,54 +60,234 @@ func TestKeysComeLater(t *testing.T) {
 	})
 }
 
-// TestUnknownKeys counts what 1,000 random key ids a second fetch.
+// forged returns a token of nobody's key under a key id, good in all else.
+func forged(issuer *oidctest.Issuer, id string, changes ...oidctest.Claims) string {
+	header := oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": id}
+	return oidctest.Sign(&oidctest.Key{Private: []byte("x")}, header, issuer.Claims(changes...))
+}
+
+// TestUnknownKeys: 1,000 random key ids a second at an issuer that takes 300 ms
+// for an answer. Each is refused by a fetch of its own, of which there is one a
+// second; a real new key works within 2 s, and no good request is refused.
 func TestUnknownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := newIssuer()
-		v := newVerifier(t, issuer, nil)
-		synctest.Wait()
-		time.Sleep(11 * time.Second)
+		v := newVerifier(t, issuer, func(c *bearer.Config) {
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				time.Sleep(300 * time.Millisecond)
+				return inner.RoundTrip(r)
+			})}
+		})
+		time.Sleep(10 * time.Second)
 		_, before := issuer.Requests()
-		forged := issuer.Claims()
-		for second := range 4 {
-			for n := range 1000 {
-				token := oidctest.Sign(&oidctest.Key{Private: []byte("x")}, oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": fmt.Sprintf("random-%d-%d", second, n)}, forged)
-				if _, err := v.Check(request(token)); code(err) != bearer.KeyUnknown {
-					t.Fatalf("unknown kid: %v", err)
+		const seconds = 5
+		var wg sync.WaitGroup
+		for n := range seconds * 1000 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(n) * time.Millisecond)
+				if _, err := v.Check(request(forged(issuer, fmt.Sprint("random-", n)))); code(err) != bearer.KeyUnknown {
+					t.Errorf("unknown kid: %v", err)
 				}
-				time.Sleep(time.Millisecond)
+			})
+		}
+		good := func(key *oidctest.Key) (took time.Duration) {
+			token := oidctest.Sign(key, oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": key.ID}, issuer.Claims())
+			start := time.Now()
+			if _, err := v.Check(request(token)); err != nil {
+				t.Errorf("key %s: %v", key.ID, err)
+			}
+			return time.Since(start)
+		}
+		known := issuer.Key("RS256")
+		for range 100 * seconds {
+			wg.Go(func() {
+				if took := good(known); took != 0 {
+					t.Errorf("a known key waited %v", took)
+				}
+			})
+			time.Sleep(5 * time.Millisecond)
+			if time.Now().UnixMilli()%500 == 0 {
+				next := issuer.Rotate("RS256")
+				for range 10 {
+					wg.Go(func() {
+						if took := good(next); took > 2*time.Second {
+							t.Errorf("a new key took %v", took)
+						}
+					})
+				}
 			}
 		}
-		if _, after := issuer.Requests(); after-before != 1 {
-			t.Errorf("%d fetches in 4 s, want 1", after-before)
+		wg.Wait()
+		if _, after := issuer.Requests(); after-before > seconds+2 {
+			t.Errorf("%d fetches in %d s, want one a second", after-before, seconds)
 		}
-		// A real rotation that nobody announced is seen within the cool-down.
-		issuer.Rotate("RS256")
-		time.Sleep(10 * time.Second)
-		if _, err := v.Check(request(issuer.Token("RS256"))); err != nil {
-			t.Errorf("a new key after the cool-down: %v", err)
+		if err := v.Ready(); err != nil {
+			t.Error(err)
 		}
 	})
 }
 
+// TestFetchOfBeforeIsNoEvidence: the fetch under way when a request comes may
+// have been answered before the key was published.
+func TestFetchOfBeforeIsNoEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, func(c *bearer.Config) {
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				response, err := inner.RoundTrip(r)
+				time.Sleep(500 * time.Millisecond) // on its way back
+				return response, err
+			})}
+		})
+		time.Sleep(10 * time.Second)
+		go v.Check(request(forged(issuer, "random"))) // begins a fetch
+		time.Sleep(250 * time.Millisecond)
+		issuer.Rotate("RS256")
+		start := time.Now()
+		if _, err := v.Check(request(issuer.Token("RS256"))); err != nil {
+			t.Errorf("a key that was published during a fetch: %v", err)
+		}
+		if took := time.Since(start); took != 1250*time.Millisecond { // the next second's fetch
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestUnknownKeyWhileIssuerFails: without a fetch nobody knows whether the
+// issuer has the key, so it is 503, and the callers come back spread.
 func TestUnknownKeyWhileIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := newIssuer()
 		v := newVerifier(t, issuer, nil)
-		synctest.Wait()
 		time.Sleep(11 * time.Second)
 		known := issuer.Token("RS256")
 		issuer.SetOutage(true)
 		issuer.Rotate("RS256")
 		unknown := issuer.Token("RS256")
-		for range 3 {
+		waits := map[string]bool{}
+		var refused *bearer.Error
+		for range 60 {
 			_, err := v.Check(request(unknown))
-			if code(err) != bearer.KeysUnavailable {
-				t.Errorf("unknown kid while the issuer fails: %v, want %s", err, bearer.KeysUnavailable)
+			if !errors.As(err, &refused) || refused.Code != bearer.KeyNotChecked || refused.Status != http.StatusServiceUnavailable {
+				t.Fatalf("unknown kid while the issuer fails: %v, want %s", err, bearer.KeyNotChecked)
 			}
+			w := httptest.NewRecorder()
+			v.WriteChallenge(w, refused)
+			waits[w.Header().Get("Retry-After")] = true
+			if w.Header().Get("WWW-Authenticate") != "" {
+				t.Error("a challenge, though nothing is said against the token")
+			}
+		}
+		for wait := range waits {
+			if !slices.Contains([]string{"1", "2", "3", "4", "5"}, wait) {
+				t.Errorf("Retry-After: %s", wait)
+			}
+		}
+		if len(waits) < 2 {
+			t.Errorf("Retry-After is always %v", waits)
 		}
 		if _, err := v.Check(request(known)); err != nil {
 			t.Errorf("known key during the outage: %v", err)
+		}
+		if err := v.Ready(); err != nil {
+			t.Errorf("unknown keys make it unready: %v", err)
+		}
+		issuer.SetOutage(false)
+		if _, err := v.Check(request(unknown)); err != nil {
+			t.Errorf("the new key after the outage: %v", err)
+		}
+	})
+}
+
+// TestHopelessTokensFetchNothing: what would be refused under any key costs no
+// fetch and no place among those who wait, whatever its kid.
+func TestHopelessTokensFetchNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		time.Sleep(11 * time.Second)
+		now := time.Now().Unix()
+		_, before := issuer.Requests()
+		start := time.Now()
+		for _, c := range []struct {
+			name, token string
+			want        bearer.Code
+		}{
+			{"iss", forged(issuer, "random", oidctest.Claims{"iss": "https://id.attacker.example"}), bearer.IssuerUnknown},
+			{"aud", forged(issuer, "random", oidctest.Claims{"aud": "other-api"}), bearer.AudienceWrong},
+			{"no aud", forged(issuer, "random", oidctest.Claims{"aud": nil}), bearer.AudienceWrong},
+			{"aud is a number", forged(issuer, "random", oidctest.Claims{"aud": 1}), bearer.ClaimsMalformed},
+			{"exp", forged(issuer, "random", oidctest.Claims{"exp": now - 60}), bearer.TokenExpired},
+			{"no exp", forged(issuer, "random", oidctest.Claims{"exp": nil}), bearer.ClaimsMalformed},
+			{"iat", forged(issuer, "random", oidctest.Claims{"iat": now + 60}), bearer.IssuedInFuture},
+			{"typ", forged(issuer, "random", oidctest.Claims{"typ": "ID"}), bearer.TokenTypeWrong},
+			{"header typ", oidctest.Sign(&oidctest.Key{Private: []byte("x")}, oidctest.Header{"alg": "RS256", "typ": "logout+jwt", "kid": "random"}, issuer.Claims()), bearer.TokenTypeWrong},
+			{"alg", oidctest.Sign(&oidctest.Key{Private: []byte("x")}, oidctest.Header{"alg": "HS256", "typ": "JWT", "kid": "random"}, issuer.Claims()), bearer.AlgorithmRefused},
+			{"no kid", oidctest.Sign(issuer.Key("RS256"), oidctest.Header{"alg": "RS256", "typ": "JWT"}, issuer.Claims()), bearer.KeyIDMissing},
+		} {
+			if _, err := v.Check(request(c.token)); code(err) != c.want {
+				t.Errorf("%s: %v, want %s", c.name, err, c.want)
+			}
+		}
+		if _, after := issuer.Requests(); after != before || time.Since(start) != 0 {
+			t.Errorf("%d fetches in %v, want none", after-before, time.Since(start))
+		}
+	})
+}
+
+// TestLightweightTokenOfANewKey: a token without aud isn't hopeless where the
+// issuer is asked for it.
+func TestLightweightTokenOfANewKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, func(c *bearer.Config) {
+			c.Issuers[0].ClientID, c.Issuers[0].ClientSecret = issuer.Audience, "secret"
+			c.NotBeforeInterval = -1
+		})
+		time.Sleep(11 * time.Second)
+		issuer.Rotate("RS256")
+		_, err := v.Check(request(issuer.Token("RS256", oidctest.Claims{"aud": nil})))
+		if code(err) != bearer.IntrospectionUnavailable { // past the signature
+			t.Errorf("a lightweight token of a new key: %v", err)
+		}
+	})
+}
+
+// TestManyWait: those who wait for keys are bounded; the rest hear at once to
+// come back, and known keys go on.
+func TestManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		time.Sleep(11 * time.Second)
+		issuer.Override(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		var atOnce atomic.Int64
+		var wg sync.WaitGroup
+		for n := range 3000 {
+			wg.Go(func() {
+				start := time.Now()
+				if _, err := v.Check(request(forged(issuer, fmt.Sprint(n)))); code(err) != bearer.KeyNotChecked {
+					t.Errorf("while the issuer hangs: %v", err)
+				}
+				if time.Since(start) == 0 {
+					atOnce.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := v.Check(request(issuer.Token("RS256"))); err != nil {
+			t.Errorf("a known key: %v", err)
+		}
+		wg.Wait()
+		if n := atOnce.Load(); n != 3000-2048 {
+			t.Errorf("%d of 3000 were refused at once, want all but 2048", n)
+		}
+		issuer.Override(nil)
+		time.Sleep(time.Minute)
+		if _, err := v.Check(request(forged(issuer, "afterwards"))); code(err) != bearer.KeyUnknown {
+			t.Errorf("afterwards: %v", err)
 		}
 	})
 }
@@ -145,7 +326,7 @@ func TestHangingIssuer(t *testing.T) {
 		for range 50 {
 			wg.Go(func() {
 				start := time.Now()
-				if _, err := v.Check(request(token)); code(err) != bearer.KeysUnavailable {
+				if _, err := v.Check(request(token)); code(err) != bearer.KeyNotChecked {
 					t.Errorf("while the issuer hangs: %v", err)
 				}
 				if waited := time.Since(start); waited > 2*time.Second {
@@ -300,7 +481,9 @@ func TestStepsEmptyWhatGrants(t *testing.T) {
 				}
 				issuer.SetOutage(true)
 				offset.Add(int64(step))
-				if _, err := v.Check(request(issuer.Token("RS256"))); code(err) != bearer.KeysUnavailable {
+				at := now + 2*int64(step/time.Second)
+				current := issuer.Token("RS256", oidctest.Claims{"iat": at, "exp": at + 3600})
+				if _, err := v.Check(request(current)); code(err) != bearer.KeysUnavailable {
 					t.Errorf("while the issuer fails: %v, want %s", err, bearer.KeysUnavailable)
 				}
 				issuer.SetOutage(false)

@@ -36,7 +36,7 @@ func refuse(w http.ResponseWriter, r *http.Request, p problem) {
 		}{http.StatusText(p.status), p.status, p.detail, p.code}
 		contentType = "application/problem+json"
 	}
-	if p.status == http.StatusServiceUnavailable {
+	if p.status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "5") // seconds
 	}
 	w.Header().Set("Content-Type", contentType)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,31 @@ func TestForbiddenModelAnswersLikeAnUnknownOne(t *testing.T) {
 		if answers[0] != answers[1] {
 			t.Errorf("%s %s:\n unknown   %s\n forbidden %s", request.method, request.path, answers[0], answers[1])
 		}
+	}
+}
+
+// A key that the issuer could not be asked about is no verdict on the token,
+// and no failure of this API: anybody can make up key ids.
+func TestKeyNotChecked(t *testing.T) {
+	f := newFixture(t)
+	known := f.issuer.Token("RS256")
+	if response, _ := f.do(t, "POST", inferIris, known, "application/json", irisRow); response.StatusCode != http.StatusOK {
+		t.Fatalf("a known key: %s", response.Status)
+	}
+	f.issuer.SetOutage(true)
+	f.issuer.Rotate("RS256")
+	response, body := f.do(t, "POST", inferIris, f.issuer.Token("RS256"), "application/json", irisRow)
+	checkRefusal(t, response, body, inferIris, http.StatusServiceUnavailable, "key_not_checked")
+	if wait, err := strconv.Atoi(response.Header.Get("Retry-After")); err != nil || wait < 1 || wait > 5 || len(response.Header.Values("Retry-After")) != 1 {
+		t.Errorf("Retry-After: %q, want 1 to 5 seconds", response.Header.Values("Retry-After"))
+	}
+	for _, path := range []string{"/readyz", "/v2/health/ready"} {
+		if response, _ := f.do(t, "GET", path, "", "", ""); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, response.Status)
+		}
+	}
+	if response, _ := f.do(t, "POST", inferIris, known, "application/json", irisRow); response.StatusCode != http.StatusOK {
+		t.Errorf("a known key afterwards: %s", response.Status)
 	}
 }
 
