@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 GO ?= go
 # With paths in compiled packages each checkout would compile the SDK anew.
-export INSTALL
 export GOFLAGS := -trimpath $(GOFLAGS)
+export INSTALL
 E2E_TIMEOUT ?= 30m
 FUZZ_RUNS ?= 25000
 MODULES := . sdks/keycloak bench e2e
