@@ -40,6 +40,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 
 	guard, err := guardrails.Register(ctx, guardrails.Options{
 		Dev:        cfg.Dev(),
+		Told:       []string{"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant"}, // by config
 		Exemptions: exemptions(cfg),
 		Policy:     cfg.Policy(),
 	})

@@ -20,12 +20,16 @@ import (
 // flag and one environment variable: the flag -public-url is
 // API_PUBLIC_URL. A flag wins over its variable. The tags are what -h prints.
 type Config struct {
-	// Listen is host:port; port 0 takes a free one, which the log names.
-	Listen string `flag:"listen" default:"127.0.0.1:8000" doc:"Address to listen on."`
+	// Listen is host:port, or fd:N for a socket that is open already; port 0 takes
+	// a free one, which the log names.
+	Listen string `flag:"listen" default:"127.0.0.1:8000" doc:"Address to listen on, or fd:3 for a listening socket that the parent process hands over as that file descriptor."`
 
 	// Stack holds the outputs of the stack, of which the policy is read again
 	// on SIGHUP.
 	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output --json --show-secrets. SIGHUP reads its policy again."`
+
+	// Log is the format of stderr: of the log and of the audit records.
+	Log string `flag:"log" default:"json" doc:"Format of the log: json, an object a line for programs, or text for people."`
 
 	// PublicURL stands in what callers compare: htu of DPoP proofs, redirect
 	// URIs, metadata.
@@ -120,7 +124,11 @@ func parseConfig(args []string, getenv func(string) string) (Config, error) {
 // from what bearer.Config says about its own part.
 func (c Config) validate() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
-	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+	if _, inherited, err := inheritedSocket(c.Listen); inherited && err != nil {
+		wrong("-listen: %w", err)
+	} else if inherited {
+		// The parent process has chosen the address.
+	} else if _, port, err := net.SplitHostPort(c.Listen); err != nil {
 		wrong("-listen: %q is not host:port, such as 127.0.0.1:8000", c.Listen)
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		wrong("-listen: port %q is not a number from 0 to 65535", port)
@@ -130,6 +138,9 @@ func (c Config) validate() (errs []error) {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 			wrong("-cors-origins: %q is not an origin such as https://app.example.com", origin)
 		}
+	}
+	if c.Log != "json" && c.Log != "text" {
+		wrong("-log: %q is neither json nor text", c.Log)
 	}
 	if c.AuditFailure != string(observe.Refuse) && c.AuditFailure != string(observe.Drop) {
 		wrong("-audit-failure: %q is neither refuse nor drop", c.AuditFailure)

@@ -23,6 +23,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/policy"
 )
 
@@ -75,7 +76,7 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs, with their secrets.")
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
-	publicURL := flags.String("public-url", "http://127.0.0.1:8000", "URL of the API as its callers see it: sign-in and sign-out lead back there.")
+	publicURL := flags.String("public-url", local.API(), "URL of the API as its callers see it: sign-in and sign-out lead back there.")
 	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
 	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
 	if done, err := parseFlags(flags, args, doctorUsage, stdout); done || err != nil {

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +25,7 @@ import (
 const flushTimeout = 2 * time.Second
 
 // serve runs the API until ctx ends, then lets requests that are under way
-// finish. It logs to stderr, one JSON object a line.
+// finish. It logs to stderr.
 func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	config, err := parseConfig(args, getenv)
 	if errors.Is(err, flag.ErrHelp) {
@@ -38,9 +40,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return &usageError{err}
 	}
 
-	listener, err := net.Listen("tcp", config.Listen)
+	listener, err := listen(config.Listen)
 	if err != nil {
-		return fmt.Errorf("api: %w", err)
+		return err
 	}
 	defer listener.Close()
 	publicURL := config.PublicURL
@@ -50,7 +52,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 
 	// A reader of the log that dies is a failure of the log, not the API's end.
 	signal.Ignore(syscall.SIGPIPE)
-	log, audit, flush := newLog(stderr, config.AuditFailure)
+	log, audit, flush := newLog(stderr, config)
 	defer flush()
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
@@ -83,12 +85,50 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	return listenUntil(ctx, listener, g, config, log)
 }
 
+// listen opens the address, or takes a socket that is open already.
+func listen(address string) (net.Listener, error) {
+	descriptor, inherited, err := inheritedSocket(address)
+	if err != nil {
+		return nil, fmt.Errorf("api: -listen: %w", err)
+	}
+	if !inherited {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
+		return listener, nil
+	}
+	file := os.NewFile(descriptor, address)
+	defer file.Close() // the listener has a copy
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("api: -listen: %s is no listening socket: %w", address, err)
+	}
+	return listener, nil
+}
+
+// inheritedSocket returns the file descriptor that an address such as fd:3 names.
+func inheritedSocket(address string) (descriptor uintptr, inherited bool, err error) {
+	number, inherited := strings.CutPrefix(address, "fd:")
+	if !inherited {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || n < 3 {
+		return 0, true, fmt.Errorf("%q names no file descriptor from 3 on, such as fd:3", address)
+	}
+	return uintptr(n), true, nil
+}
+
 // newLog starts the log and the audit records in it. flush is the end of both.
-func newLog(out io.Writer, onFailure string) (log *slog.Logger, audit *observe.Audit, flush func()) {
+func newLog(out io.Writer, config Config) (log *slog.Logger, audit *observe.Audit, flush func()) {
 	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
+	if config.Log == "text" {
+		format = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }
+	}
 	queue := observe.NewLog(out, func(lost uint64) { log.Error("lines of the log were lost", "count", lost) })
 	log = slog.New(format(queue))
-	return log, observe.NewAudit(queue, observe.OnFailure(onFailure), format, time.Now), func() {
+	return log, observe.NewAudit(queue, observe.OnFailure(config.AuditFailure), format, time.Now), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		_ = queue.Close(ctx) // there is nowhere left to tell

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -222,7 +223,7 @@ func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 10 * time.Second
 		issuer := oidctest.New("https://id.example/realms/example-realm")
-		log, audit, flush := newLog(io.Discard, "drop")
+		log, audit, flush := newLog(io.Discard, Config{AuditFailure: "drop"})
 		defer flush()
 		background, end := context.WithCancel(t.Context())
 		defer end()
@@ -529,6 +530,8 @@ func TestWrongConfiguration(t *testing.T) {
 		{"unknown flag", []string{"-bogus", "-stack", ok}, nil, []string{"-bogus"}},
 		{"argument after the flags", []string{"-stack", ok, "more"}, nil, []string{`"more"`}},
 		{"unknown subcommand", []string{"predict"}, nil, []string{`subcommand "predict"`}},
+		{"descriptor of a standard stream", []string{"-listen", "fd:2", "-stack", ok}, nil, []string{"from 3 on"}},
+		{"format of the log", []string{"-log", "xml", "-stack", ok}, nil, []string{"neither json nor text"}},
 		{"port out of range", []string{"-listen", ":70000", "-stack", ok}, nil, []string{"0 to 65535"}},
 
 		{"stack not JSON", []string{"-stack", file("a.json", "issuer: x")}, nil, []string{"not the stack's outputs as JSON"}},
@@ -615,5 +618,49 @@ func TestHelp(t *testing.T) {
 		if len(line) > 80 {
 			t.Errorf("line of %d characters: %s", len(line), line)
 		}
+	}
+}
+
+// go run ./dev holds the port from its start, so that no other server can answer
+// in the API's place. Its log is for people.
+func TestInheritedSocketAndLogForPeople(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	writeStack(t, stack, issuer.URL, issuer.Audience, testPolicy())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	descriptor, err := syscall.Dup(int(file.Fd())) // the program closes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, log := make(chan error, 1), &syncBuffer{}
+	go func() {
+		ended <- run(ctx, []string{"-listen", fmt.Sprintf("fd:%d", descriptor), "-log", "text", "-stack", stack},
+			func(string) string { return "" }, nil, log, log)
+	}()
+	url := "http://" + l.Addr().String()
+	r, err := http.NewRequest("GET", url+"/healthz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, body := send(t, r); response.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", response.Status, body)
+	}
+	cancel()
+	if err := await(t, "the end", ended); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(log.String(), "msg=listening address="+l.Addr().String()+" url="+url) {
+		t.Errorf("the log is\n%s", log)
 	}
 }

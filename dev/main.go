@@ -21,18 +21,14 @@ import (
 )
 
 func main() {
-	// The first Ctrl-C ends what runs in good order, the second at once. A
-	// terminal that closes says SIGHUP.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of the output that dies, as a closed terminal may be, must not end
+	// this program before it has stopped what it started.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancel(context.Background())
 	patience, impatient := context.WithCancel(context.Background())
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		impatient()
-	}()
+	defer cancel()
+	defer impatient()
+	go stopOnSignals(cancel, impatient)
 
 	err := run(ctx, patience, os.Args[1:], os.Getenv, os.Environ(), os.Stdout, os.Stderr)
 	if err != nil {
@@ -40,6 +36,24 @@ func main() {
 			fmt.Fprintln(os.Stderr, text)
 		}
 		os.Exit(exitCode(err))
+	}
+}
+
+// stopOnSignals ends what runs in good order at the first Ctrl-C, and at once at
+// the second. A terminal that closes sends SIGHUP, often twice: by the kernel and
+// by the shell. Under nohup it is ignored, and stays so.
+func stopOnSignals(cancel, impatient func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	<-signals
+	cancel()
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			impatient()
+		}
 	}
 }
 
@@ -193,12 +207,15 @@ Environment:
                     Account for -keycloak, of the realm master or KEYCLOAK_REALM.
   PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
                     Decrypts the stack's secure: values.
-  API_...           Settings of the API: go run ./api -h.
+  API_...           Settings of the API: go run ./api -h. API_LISTEN is where it
+                    listens; without it, 127.0.0.1:8000 or a free port.
   KEYCLOAK_URL never leads to another Keycloak.
 
 Files, all in .dev, for the owner alone:
   stack.json            The stack's outputs, where go run ./api finds them.
-  secrets.json          Secrets that were made at random.
+  api.url               The API's URL while it runs, where modelctl and go run
+                        ./api doctor find it.
+  secrets.json          Secrets that were made at random, users' passwords too.
   keycloak/             Keycloak's database, log and admin.json.
   api.log               What the API wrote.
   curl-secrets          Secrets of the commands to type next.

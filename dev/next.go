@@ -11,12 +11,15 @@ import (
 
 // example is who can get a token and call a model, as ./dev/stack prints it.
 type example struct {
-	Realm    string `json:"realm"`
-	Issuer   string `json:"issuer"`
-	ClientID string `json:"client_id"`
-	Username string `json:"username"` // empty if nobody can by a password
-	Model    string `json:"model"`
-	Embedded string `json:"embedded"` // the model, where the API itself holds it
+	Realm    string   `json:"realm"`
+	Issuer   string   `json:"issuer"`
+	Grant    string   `json:"grant"`     // password, client_credentials, or empty if nobody can by a command
+	ClientID string   `json:"client_id"` // for the grant
+	Username string   `json:"username"`  // for the grant password
+	CLI      string   `json:"cli"`       // client of kind cli, or empty
+	Users    []string `json:"users"`     // that have a password
+	Model    string   `json:"model"`
+	Embedded string   `json:"embedded"` // the model, where the API itself holds it
 }
 
 // irisRequest asks for the class of one flower.
@@ -25,21 +28,10 @@ const irisRequest = `{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP64",
 // whatNext tells what to type next. The commands need a POSIX shell, curl and
 // sed, and can be pasted in any folder.
 func (u *up) whatNext() string {
-	e, api := u.example, "http://"+u.api
+	e, api := u.example, u.api
 	var b strings.Builder
 	b.WriteString("\nReady.\n\n")
-	if e.Username != "" {
-		fmt.Fprintf(&b, `In another terminal, get an access token of user %s:
-
-  TOKEN=$(curl -sS %s \
-    -d grant_type=password -d %s -d %s -d %s |
-    sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p')
-
-`, e.Username, quote(e.Issuer+"/protocol/openid-connect/token"), quote("client_id="+e.ClientID), quote("username="+e.Username),
-			quote("@"+filepath.Join(u.state, "curl-secrets")))
-	} else {
-		b.WriteString("The stack has no user who can get a token by a password from the client of kind api.\nOnce TOKEN is an access token, in another terminal,\n\n")
-	}
+	b.WriteString(u.getToken())
 	if e.Embedded == "iris" {
 		fmt.Fprintf(&b, `and a prediction:
 
@@ -56,12 +48,53 @@ func (u *up) whatNext() string {
 `, quote(api+"/v2/models"))
 	}
 	fmt.Fprintf(&b, "Playground     %s/\n", api)
-	if e.Username != "" {
-		fmt.Fprintf(&b, "               user %s, password at the end of %s\n", e.Username, filepath.Join(u.state, "curl-secrets"))
+	if len(e.Users) > 0 {
+		fmt.Fprintf(&b, "Users          %s\n               passwords in %s, under initialPasswords, or where the stack sets them\n",
+			enumerate(e.Users, 5), filepath.Join(u.state, "secrets.json"))
 	}
 	fmt.Fprintf(&b, "Admin console  %s/admin/master/console/#/%s\n               %s\n", u.server.url, e.Realm, u.server.console)
 	fmt.Fprintf(&b, "Logs           %s\n\nCtrl-C stops everything.\n", filepath.Join(u.state, "api.log"))
 	return b.String()
+}
+
+// getToken tells how to put an access token into the variable TOKEN.
+func (u *up) getToken() string {
+	e := u.example
+	who, form := "user "+e.Username, []string{"--data-urlencode " + quote("client_id="+e.ClientID)}
+	switch {
+	case e.Grant == "password":
+		form = append(form, "--data-urlencode "+quote("username="+e.Username))
+	case e.Grant == "client_credentials":
+		who = "client " + e.ClientID
+	case e.CLI != "":
+		return fmt.Sprintf(`In another terminal, in this folder, sign in as one of the users below and get an access token:
+
+  go run ./modelctl login -bearer -api %s -client-id %s && TOKEN=$(go run ./modelctl token)
+
+`, quote(u.api), quote(e.CLI))
+	default:
+		return `The stack has nobody who can get an access token in a terminal: add a client of kind cli, to
+sign in with go run ./modelctl login, or one of kind service. Once TOKEN is an access token,
+in another terminal,
+
+`
+	}
+	return fmt.Sprintf(`In another terminal, get an access token of %s:
+
+  TOKEN=$(curl -sS %s \
+    -d grant_type=%s %s -d %s |
+    sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p')
+
+`, who, quote(e.Issuer+"/protocol/openid-connect/token"), e.Grant, strings.Join(form, " "),
+		quote("@"+filepath.Join(u.state, "curl-secrets")))
+}
+
+// enumerate names the first of many.
+func enumerate(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`)
@@ -76,9 +109,19 @@ func quote(text string) string {
 
 // warnings passes on what a program says, but counts its warnings.
 type warnings struct {
-	w    io.Writer
-	line []byte // without its end yet
-	n    int
+	w       io.Writer
+	line    []byte // without its end yet
+	n       int
+	refused int // of n: what is an error outside dev
+}
+
+// summary is one line on the warnings, if there are any.
+func (f *warnings) summary(stack string) string {
+	if f.n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Stack %s has %d warnings, of which %d are errors outside environment dev: go run ./dev render -preview -stack %[1]s shows them\n",
+		stack, f.n, f.refused)
 }
 
 func (f *warnings) Write(text []byte) (int, error) {
@@ -91,6 +134,9 @@ func (f *warnings) Write(text []byte) (int, error) {
 		f.line = after
 		if bytes.HasPrefix(line, []byte("warning: ")) {
 			f.n++
+			if bytes.HasSuffix(line, []byte("(refused outside environment dev)")) || bytes.HasSuffix(line, []byte("[allowed: this is dev]")) {
+				f.refused++
+			}
 		} else if _, err := fmt.Fprintf(f.w, "%s\n", line); err != nil {
 			return 0, err
 		}

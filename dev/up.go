@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 	"keycloak-model-api/internal/child"
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/keycloak/progress"
+	"keycloak-model-api/internal/local"
 )
 
 // usualPort is where the API listens unless that is taken.
@@ -34,7 +36,8 @@ type up struct {
 	patience context.Context // to stop what runs
 	getenv   func(string) string
 	out      *progress.Display
-	api      string // address to listen on
+	socket   *net.TCPListener // of the API, held from the start so that nobody else gets it
+	api      string           // URL of the API
 
 	launched chan struct{} // closed when server is set, and with it Keycloak's URL
 	booted   chan struct{} // closed when Keycloak answers
@@ -60,9 +63,10 @@ func (c checkout) up(ctx, patience context.Context, o options, getenv func(strin
 	if o.keycloakURL != "" {
 		keycloak = u.useKeycloak
 	}
-	if err := u.chooseAddress(); err != nil {
+	if err := u.listen(); err != nil {
 		return err
 	}
+	defer u.socket.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return keycloak(ctx) })
 	g.Go(func() error { return u.makeRealm(ctx) })
@@ -183,16 +187,14 @@ func (u *up) makeRealm(ctx context.Context) error {
 		return fmt.Errorf("dev: what ./dev/stack printed: %w", err)
 	}
 	fmt.Fprintf(u.out, "Realm %s is in Keycloak\n", u.example.Realm)
-	if stderr.n > 0 {
-		fmt.Fprintf(u.out, "%d warnings about stack %s: go run ./dev render -preview -stack %[2]s shows them\n", stderr.n, u.options.stack)
-	}
+	fmt.Fprint(u.out, stderr.summary(u.options.stack))
 	close(u.applied)
 	return nil
 }
 
 // realmCommand does something with the realm in Keycloak.
 func (u *up) realmCommand(do string) *exec.Cmd {
-	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", "http://"+u.api, do)
+	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", u.api, do)
 	cmd.Env = append(cmd.Env, u.server.account...)
 	return cmd
 }
@@ -209,23 +211,38 @@ func (u *up) serveAPI(ctx context.Context) error {
 		return fmt.Errorf("dev: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(u.binary("api"), "-listen", u.api, "-stack", filepath.Join(u.state, "stack.json"))
-	cmd.Env = u.environ
+	socket, err := u.socket.File()
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	defer socket.Close()
+	cmd := exec.Command(u.binary("api"), "-listen", "fd:3", "-stack", filepath.Join(u.state, "stack.json"))
+	cmd.ExtraFiles = []*os.File{socket}
+	// These are only defaults: an entry of u.environ wins.
+	cmd.Env = append([]string{"API_LOG=text", "API_PUBLIC_URL=" + u.api}, u.environ...)
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := child.Start(cmd)
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
 	defer u.stop(p)
+	// While the API stops, nobody may wait at a socket of ours.
+	if err := errors.Join(u.socket.Close(), socket.Close()); err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
 
 	ready := make(chan error, 1)
-	go func() { ready <- untilReady(ctx, "http://"+u.api+"/readyz") }()
+	go func() { ready <- untilReady(ctx, u.api+"/readyz") }()
 	for {
 		select {
 		case err := <-ready:
 			if err != nil {
 				return err
 			}
+			if err := local.Announce(u.api); err != nil {
+				return err
+			}
+			defer local.Withdraw(u.api)
 			fmt.Fprint(u.out, u.whatNext())
 		case <-p.Done():
 			reason := "exit status 0"
@@ -284,16 +301,32 @@ func tail(path string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// chooseAddress takes the usual address of the API, or one with a free port.
-// The API's redirect URIs in the realm follow it.
-func (u *up) chooseAddress() error {
-	port, err := keycloak.ChoosePort(usualPort)
+// listen opens the API's socket: at API_LISTEN, or at the usual port, or at a free
+// one. The API's redirect URIs in the realm follow it.
+func (u *up) listen() error {
+	address := u.getenv("API_LISTEN")
+	if address == "" {
+		port, err := keycloak.ChoosePort(usualPort)
+		if err != nil {
+			return err
+		}
+		if port != strconv.Itoa(usualPort) {
+			fmt.Fprintf(u.out, "Port %d is taken: the API takes %s\n", usualPort, port)
+		}
+		address = "127.0.0.1:" + port
+	}
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return err
+		return fmt.Errorf("dev: the API can't listen, set API_LISTEN to another host:port: %w", err)
 	}
-	if port != strconv.Itoa(usualPort) {
-		fmt.Fprintf(u.out, "Port %d is taken: the API takes %s\n", usualPort, port)
+	u.socket = l.(*net.TCPListener)
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
 	}
-	u.api = "127.0.0.1:" + port
+	if net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1" // every address of this computer
+	}
+	u.api = "http://" + net.JoinHostPort(host, port)
 	return nil
 }

@@ -26,7 +26,7 @@ func TestUp(t *testing.T) {
 	prepared := filepath.Join(dir, ".dev", "keycloak", "prepared")
 	t.Run("first time, with the usual port of the API taken", func(t *testing.T) {
 		if l, err := net.Listen("tcp", "127.0.0.1:8000"); err == nil {
-			defer l.Close() // else somebody has it already
+			defer l.Close() // otherwise somebody has it already
 		}
 		u := makeUp(t, dir)
 		u.waitFor(t, ready)
@@ -57,6 +57,11 @@ func TestUp(t *testing.T) {
 		u.waitFor(t, ready)
 		u.kill(t, filepath.Join(dir, ".dev", "bin", "api"))
 		u.says(t, "dev: the API ended by itself (signal: killed); its log ends with:")
+	})
+	t.Run("fourth time, then the terminal closes", func(t *testing.T) {
+		u := makeUp(t, dir)
+		u.waitFor(t, ready)
+		u.hangUp(t)
 	})
 	t.Run("Ctrl-C during the boot", func(t *testing.T) {
 		u := makeUp(t, dir)
@@ -177,7 +182,7 @@ func (u *upRun) paste(t *testing.T) {
 func (u *upRun) checkFiles(t *testing.T, dir string) {
 	t.Helper()
 	for name, want := range map[string]os.FileMode{
-		"": 0o700 | os.ModeDir, "stack.json": 0o600, "secrets.json": 0o600, "curl-secrets": 0o600, "keycloak/admin.json": 0o600, "api.log": 0o600,
+		"": 0o700 | os.ModeDir, "stack.json": 0o600, "secrets.json": 0o600, "curl-secrets": 0o600, "keycloak/admin.json": 0o600, "api.log": 0o600, "api.url": 0o600,
 	} {
 		info, err := os.Stat(filepath.Join(dir, ".dev", name))
 		if err != nil {
@@ -215,6 +220,27 @@ func (u *upRun) interrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.waitForEnd(t, children)
+}
+
+// hangUp is what the end of a terminal sends, by the kernel and by the shell.
+func (u *upRun) hangUp(t *testing.T) {
+	t.Helper()
+	children := descendants(t, u.command.Process.Pid)
+	for range 2 {
+		if err := syscall.Kill(-u.command.Process.Pid, syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, time.Minute, "all processes end", func() error {
+		left := processes(t)
+		for pid, args := range children {
+			if p, ok := left[pid]; ok && p.args == args {
+				return fmt.Errorf("process %d is left: %s", pid, args)
+			}
+		}
+		return nil
+	})
+	u.says(t, "Stopping")
 }
 
 // kill kills the one process of u whose arguments hold text, upon which all must

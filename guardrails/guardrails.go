@@ -23,6 +23,9 @@ type Options struct {
 	// Dev turns the rules that only matter where others can reach the realm
 	// into warnings: Rule.Dev says which.
 	Dev bool
+	// Told are rules of which the program itself warns in dev, with the key of its
+	// configuration: they give no second warning.
+	Told []string
 	// Exemptions each free one resource from one rule.
 	Exemptions []Exemption
 	// Policy that the program exports, for the rule on models. May be nil.
@@ -55,6 +58,8 @@ func (v Violation) Error() string {
 	}
 	return line
 }
+
+const thisIsDev = "this is dev" // reason of Violation.Allowed
 
 // kind is the last part of a type token: Client for keycloak:openid/client:Client.
 func kind(typ string) string {
@@ -157,7 +162,7 @@ func (c *Checker) allow(rule Rule, v Violation) Violation {
 	if reason, ok := c.match(v.Resource, rule.Name); ok {
 		v.Allowed = "exempt, " + reason
 	} else if c.options.Dev && rule.Dev {
-		v.Allowed = "this is dev"
+		v.Allowed = thisIsDev
 	}
 	return v
 }

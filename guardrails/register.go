@@ -125,7 +125,8 @@ func (g *Guard) judge(args *pulumi.ResourceTransformationArgs, found []Violation
 
 func (g *Guard) warn(found []Violation) error {
 	for _, v := range found {
-		if v.Allowed != "" {
+		told := v.Allowed == thisIsDev && slices.Contains(g.checker.options.Told, v.Rule)
+		if v.Allowed != "" && !told {
 			if err := g.ctx.Log.Warn(v.Error(), nil); err != nil {
 				return fmt.Errorf("guardrails: log a warning: %w", err)
 			}

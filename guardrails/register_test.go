@@ -174,6 +174,15 @@ var programs = map[string]program{
 		},
 		warnings: []string{`no-wildcard-origin: Client "web"`, "[allowed: this is dev]"},
 	},
+	"dev, where the configuration warns by itself": {
+		options: Options{Dev: true, Told: []string{"no-wildcard-origin"}},
+		resources: func(ctx *pulumi.Context, realm *keycloak.Realm) error {
+			a := client(realm, "web")
+			a.WebOrigins = pulumi.ToStringArray([]string{"*"})
+			_, err := openid.NewClient(ctx, "web", a)
+			return err
+		},
+	},
 	"exempt": {
 		options: Options{Exemptions: []Exemption{{"web", "no-wildcard-origin", "a public demo"}}},
 		resources: func(ctx *pulumi.Context, realm *keycloak.Realm) error {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/modelctl/session"
 )
 
@@ -45,7 +46,7 @@ func (c *command) login(ctx context.Context) error {
 		}
 	}
 	if s.API == "" {
-		s.API = defaultAPI
+		s.API = local.API()
 	}
 	if s.ClientID == "" {
 		s.ClientID = defaultClientID

@@ -9,21 +9,19 @@ import (
 	"strings"
 
 	"keycloak-model-api/internal/cli"
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/modelctl/session"
 	"keycloak-model-api/policy"
 )
 
-const (
-	defaultAPI      = "http://127.0.0.1:8000"
-	defaultClientID = "model-cli"
-)
+const defaultClientID = "model-cli"
 
 // settings are what the command line and the environment say.
 type settings struct {
 	Command string   // name of the command
 	Args    []string // of describe: the model; of predict: the model and the file
 
-	API      string // URL of the API; empty: that of the session, otherwise defaultAPI
+	API      string // URL of the API; empty: that of the session, otherwise local.API
 	Issuer   string // login: issuer URL that the person confirms; empty: asks
 	Issuers  string // login: issuer URL of the environment, which is not confirmed; may be empty
 	ClientID string // login: client id; empty: that of the session, otherwise defaultClientID
@@ -64,7 +62,7 @@ func program(s *settings, getenv func(string) string) *cli.Program {
 	}
 	api := func(f *flag.FlagSet) {
 		f.StringVar(&s.API, "api", getenv("MODELCTL_API"),
-			"`URL` of the API. Also MODELCTL_API.\nDefault: that of the last login, then "+defaultAPI+".")
+			"`URL` of the API. Also MODELCTL_API.\nDefault: that of the last login, then that of go run ./dev in this folder,\nthen "+local.UsualAPI+".")
 	}
 	output := func(f *flag.FlagSet) {
 		f.StringVar(&s.Output, "o", "table", "`FORMAT`: table or json. Default: table.")

@@ -15,10 +15,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/oauth2"
 
+	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/config"
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/monitor"
 	"keycloak-model-api/internal/render"
+	"keycloak-model-api/policy"
 )
 
 // apply runs the program, writes its outputs, and makes its realm in Keycloak
@@ -31,6 +33,9 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 	}
 	outputs, err := d.result.OutputsJSON(true)
 	if err != nil {
+		return err
+	}
+	if err := checkModels(outputs, p.getenv); err != nil {
 		return err
 	}
 	digest, err := d.digest() // while Keycloak boots
@@ -53,6 +58,19 @@ func (p *program) apply(ctx context.Context, keycloakReady io.Reader) error {
 		return err
 	}
 	return p.example(d.config, d.result)
+}
+
+// checkModels finds what the API would refuse to start with: better now than after
+// Keycloak's boot. A program that exports no policy has no API to start.
+func checkModels(outputs []byte, getenv func(string) string) error {
+	o, err := policy.ParseOutputs(outputs)
+	if err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	if err := gateway.CheckModels(o.Policy, getenv); err != nil {
+		return fmt.Errorf("stack: the API would not start with these models:\n%w", err)
+	}
+	return nil
 }
 
 // declaration is what the program declares for the Keycloak at hand.
@@ -134,36 +152,67 @@ func (p *program) example(c *monitor.Config, result *monitor.Result) error {
 		text, _ := monitor.Plain(value).(string)
 		return text
 	}
-	e := struct {
-		Realm    string `json:"realm"`
-		Issuer   string `json:"issuer"`
-		ClientID string `json:"client_id"`
-		Username string `json:"username"` // empty if nobody can by a password
-		Model    string `json:"model"`
-		Embedded string `json:"embedded"`
-	}{Realm: output("realm_name"), Issuer: output("issuer"), ClientID: output("client_id")}
-
-	d := declaredIn(c)
+	e := example{Realm: output("realm_name"), Issuer: output("issuer"), ClientID: output("client_id")}
 	passwords, err := c.Object("initialPasswords")
 	if err != nil {
 		return err
 	}
-	api := slices.IndexFunc(d.clients, func(x config.Client) bool { return x.ClientID == e.ClientID })
-	if api >= 0 && *d.clients[api].DirectAccessGrants {
-		for _, u := range d.users {
-			// Keycloak refuses the password grant to a user who has something left
-			// to do.
-			if u.Password == "permanent" && len(u.RequiredActions) == 0 && passwords[u.Username] != "" {
-				e.Username = cmp.Or(e.Username, u.Username)
-			}
+	clientSecrets, err := c.Object("clientSecrets")
+	if err != nil {
+		return err
+	}
+	d := declaredIn(c, p.dir)
+	e.grant(d, passwords)
+	for _, u := range d.users {
+		if passwords[u.Username] != "" {
+			e.Users = append(e.Users, u.Username)
 		}
+	}
+	if i := slices.IndexFunc(d.clients, func(x config.Client) bool { return x.Kind == "cli" }); i >= 0 {
+		e.CLI = d.clients[i].ClientID
 	}
 	if len(d.models) > 0 {
 		e.Model, e.Embedded = d.models[0].Name, d.models[0].Embedded
 	}
-	form := url.Values{"client_secret": {output("client_secret")}, "password": {passwords[e.Username]}}
+	form := url.Values{"client_secret": {cmp.Or(clientSecrets[e.ClientID], output("client_secret"))}}
+	if e.Username != "" {
+		form.Set("password", passwords[e.Username])
+	}
 	if err := writeFile(filepath.Join(p.state, "curl-secrets"), []byte(form.Encode())); err != nil {
 		return err
 	}
 	return json.NewEncoder(p.stdout).Encode(e)
+}
+
+// example is what ./dev needs to tell a person what to type next.
+type example struct {
+	Realm    string   `json:"realm"`
+	Issuer   string   `json:"issuer"`
+	Grant    string   `json:"grant"` // password, client_credentials, or empty
+	ClientID string   `json:"client_id"`
+	Username string   `json:"username"`
+	CLI      string   `json:"cli"`
+	Users    []string `json:"users"`
+	Model    string   `json:"model"`
+	Embedded string   `json:"embedded"`
+}
+
+// grant chooses who gets a token by a command: a user by the API's client, or else
+// the account of a service that has roles.
+func (e *example) grant(d declared, passwords map[string]string) {
+	byPassword := slices.ContainsFunc(d.clients, func(c config.Client) bool { return c.ClientID == e.ClientID && *c.DirectAccessGrants })
+	for _, u := range d.users {
+		// Keycloak refuses the password grant to a user who has something left
+		// to do.
+		if byPassword && u.Password == "permanent" && len(u.RequiredActions) == 0 && passwords[u.Username] != "" {
+			e.Grant, e.Username = "password", u.Username
+			return
+		}
+	}
+	for _, c := range d.clients {
+		if !c.Public() && *c.ServiceAccount && c.Authentication == "secret" && len(c.ServiceAccountRoles)+len(c.ServiceAccountGroups) > 0 {
+			e.Grant, e.ClientID = "client_credentials", c.ClientID
+			return
+		}
+	}
 }

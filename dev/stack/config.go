@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"keycloak-model-api/config"
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/internal/monitor"
 )
 
@@ -34,7 +35,7 @@ func (p *program) config() (*monitor.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for key, names := range neededSecrets(declaredIn(c)) {
+	for key, names := range neededSecrets(declaredIn(c, p.dir)) {
 		// What is no object of strings stays as it is: the program says what is
 		// wrong with it.
 		given, err := c.Object(key)
@@ -67,9 +68,9 @@ type declared struct {
 	models    []config.Model
 }
 
-// declaredIn reads the configuration loosely: the program validates it, and
-// says what is wrong.
-func declaredIn(c *monitor.Config) declared {
+// declaredIn reads the configuration loosely: the program, which runs in dir,
+// validates it, and says what is wrong.
+func declaredIn(c *monitor.Config, dir string) declared {
 	var d declared
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":clients"]), &d.clients)
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":users"]), &d.users)
@@ -83,6 +84,14 @@ func declaredIn(c *monitor.Config) declared {
 		if d.users[i].Password == "" {
 			d.users[i].Password = "temporary"
 		}
+	}
+	if file := c.Values[c.Project+":usersFile"]; file != "" {
+		d.users = append(d.users, config.ReadUsersFile(file, func(name string) ([]byte, error) {
+			if !filepath.IsAbs(name) {
+				name = filepath.Join(dir, name)
+			}
+			return os.ReadFile(name)
+		})...)
 	}
 	return d
 }
@@ -182,7 +191,7 @@ func writeFile(path string, content []byte) error {
 
 // usualAPI is where the API listens unless that port is taken. Redirect URIs
 // in a stack's configuration that begin with it are the local API's.
-const usualAPI = "http://127.0.0.1:8000"
+const usualAPI = local.UsualAPI
 
 // localize fits the configuration to the Keycloak and the API that run.
 func (p *program) localize(c *monitor.Config) {

@@ -49,6 +49,9 @@ func stackIn(t *testing.T, config string) *program {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, "more.csv"), []byte("username,password\nlisted,temporary\nwithout-either,\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return &program{
 		options: options{dir: dir, stack: "dev", state: filepath.Join(dir, ".dev")},
 		getenv:  func(string) string { return "" }, stderr: io.Discard,
@@ -67,6 +70,7 @@ const people = `
     - {username: by-default}
     - {username: permanent, password: permanent}
     - {username: without, password: none}
+  p:usersFile: more.csv
   p:identityProviders:
     - {alias: other}
   p:ldap:
@@ -94,7 +98,7 @@ func TestSecretsAreMade(t *testing.T) {
 	}
 	first := read()
 	for key, names := range map[string][]string{
-		"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent"}, "federationSecrets": {"other", "corp"},
+		"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent", "listed"}, "federationSecrets": {"other", "corp"},
 	} {
 		if len(first[key]) != len(names) {
 			t.Errorf("%s has %d secrets, want %v", key, len(first[key]), names)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -225,10 +226,25 @@ func download(ctx context.Context, mvn, dir string, w io.Writer) (repository str
 	if ctx.Err() != nil {
 		return repository, ctx.Err()
 	}
+	if err != nil && unreachable(failures) {
+		return repository, fmt.Errorf("keycloak: Maven can't reach its repository to fetch Keycloak %s: connect this computer to the network, name a mirror or proxy in Maven's settings.xml, or set KEYCLOAK_HOME to an unpacked Keycloak", Version)
+	}
 	if err != nil {
 		return repository, fmt.Errorf("keycloak: mvn could not fetch %s (%w): %s", coordinate, err, strings.Join(failures, "\n"))
 	}
 	return repository, nil
+}
+
+// unreachable tells whether Maven's errors come from the network. Without its
+// repository Maven doesn't know its own plugins either.
+func unreachable(failures []string) bool {
+	return slices.ContainsFunc(failures, func(text string) bool {
+		return slices.ContainsFunc([]string{
+			"Unknown host", "UnknownHostException", "Name or service not known", "Temporary failure in name resolution",
+			"No route to host", "Network is unreachable", "Connection refused", "Connect timed out", "connect timed out", "Connection timed out",
+			"No plugin found for prefix 'dependency'", "in offline mode",
+		}, func(sign string) bool { return strings.Contains(text, sign) })
+	})
 }
 
 // largestFile returns the size of the largest file in dir, 0 if there is none:

@@ -90,6 +90,9 @@ func TestFetchFailures(t *testing.T) {
 	tests := []struct {
 		name, mvn, want string
 	}{
+		{"no network, one sentence", `echo '[ERROR] Failed to execute goal on project standalone-pom: Could not resolve: Could not transfer artifact a:b:pom:1 from/to central (https://repo.maven.apache.org/maven2): repo.maven.apache.org: Name or service not known'; echo '[ERROR] Re-run Maven'; exit 1`,
+			"can't reach its repository to fetch Keycloak " + Version + ": connect this computer to the network, name a mirror or proxy in Maven's settings.xml, or set KEYCLOAK_HOME to an unpacked Keycloak"},
+		{"no network the first time, without plugins", `echo "[ERROR] No plugin found for prefix 'dependency' in the current project"; exit 1`, "can't reach its repository"},
 		{"Maven's reason is shown", `echo '[INFO] Scanning'; echo '[ERROR] Could not transfer artifact'; exit 1`, "(exit status 1): Could not transfer artifact"},
 		{"nothing where the file should be", `exit 0`, "left no " + archiveName},
 	}

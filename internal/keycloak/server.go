@@ -67,6 +67,7 @@ type Server struct {
 }
 
 const (
+	usualPort   = 8080 // of Keycloak, unless that is taken
 	bootTimeout = 5 * time.Minute
 	stopTimeout = 20 * time.Second
 
@@ -210,9 +211,12 @@ func lockData(ctx context.Context, dir string) (*os.File, error) {
 
 // launch starts the process and returns at once.
 func launch(o Options, dir string, data *os.File, admin *admin) (*Server, error) {
-	httpPort, err := ChoosePort(8080)
+	httpPort, err := ChoosePort(usualPort)
 	if err != nil {
 		return nil, err
+	}
+	if httpPort != strconv.Itoa(usualPort) {
+		fmt.Fprintf(o.Progress, "Port %d is taken: Keycloak takes %s\n", usualPort, httpPort)
 	}
 	managementPort, err := ChoosePort(9000)
 	if err != nil {

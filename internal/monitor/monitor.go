@@ -129,6 +129,11 @@ func Run(ctx context.Context, p Program) (*Result, error) {
 	if s.stack != nil {
 		result.Outputs = s.stack.Outputs
 	}
+	// They come in the order of goroutines, and from several places.
+	slices.Sort(s.warnings)
+	for _, message := range slices.Compact(s.warnings) {
+		fmt.Fprintf(s.log, "warning: %s\n", message)
+	}
 	if err == nil {
 		// The program went on in spite of them.
 		for _, message := range s.errors {

@@ -40,6 +40,7 @@ type server struct {
 	stackTransforms []*pulumirpc.Callback
 	faults          []error  // what Create and Check found
 	errors          []string // messages of severity error
+	warnings        []string
 }
 
 func newServer(p *Program, log io.Writer) *server {
@@ -294,7 +295,9 @@ func (e *engine) Log(_ context.Context, req *pulumirpc.LogRequest) (*emptypb.Emp
 		e.server.errors = append(e.server.errors, reason(message))
 		e.server.mu.Unlock()
 	case pulumirpc.LogSeverity_WARNING:
-		fmt.Fprintf(e.server.log, "warning: %s\n", message)
+		e.server.mu.Lock()
+		e.server.warnings = append(e.server.warnings, message)
+		e.server.mu.Unlock()
 	}
 	return &emptypb.Empty{}, nil
 }
