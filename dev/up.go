@@ -131,9 +131,9 @@ func (u *up) prepareRealm(k *keycloak.Server) {
 	}
 	select {
 	case <-u.applied:
-		ctx, cancel := context.WithTimeout(u.patience, 15*time.Second)
+		ctx, cancel := context.WithTimeout(u.patience, 40*time.Second) // a busy computer needs more than 15
 		defer cancel()
-		fmt.Fprintln(u.out, "Making the realm anew for the next start")
+		fmt.Fprintln(u.out, "Making the realm anew for the next start (Ctrl-C skips that)")
 		_ = child.Run(ctx, u.realmCommand("prepare"))
 	default:
 	}
