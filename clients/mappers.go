@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak/openid"
@@ -29,7 +28,7 @@ func (c *Clients) mappers(ctx *pulumi.Context, d *config.Client, args *Args) err
 		case "realmRoles":
 			_, err = openid.NewUserRealmRoleProtocolMapper(ctx, resource, &openid.UserRealmRoleProtocolMapperArgs{
 				RealmId: args.Realm, ClientId: id, Name: name, Multivalued: pulumi.Bool(true),
-				ClaimName: pulumi.String(cmp.Or(m.Claim, "realm_access.roles")),
+				ClaimName: claim,
 			}, parent)
 		case "clientRoles":
 			var of pulumi.StringInput = pulumi.String(m.Value)
@@ -43,7 +42,7 @@ func (c *Clients) mappers(ctx *pulumi.Context, d *config.Client, args *Args) err
 		case "groups":
 			_, err = openid.NewGroupMembershipProtocolMapper(ctx, resource, &openid.GroupMembershipProtocolMapperArgs{
 				RealmId: args.Realm, ClientId: id, Name: name, FullPath: pulumi.Bool(true),
-				ClaimName: pulumi.String(cmp.Or(m.Claim, "groups")),
+				ClaimName: claim,
 			}, parent)
 		case "userAttribute":
 			_, err = openid.NewUserAttributeProtocolMapper(ctx, resource, &openid.UserAttributeProtocolMapperArgs{

@@ -58,7 +58,7 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !known[name] {
-			d.errorf(path+"."+name, "%s", unknownKey(name, known))
+			d.errorf(path+"."+name, "%s", unknownKey(v.Type(), name, known))
 		}
 	}
 }
@@ -121,39 +121,45 @@ func (d *decoder) value(path string, v reflect.Value, value any) {
 		}
 		d.object(path, v, members)
 	case reflect.Slice:
-		items, ok := value.([]any)
-		if !ok {
+		if items, ok := value.([]any); ok {
+			d.list(path, v, items)
+		} else {
 			wrong()
-			return
-		}
-		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
-		for i, item := range items {
-			if item == nil || item == "" {
-				d.errorf(fmt.Sprintf("%s[%d]", path, i), "is empty: take it out")
-				continue
-			}
-			d.value(fmt.Sprintf("%s[%d]", path, i), v.Index(i), item)
 		}
 	case reflect.Map:
-		members, ok := value.(map[string]any)
-		if !ok {
+		if members, ok := value.(map[string]any); ok {
+			d.mapping(path, v, members)
+		} else {
 			wrong()
-			return
-		}
-		secret := v.Type() == reflect.TypeFor[Secrets]()
-		v.Set(reflect.MakeMapWithSize(v.Type(), len(members)))
-		for _, name := range slices.Sorted(maps.Keys(members)) {
-			member := members[name]
-			// The CLI stores a secret of digits as a number.
-			if n, ok := member.(json.Number); ok && secret {
-				member = string(n)
-			}
-			e := reflect.New(v.Type().Elem()).Elem()
-			d.value(fmt.Sprintf("%s[%q]", path, name), e, member)
-			v.SetMapIndex(reflect.ValueOf(name), e)
 		}
 	default:
 		panic("config: no decoder for " + v.Type().String())
+	}
+}
+
+func (d *decoder) list(path string, v reflect.Value, items []any) {
+	v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
+	for i, item := range items {
+		if item == nil || item == "" {
+			d.errorf(fmt.Sprintf("%s[%d]", path, i), "is empty: take it out")
+			continue
+		}
+		d.value(fmt.Sprintf("%s[%d]", path, i), v.Index(i), item)
+	}
+}
+
+func (d *decoder) mapping(path string, v reflect.Value, members map[string]any) {
+	secret := v.Type() == reflect.TypeFor[Secrets]()
+	v.Set(reflect.MakeMapWithSize(v.Type(), len(members)))
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		member := members[name]
+		// The CLI stores a secret of digits as a number.
+		if n, ok := member.(json.Number); ok && secret {
+			member = string(n)
+		}
+		e := reflect.New(v.Type().Elem()).Elem()
+		d.value(fmt.Sprintf("%s[%q]", path, name), e, member)
+		v.SetMapIndex(reflect.ValueOf(name), e)
 	}
 }
 
@@ -220,8 +226,21 @@ func describe(value any) string {
 	return "an object"
 }
 
+// notEnforced are what the access policy has names for, but the API does not
+// enforce yet.
+var notEnforced = map[reflect.Type][]string{
+	reflect.TypeFor[Config]():   {"limits"},
+	reflect.TypeFor[Model]():    {"protocol", "authentication", "body"},
+	reflect.TypeFor[Upstream](): {"model", "tls", "identity", "audience", "paths"},
+	reflect.TypeFor[Client]():   {"key"},
+}
+
 // unknownKey says which key an unknown one was meant to be, or which there are.
-func unknownKey(name string, known map[string]bool) string {
+// typ is the type that the keys are of, nil for the provider's.
+func unknownKey(typ reflect.Type, name string, known map[string]bool) string {
+	if slices.Contains(notEnforced[typ], name) {
+		return "this version does not enforce it yet, and what is not enforced must not look as if it were: leave it out"
+	}
 	names := slices.Sorted(maps.Keys(known))
 	if meant := nearest(name, names); meant != "" {
 		return "unknown key; did you mean " + meant + "?"

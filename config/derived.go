@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"keycloak-model-api/hardening"
 	"keycloak-model-api/policy"
-	"keycloak-model-api/realm/hardening"
 )
 
 // Dev says whether this stack is for development.

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"cmp"
+	"slices"
+)
+
 // kind is what a kind of client sets where the configuration leaves a field
 // out. The password grant and full scope are off in every kind, PKCE is
 // demanded wherever a flow can use it.
@@ -47,6 +52,15 @@ func (c Client) WithDefaults() Client {
 	}
 	if c.AccessTokenType == "" {
 		c.AccessTokenType = "JWT"
+	}
+	c.Mappers = slices.Clone(c.Mappers)
+	for i := range c.Mappers {
+		switch m := &c.Mappers[i]; m.Type {
+		case "realmRoles":
+			m.Claim = cmp.Or(m.Claim, "realm_access.roles")
+		case "groups":
+			m.Claim = cmp.Or(m.Claim, "groups")
+		}
 	}
 	if c.RedirectURIs == nil && *c.StandardFlow {
 		c.RedirectURIs = k.redirectURIs

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -72,6 +73,7 @@ func Parse(src Source) (*Config, []string, error) {
 		cfg.Users = append(cfg.Users, more...)
 		origins = append(origins, where...)
 	}
+	cfg.DisplayName = cmp.Or(cfg.DisplayName, cfg.Realm)
 	for i := range cfg.Clients {
 		cfg.Clients[i] = cfg.Clients[i].WithDefaults()
 		cfg.tellAPI(&cfg.Clients[i])
@@ -157,9 +159,9 @@ func unknownKeys(d *decoder, src Source) {
 		space, name, _ := strings.Cut(key, ":")
 		switch {
 		case space == src.Project && !own[name]:
-			d.errorf(name, "%s", unknownKey(name, own))
+			d.errorf(name, "%s", unknownKey(reflect.TypeFor[Config](), name, own))
 		case space == "keycloak" && !providerKeys[name]:
-			d.errorf(key, "the Keycloak provider does not have it: %s", unknownKey(name, providerKeys))
+			d.errorf(key, "the Keycloak provider does not have it: %s", unknownKey(nil, name, providerKeys))
 		case space != src.Project && space != "keycloak":
 			// Others are the business of other programs, but a typo in ours would
 			// be dropped in silence.

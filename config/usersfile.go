@@ -40,19 +40,7 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 		d.errorf("usersFile", "%s has no line of column names", name)
 		return nil, nil
 	}
-	seen := map[string]bool{}
-	for _, column := range header {
-		if attribute, ok := strings.CutPrefix(column, "attributes."); !slices.Contains(userColumns, column) && (!ok || attribute == "") {
-			d.errorf("usersFile", "%s: unknown column %q; there are %s, attributes.NAME", name, column, strings.Join(userColumns, ", "))
-		} else if seen[column] {
-			d.errorf("usersFile", "%s: column %q is there twice", name, column)
-		}
-		seen[column] = true
-	}
-	if !seen["username"] {
-		d.errorf("usersFile", "%s has no column username", name)
-	}
-	if slices.ContainsFunc(d.problems, func(p problem) bool { return p.path == "usersFile" }) {
+	if !d.columns(name, header) {
 		return nil, nil
 	}
 	var users []User
@@ -71,44 +59,67 @@ func readUsers(d *decoder, name string, readFile func(string) ([]byte, error)) (
 		}
 		line, _ := r.FieldPos(0)
 		path := fmt.Sprintf("usersFile %s:%d", name, line)
-		on := true
-		u := User{Enabled: &on, Password: "none"}
-		for i, column := range header {
-			cell := strings.TrimSpace(row[i])
-			if cell == "" {
-				continue
-			}
-			switch column {
-			case "username":
-				u.Username = cell
-			case "email":
-				u.Email = cell
-			case "emailVerified":
-				u.EmailVerified = d.boolean(path+": "+column, cell)
-			case "firstName":
-				u.FirstName = cell
-			case "lastName":
-				u.LastName = cell
-			case "enabled":
-				on = d.boolean(path+": "+column, cell)
-			case "password":
-				u.Password = cell
-			case "groups":
-				u.Groups = list(cell)
-			case "roles":
-				u.Roles = list(cell)
-			case "requiredActions":
-				u.RequiredActions = list(cell)
-			default:
-				if u.Attributes == nil {
-					u.Attributes = map[string]string{}
-				}
-				u.Attributes[strings.TrimPrefix(column, "attributes.")] = cell
-			}
-		}
-		users = append(users, u)
+		users = append(users, d.user(path, header, row))
 		where = append(where, path)
 	}
+}
+
+// columns checks the line of column names.
+func (d *decoder) columns(name string, header []string) bool {
+	before := len(d.problems)
+	seen := map[string]bool{}
+	for _, column := range header {
+		if attribute, ok := strings.CutPrefix(column, "attributes."); !slices.Contains(userColumns, column) && (!ok || attribute == "") {
+			d.errorf("usersFile", "%s: unknown column %q; there are %s, attributes.NAME", name, column, strings.Join(userColumns, ", "))
+		} else if seen[column] {
+			d.errorf("usersFile", "%s: column %q is there twice", name, column)
+		}
+		seen[column] = true
+	}
+	if !seen["username"] {
+		d.errorf("usersFile", "%s has no column username", name)
+	}
+	return len(d.problems) == before
+}
+
+// user is one line of the file.
+func (d *decoder) user(path string, header, row []string) User {
+	on := true
+	u := User{Enabled: &on, Password: "none"}
+	for i, column := range header {
+		cell := strings.TrimSpace(row[i])
+		if cell == "" {
+			continue
+		}
+		switch column {
+		case "username":
+			u.Username = cell
+		case "email":
+			u.Email = cell
+		case "emailVerified":
+			u.EmailVerified = d.boolean(path+": "+column, cell)
+		case "firstName":
+			u.FirstName = cell
+		case "lastName":
+			u.LastName = cell
+		case "enabled":
+			on = d.boolean(path+": "+column, cell)
+		case "password":
+			u.Password = cell
+		case "groups":
+			u.Groups = list(cell)
+		case "roles":
+			u.Roles = list(cell)
+		case "requiredActions":
+			u.RequiredActions = list(cell)
+		default:
+			if u.Attributes == nil {
+				u.Attributes = map[string]string{}
+			}
+			u.Attributes[strings.TrimPrefix(column, "attributes.")] = cell
+		}
+	}
+	return u
 }
 
 func (d *decoder) boolean(path, cell string) bool {

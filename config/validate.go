@@ -117,9 +117,6 @@ func (c *checker) realm() {
 	if cfg.Realm == "master" {
 		c.errorf("realm", "master is Keycloak's own realm of administrators: choose another name")
 	}
-	if cfg.DisplayName == "" {
-		cfg.DisplayName = cfg.Realm
-	}
 	switch {
 	case cfg.keycloakURL == "":
 		c.errorf("publicUrl", "the issuer can't be known: set publicUrl, keycloak:url or KEYCLOAK_URL to Keycloak's URL")
@@ -396,62 +393,16 @@ func (c *checker) userAttributes() {
 }
 
 func (c *checker) users() {
-	level := c.cfg.Level()
 	names, emails := map[string]bool{}, map[string]bool{}
 	for i := range c.cfg.Users {
 		u, path := &c.cfg.Users[i], c.userPath[i]
-		switch {
-		case u.Username == "":
-			c.errorf(path+".username", "is missing")
-		case u.Username != strings.ToLower(u.Username):
-			c.errorf(path+".username", "%q has upper case, which Keycloak does not keep: write %q", u.Username, strings.ToLower(u.Username))
-		case len([]rune(u.Username)) < 3 || utf16Length(u.Username) > 255:
-			c.errorf(path+".username", "%q: Keycloak takes 3 to 255 characters", u.Username)
-		case badUsername.MatchString(u.Username):
-			c.errorf(path+".username", "%q holds a character that Keycloak refuses: use letters, digits, dots, underscores, hyphens and @", u.Username)
-		case names[u.Username]:
-			c.errorf(path+".username", "%q is declared twice", u.Username)
-		case strings.HasPrefix(u.Username, "service-account-"):
-			c.errorf(path+".username", "%q: Keycloak keeps service-account- for the service accounts of clients", u.Username)
-		}
-		names[u.Username] = true
+		c.username(u.Username, path+".username", names)
 		if u.Email != "" {
-			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email || !emailHost.MatchString(u.Email[strings.LastIndex(u.Email, "@")+1:]) || wideRune.MatchString(u.Email) {
-				c.errorf(path+".email", "%q is not an email address", u.Email)
-			} else if u.Email != strings.ToLower(u.Email) {
-				c.errorf(path+".email", "%q has upper case, which Keycloak does not keep: write %q", u.Email, strings.ToLower(u.Email))
-			} else if len(u.Email) > 255 {
-				c.text(path+".email", u.Email)
-			} else if strings.LastIndex(u.Email, "@") > 64 {
-				c.errorf(path+".email", "%q: Keycloak takes 64 characters before the @", u.Email)
-			} else if emails[u.Email] {
-				c.errorf(path+".email", "%q belongs to two users", u.Email)
-			}
-			emails[u.Email] = true
+			c.email(u.Email, path+".email", emails)
 		}
-		for _, name := range []struct{ key, text string }{{".firstName", u.FirstName}, {".lastName", u.LastName}} {
-			if n := utf16Length(name.text); n > 255 {
-				c.errorf(path+name.key, "has %d characters: Keycloak keeps 255 at most", n)
-			} else if badPersonName.MatchString(name.text) {
-				c.errorf(path+name.key, "%q holds a character that Keycloak refuses in the name of a person", name.text)
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
-			at := fmt.Sprintf("%s.attributes[%q]", path, name)
-			switch value := u.Attributes[name]; {
-			case !c.attributes[name]:
-				c.errorf(at, "Keycloak drops what is not declared: add it to userAttributes")
-			case value == "":
-				c.errorf(at, "is empty, which Keycloak drops: leave it out")
-			case strings.Contains(value, "##"):
-				c.errorf(at, "holds ##, by which the provider separates values: an attribute has one")
-			}
-		}
-		for j, a := range c.cfg.UserAttributes {
-			if a.Required && u.Attributes[a.Name] == "" {
-				c.errorf(path+".attributes", "%q is missing: userAttributes[%d] says that users must have it", a.Name, j)
-			}
-		}
+		c.personName(u.FirstName, path+".firstName")
+		c.personName(u.LastName, path+".lastName")
+		c.attributesOf(u, path)
 		c.known(path+".roles", u.Roles, c.roles, "role", "roles")
 		c.twice(path+".roles", u.Roles)
 		c.known(path+".groups", u.Groups, c.groups, "group", "groups")
@@ -461,11 +412,76 @@ func (c *checker) users() {
 				c.errorf(fmt.Sprintf("%s.requiredActions[%d]", path, j), "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a)
 			}
 		}
-		c.password(u, path, level.PasswordLength)
+		c.password(u, path, c.cfg.Level().PasswordLength)
 	}
 	for i := range c.cfg.Users {
 		if u := &c.cfg.Users[i]; u.Email != u.Username && names[u.Email] {
 			c.errorf(c.userPath[i]+".email", "%q is the username of another user, and a login may give either", u.Email)
+		}
+	}
+}
+
+// username adds the name to those that are taken.
+func (c *checker) username(name, path string, taken map[string]bool) {
+	switch {
+	case name == "":
+		c.errorf(path, "is missing")
+	case name != strings.ToLower(name):
+		c.errorf(path, "%q has upper case, which Keycloak does not keep: write %q", name, strings.ToLower(name))
+	case len([]rune(name)) < 3 || utf16Length(name) > 255:
+		c.errorf(path, "%q: Keycloak takes 3 to 255 characters", name)
+	case badUsername.MatchString(name):
+		c.errorf(path, "%q holds a character that Keycloak refuses: use letters, digits, dots, underscores, hyphens and @", name)
+	case taken[name]:
+		c.errorf(path, "%q is declared twice", name)
+	case strings.HasPrefix(name, "service-account-"):
+		c.errorf(path, "%q: Keycloak keeps service-account- for the service accounts of clients", name)
+	}
+	taken[name] = true
+}
+
+// email adds the address to those that are taken.
+func (c *checker) email(email, path string, taken map[string]bool) {
+	at := strings.LastIndex(email, "@")
+	a, err := mail.ParseAddress(email)
+	switch {
+	case err != nil || a.Address != email || !emailHost.MatchString(email[at+1:]) || wideRune.MatchString(email):
+		c.errorf(path, "%q is not an email address", email)
+	case email != strings.ToLower(email):
+		c.errorf(path, "%q has upper case, which Keycloak does not keep: write %q", email, strings.ToLower(email))
+	case len(email) > 255:
+		c.text(path, email)
+	case at > 64:
+		c.errorf(path, "%q: Keycloak takes 64 characters before the @", email)
+	case taken[email]:
+		c.errorf(path, "%q belongs to two users", email)
+	}
+	taken[email] = true
+}
+
+func (c *checker) personName(name, path string) {
+	if n := utf16Length(name); n > 255 {
+		c.errorf(path, "has %d characters: Keycloak keeps 255 at most", n)
+	} else if badPersonName.MatchString(name) {
+		c.errorf(path, "%q holds a character that Keycloak refuses in the name of a person", name)
+	}
+}
+
+func (c *checker) attributesOf(u *User, path string) {
+	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
+		at := fmt.Sprintf("%s.attributes[%q]", path, name)
+		switch value := u.Attributes[name]; {
+		case !c.attributes[name]:
+			c.errorf(at, "Keycloak drops what is not declared: add it to userAttributes%s", didYouMean(name, slices.Sorted(maps.Keys(c.attributes))))
+		case value == "":
+			c.errorf(at, "is empty, which Keycloak drops: leave it out")
+		case strings.Contains(value, "##"):
+			c.errorf(at, "holds ##, by which the provider separates values: an attribute has one")
+		}
+	}
+	for j, a := range c.cfg.UserAttributes {
+		if a.Required && u.Attributes[a.Name] == "" {
+			c.errorf(path+".attributes", "%q is missing: userAttributes[%d] says that users must have it", a.Name, j)
 		}
 	}
 }
@@ -486,7 +502,7 @@ func (c *checker) password(u *User, path string, least int) {
 		return
 	}
 	if u.Password == "permanent" && !c.cfg.Dev() {
-		c.refuseUnlessExempt(u.Username, "no-lasting-password", path+".password", "permanent: who knows the configuration must not know a user's password: write temporary, or add an exemption from no-lasting-password")
+		c.refuseUnlessExempt(u.Username, guardrails.LastingPassword, path+".password", "permanent: who knows the configuration must not know a user's password: write temporary, or add an exemption from no-lasting-password")
 	}
 	if u.Email == "" || u.FirstName == "" || u.LastName == "" {
 		c.warnf(path, "has a password but lacks email, firstName or lastName: Keycloak refuses its password grant")
@@ -558,21 +574,7 @@ func (c *checker) ldap() {
 		}
 		seen[l.Name] = true
 		c.text(path+".name", l.Name)
-		for j, target := range strings.Fields(l.URL) {
-			u, err := url.Parse(target)
-			if strings.Contains(target, "@") && (err != nil || u.User != nil) {
-				c.errorf(path+".url", "holds user info: set bindDn, and its password in federationSecrets")
-				continue
-			}
-			if err != nil || u.Host == "" || (u.Scheme != "ldap" && u.Scheme != "ldaps") {
-				c.errorf(path+".url", "%q is not an ldap:// or ldaps:// URL", target)
-			} else if j == 0 && u.Scheme == "ldap" && !l.StartTLS && !loopback(u.Hostname()) {
-				c.unless(c.cfg.Level().RefusePlainHTTP, path+".url", "passwords would cross the network in the clear: use ldaps:// or startTls")
-			}
-			if err == nil && u.Scheme == "ldaps" && l.StartTLS {
-				c.errorf(path+".startTls", "ldaps:// is encrypted already: leave startTls out")
-			}
-		}
+		c.ldapURLs(&l, path)
 		for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
 			if at := fmt.Sprintf("%s.attributes[%q]", path, name); slices.Contains(builtInAttributes, name) {
 				c.errorf(at, "Keycloak itself maps it: leave it out")
@@ -582,6 +584,22 @@ func (c *checker) ldap() {
 		}
 		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {
 			c.missingSecret("federationSecrets", l.Name, " (or leave bindDn out for an anonymous search)")
+		}
+	}
+}
+
+func (c *checker) ldapURLs(l *LDAP, path string) {
+	for j, target := range strings.Fields(l.URL) {
+		u, err := url.Parse(target)
+		switch {
+		case strings.Contains(target, "@") && (err != nil || u.User != nil): // it may hold a password
+			c.errorf(path+".url", "holds user info: set bindDn, and its password in federationSecrets")
+		case err != nil || u.Host == "" || u.Scheme != "ldap" && u.Scheme != "ldaps":
+			c.errorf(path+".url", "%q is not an ldap:// or ldaps:// URL", target)
+		case u.Scheme == "ldaps" && l.StartTLS:
+			c.errorf(path+".startTls", "ldaps:// is encrypted already: leave startTls out")
+		case u.Scheme == "ldap" && !l.StartTLS && j == 0 && !loopback(u.Hostname()):
+			c.unless(c.cfg.Level().RefusePlainHTTP, path+".url", "passwords would cross the network in the clear: use ldaps:// or startTls")
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"keycloak-model-api/guardrails"
 )
 
 // builtInClients are made by Keycloak in each realm.
@@ -64,35 +66,60 @@ func (c *checker) clients() {
 }
 
 func (c *checker) client(cl *Client, path string) {
+	c.flows(cl, path)
+	c.redirects(cl, path)
+	c.otherURLs(cl, path)
+	c.authentication(cl, path)
+	c.rolesInTokens(cl, path)
+	c.serviceAccount(cl, path)
+	c.scopes(cl, path)
+	c.mappers(cl, path)
+	c.text(path+".name", cl.Name)
+	c.text(path+".description", cl.Description)
 	level := c.cfg.Level()
-	public := cl.Public()
-
-	// Flows.
-	if *cl.DirectAccessGrants && *cl.StandardFlow && !c.cfg.Dev() {
-		c.refuseUnlessExempt(cl.ClientID, "no-web-password-grant", path+".directAccessGrants", "people sign in to client %s by browser, and it must not take their passwords itself (RFC 9700, 2.4): leave it out, or add an exemption from no-web-password-grant", cl.ClientID)
-	} else if *cl.DirectAccessGrants {
-		c.unless(level.RefusePasswordGrant, path+".directAccessGrants", "the password grant shows the user's password to client %s (RFC 9700, 2.4): prefer the code flow", cl.ClientID)
+	c.duration(path+".accessTokenLifetime", cl.AccessTokenLifetime)
+	c.clientSession(path+".sessionIdle", cl.SessionIdle, "ssoIdle", c.cfg.Lifetimes.SSOIdle, level.SSOIdle)
+	c.clientSession(path+".sessionMax", cl.SessionMax, "ssoMax", c.cfg.Lifetimes.SSOMax, level.SSOMax)
+	if cl.Lightweight && cl.AccessTokenType == "at+jwt" {
+		c.warnf(path+".lightweight", "an at+jwt access token must have aud (RFC 9068, 2.2), which a lightweight one lacks")
 	}
+}
+
+// flows checks how tokens of a client are got, and what they carry of the user.
+func (c *checker) flows(cl *Client, path string) {
+	level, public := c.cfg.Level(), cl.Public()
+	c.passwordGrant(cl, path+".directAccessGrants")
 	if public && *cl.ServiceAccount {
 		c.errorf(path+".serviceAccount", "a client of kind %s is public and can't have a service account: use kind service", cl.Kind)
 	}
 	if public && *cl.TokenExchange {
 		c.errorf(path+".tokenExchange", "a client of kind %s is public and can't exchange tokens", cl.Kind)
 	}
-	if flows := *cl.StandardFlow || *cl.DeviceGrant; !*cl.PKCE && flows {
-		if public {
-			c.refusef(path+".pkce", "public client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
-		} else {
-			c.unless(level.RefuseNoPKCE, path+".pkce", "client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
-		}
-	} else if *cl.PKCE && !flows {
+	switch flows := *cl.StandardFlow || *cl.DeviceGrant; {
+	case *cl.PKCE && !flows:
 		c.errorf(path+".pkce", "nothing can use it: set standardFlow or deviceGrant")
+	case *cl.PKCE || !flows:
+	case public:
+		c.refusef(path+".pkce", "public client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
+	default:
+		c.unless(level.RefuseNoPKCE, path+".pkce", "client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
 	}
 	if *cl.FullScope {
 		c.unless(level.RefuseFullScope, path+".fullScope", "tokens of client %s carry every role of the user, and account in their audience", cl.ClientID)
 	}
+}
 
-	// URLs.
+func (c *checker) passwordGrant(cl *Client, path string) {
+	switch {
+	case guardrails.TakesPasswords(*cl.DirectAccessGrants, *cl.StandardFlow) && !c.cfg.Dev():
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WebPasswordGrant, path, "people sign in to client %s by browser, and it must not take their passwords itself (RFC 9700, 2.4): leave it out, or add an exemption from "+guardrails.WebPasswordGrant, cl.ClientID)
+	case *cl.DirectAccessGrants:
+		c.unless(c.cfg.Level().RefusePasswordGrant, path, "the password grant shows the user's password to client %s (RFC 9700, 2.4): prefer the code flow", cl.ClientID)
+	}
+}
+
+// redirects checks where browsers are sent to and may call from.
+func (c *checker) redirects(cl *Client, path string) {
 	if *cl.StandardFlow && len(cl.RedirectURIs) == 0 {
 		c.errorf(path+".redirectUris", "is missing: the code flow needs one, such as https://app.example.com/callback")
 	}
@@ -103,7 +130,9 @@ func (c *checker) client(cl *Client, path string) {
 		c.errorf(path+".webOrigins", "no browser needs it: set standardFlow, or leave it out")
 	}
 	for i, u := range cl.RedirectURIs {
-		c.redirectURI(fmt.Sprintf("%s.redirectUris[%d]", path, i), u, cl)
+		at := fmt.Sprintf("%s.redirectUris[%d]", path, i)
+		c.redirectURI(at, u, cl)
+		c.text(at, u)
 	}
 	c.twice(path+".redirectUris", cl.RedirectURIs)
 	for i, u := range cl.PostLogoutRedirectURIs {
@@ -115,19 +144,23 @@ func (c *checker) client(cl *Client, path string) {
 		c.webOrigin(fmt.Sprintf("%s.webOrigins[%d]", path, i), o, cl)
 	}
 	c.twice(path+".webOrigins", cl.WebOrigins)
+}
+
+func (c *checker) otherURLs(cl *Client, path string) {
 	if cl.BaseURL != "" {
 		c.httpURL(path+".baseUrl", cl.BaseURL)
 	}
 	if cl.AdminURL != "" {
 		c.httpURL(path+".adminUrl", cl.AdminURL)
 	}
+	c.text(path+".baseUrl", cl.BaseURL)
+	c.text(path+".adminUrl", cl.AdminURL)
 	if cl.BackchannelLogoutURL != "" && c.httpURL(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL) {
 		c.plainHTTP(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL)
 	}
+}
 
-	c.authentication(cl, path)
-
-	// Roles.
+func (c *checker) rolesInTokens(cl *Client, path string) {
 	if *cl.FullScope && len(cl.Roles) > 0 {
 		c.errorf(path+".roles", "nothing reads it beside fullScope, which puts every role into tokens: leave one of them out")
 	}
@@ -137,6 +170,9 @@ func (c *checker) client(cl *Client, path string) {
 	for i, r := range cl.ClientRoles {
 		c.name(fmt.Sprintf("%s.clientRoles[%d]", path, i), r)
 	}
+}
+
+func (c *checker) serviceAccount(cl *Client, path string) {
 	c.known(path+".serviceAccountGroups", cl.ServiceAccountGroups, c.groups, "group", "groups")
 	c.twice(path+".serviceAccountGroups", cl.ServiceAccountGroups)
 	if !*cl.ServiceAccount && len(cl.ServiceAccountRoles)+len(cl.ServiceAccountClientRoles)+len(cl.ServiceAccountGroups) > 0 {
@@ -157,22 +193,6 @@ func (c *checker) client(cl *Client, path string) {
 			}
 		}
 		c.twice(at, cl.ServiceAccountClientRoles[target])
-	}
-
-	c.scopes(cl, path)
-	c.mappers(cl, path)
-	c.text(path+".name", cl.Name)
-	c.text(path+".baseUrl", cl.BaseURL)
-	c.text(path+".adminUrl", cl.AdminURL)
-	for i, u := range cl.RedirectURIs {
-		c.text(fmt.Sprintf("%s.redirectUris[%d]", path, i), u)
-	}
-	c.text(path+".description", cl.Description)
-	c.duration(path+".accessTokenLifetime", cl.AccessTokenLifetime)
-	c.clientSession(path+".sessionIdle", cl.SessionIdle, "ssoIdle", c.cfg.Lifetimes.SSOIdle, level.SSOIdle)
-	c.clientSession(path+".sessionMax", cl.SessionMax, "ssoMax", c.cfg.Lifetimes.SSOMax, level.SSOMax)
-	if cl.Lightweight && cl.AccessTokenType == "at+jwt" {
-		c.warnf(path+".lightweight", "an at+jwt access token must have aud (RFC 9068, 2.2), which a lightweight one lacks")
 	}
 }
 
@@ -212,8 +232,8 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 		c.errorf(path, "%q: Keycloak takes a * at the end only: %s", text, hint)
 		return
 	}
-	if strings.HasSuffix(text, "*") {
-		c.refuseUnlessExempt(cl.ClientID, "no-wildcard-redirect", path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
+	if guardrails.HasWildcard(text) {
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardRedirect, path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
 	}
 	c.plainHTTP(path, text)
 }
@@ -221,7 +241,7 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 func (c *checker) webOrigin(path, text string, cl *Client) {
 	switch text {
 	case "*":
-		c.refuseUnlessExempt(cl.ClientID, "no-wildcard-origin", path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardOrigin, path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
 		return
 	case "+":
 		return
@@ -240,36 +260,45 @@ func (c *checker) webOrigin(path, text string, cl *Client) {
 
 func (c *checker) authentication(cl *Client, path string) {
 	secret := c.cfg.ClientSecrets[cl.ClientID]
-	switch {
-	case cl.Public() && cl.Authentication == "jwt":
-		c.errorf(path+".authentication", "a client of kind %s is public: leave it out", cl.Kind)
+	at := fmt.Sprintf("clientSecrets[%q]", cl.ClientID)
+	switch jwt := cl.Authentication == "jwt"; {
 	case cl.Public():
+		if jwt {
+			c.errorf(path+".authentication", "a client of kind %s is public: leave it out", cl.Kind)
+		} else if secret != "" {
+			c.errorf(at, "client %s is public and has no secret: remove it", cl.ClientID)
+		}
+		c.noKeys(cl, path+".jwks", fmt.Sprintf("a client of kind %s is public and has no key: leave it out", cl.Kind))
+	case jwt:
+		c.keysOf(cl, path)
 		if secret != "" {
-			c.errorf(fmt.Sprintf("clientSecrets[%q]", cl.ClientID), "client %s is public and has no secret: remove it", cl.ClientID)
+			c.errorf(at, "client %s authenticates by private_key_jwt: remove the secret", cl.ClientID)
 		}
-	case cl.Authentication == "jwt":
-		if (cl.JWKS == "") == (cl.JWKSURL == "") {
-			c.errorf(path+".jwks", "private_key_jwt needs the client's public keys: set either jwks or jwksUrl")
-		}
-		if cl.JWKS != "" {
-			c.jwks(path+".jwks", cl.JWKS)
-		}
-		if cl.JWKSURL != "" && c.httpURL(path+".jwksUrl", cl.JWKSURL) {
-			c.plainHTTP(path+".jwksUrl", cl.JWKSURL)
-		}
-		if secret != "" {
-			c.errorf(fmt.Sprintf("clientSecrets[%q]", cl.ClientID), "client %s authenticates by private_key_jwt: remove the secret", cl.ClientID)
-		}
-		return
-	case secret == "" && cl.ClientID != "" && cl.Authentication == "secret":
-		c.missingSecret("clientSecrets", cl.ClientID, "")
-	}
-	switch {
-	case cl.JWKS == "" && cl.JWKSURL == "":
-	case cl.Public():
-		c.errorf(path+".jwks", "a client of kind %s is public and has no key: leave it out", cl.Kind)
 	default:
-		c.errorf(path+".jwks", "nothing reads it: set authentication to jwt")
+		if secret == "" && cl.ClientID != "" && cl.Authentication == "secret" {
+			c.missingSecret("clientSecrets", cl.ClientID, "")
+		}
+		c.noKeys(cl, path+".jwks", "nothing reads it: set authentication to jwt")
+	}
+}
+
+func (c *checker) noKeys(cl *Client, path, why string) {
+	if cl.JWKS != "" || cl.JWKSURL != "" {
+		c.errorf(path, "%s", why)
+	}
+}
+
+// keysOf checks the public keys of a client that authenticates by
+// private_key_jwt.
+func (c *checker) keysOf(cl *Client, path string) {
+	if (cl.JWKS == "") == (cl.JWKSURL == "") {
+		c.errorf(path+".jwks", "private_key_jwt needs the client's public keys: set either jwks or jwksUrl")
+	}
+	if cl.JWKS != "" {
+		c.jwks(path+".jwks", cl.JWKS)
+	}
+	if cl.JWKSURL != "" && c.httpURL(path+".jwksUrl", cl.JWKSURL) {
+		c.plainHTTP(path+".jwksUrl", cl.JWKSURL)
 	}
 }
 
@@ -306,53 +335,53 @@ func (c *checker) mappers(cl *Client, path string) {
 		if strings.Contains(m.Name, "/") {
 			c.errorf(at+".name", "%q: leave / out, which separates it from the client id in names of resources", m.Name)
 		}
-		switch m.Type {
-		case "realmRoles":
-			m.Claim = orDefault(m.Claim, "realm_access.roles")
-		case "groups":
-			m.Claim = orDefault(m.Claim, "groups")
-		}
-		if m.Type == "audience" && m.Claim != "" {
-			c.errorf(at+".claim", "an audience goes into aud: leave it out")
-		}
-		if m.Type != "audience" && m.Claim == "" {
-			c.errorf(at+".claim", "is missing: name the claim")
-		}
-		if slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "typ", "cnf"}, m.Claim) {
-			c.errorf(at+".claim", "%q is a claim that the API relies on: choose another", m.Claim)
-		}
-		needsValue := m.Type != "realmRoles" && m.Type != "groups"
-		if needsValue && m.Value == "" {
-			c.errorf(at+".value", "is missing: set it to the audience, the client id, the user attribute or the value")
-		}
-		if !needsValue && m.Value != "" {
-			c.errorf(at+".value", "nothing reads it for type %s: leave it out", m.Type)
-		}
-		first, _, _ := strings.Cut(m.Claim, ".")
-		ofRoles := first == "realm_access" || first == "resource_access"
-		switch m.Type {
-		case "clientRoles":
-			if _, ok := c.clientRoles[m.Value]; m.Value != "" && !ok && !BuiltInClient(m.Value) {
-				c.errorf(at+".value", "client %q is not declared: add it to clients", m.Value)
-			}
-		case "userAttribute":
-			if m.Value != "" && !c.attributes[m.Value] && !slices.Contains(builtInAttributes, m.Value) {
-				c.errorf(at+".value", "attribute %q is not declared: add it to userAttributes", m.Value)
-			}
-			if ofRoles {
-				c.errorf(at+".claim", "an attribute must not pose as a role: choose another claim")
-			}
-		case "hardcoded":
-			if ofRoles {
-				c.errorf(at+".claim", "a fixed value must not pose as a role: give the role")
-			}
-		}
+		c.mapperClaim(m, at+".claim")
+		c.mapperValue(m, at+".value")
 	}
 }
 
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
+// reliedOn are claims that the API or Keycloak reads for themselves: no mapper
+// may set them.
+var reliedOn = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "typ", "cnf"}
+
+func (c *checker) mapperClaim(m *Mapper, path string) {
+	if m.Type == "audience" && m.Claim != "" {
+		c.errorf(path, "an audience goes into aud: leave it out")
 	}
-	return s
+	if m.Type != "audience" && m.Claim == "" {
+		c.errorf(path, "is missing: name the claim")
+	}
+	if slices.Contains(reliedOn, m.Claim) {
+		c.errorf(path, "%q is a claim that the API relies on: choose another", m.Claim)
+	}
+	// What decides on access must come from roles and groups themselves.
+	first, _, _ := strings.Cut(m.Claim, ".")
+	ofRoles := first == "realm_access" || first == "resource_access"
+	ofGroups := first == "groups" && c.cfg.GroupsDecide()
+	switch {
+	case m.Type == "userAttribute" && ofRoles:
+		c.errorf(path, "an attribute must not pose as a role: choose another claim")
+	case m.Type == "hardcoded" && ofRoles:
+		c.errorf(path, "a fixed value must not pose as a role: give the role")
+	case m.Type != "groups" && ofGroups:
+		c.errorf(path, "models ask for groups, and nothing else must pose as one: choose another claim")
+	}
+}
+
+func (c *checker) mapperValue(m *Mapper, path string) {
+	needed := m.Type != "realmRoles" && m.Type != "groups"
+	switch {
+	case needed && m.Value == "":
+		c.errorf(path, "is missing: set it to the audience, the client id, the user attribute or the value")
+	case !needed && m.Value != "":
+		c.errorf(path, "nothing reads it for type %s: leave it out", m.Type)
+	case m.Type == "clientRoles":
+		if _, ok := c.clientRoles[m.Value]; !ok && !BuiltInClient(m.Value) {
+			c.errorf(path, "client %q is not declared: add it to clients%s", m.Value, didYouMean(m.Value, slices.Sorted(maps.Keys(c.clientRoles))))
+		}
+	case m.Type == "userAttribute":
+		if !c.attributes[m.Value] && !slices.Contains(builtInAttributes, m.Value) {
+			c.errorf(path, "attribute %q is not declared: add it to userAttributes%s", m.Value, didYouMean(m.Value, slices.Sorted(maps.Keys(c.attributes))))
+		}
+	}
 }

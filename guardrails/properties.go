@@ -23,15 +23,7 @@ func properties(ctx context.Context, args pulumi.Input) resource.PropertyMap {
 // resource reports why.
 func property(ctx context.Context, v any) resource.PropertyValue {
 	if output, ok := v.(pulumi.Output); ok {
-		result, err := internals.UnsafeAwaitOutput(ctx, output)
-		if err != nil || !result.Known {
-			return resource.NewProperty(resource.Output{Secret: result.Secret})
-		}
-		if element := property(ctx, result.Value); result.Secret {
-			return resource.MakeSecret(element)
-		} else {
-			return element
-		}
+		return awaited(ctx, output)
 	}
 	if _, ok := v.(pulumi.Resource); ok {
 		return resource.NewNullProperty() // no rule reads a reference
@@ -67,6 +59,18 @@ func property(ctx context.Context, v any) resource.PropertyValue {
 		return resource.NewProperty(members(ctx, v, rv))
 	}
 	return resource.NewNullProperty()
+}
+
+func awaited(ctx context.Context, output pulumi.Output) resource.PropertyValue {
+	result, err := internals.UnsafeAwaitOutput(ctx, output)
+	if err != nil || !result.Known {
+		return resource.NewProperty(resource.Output{Secret: result.Secret})
+	}
+	element := property(ctx, result.Value)
+	if result.Secret {
+		return resource.MakeSecret(element)
+	}
+	return element
 }
 
 // members are the fields of an Args struct, whose element type has the tags, or

@@ -19,6 +19,23 @@ type Rule struct {
 	check func(typ string, in *reader) string
 }
 
+// Names of the rules that the configuration holds to as well, where it can say
+// which key breaks them. What breaks a rule is one function for both.
+const (
+	WildcardRedirect = "no-wildcard-redirect"
+	WildcardOrigin   = "no-wildcard-origin"
+	WebPasswordGrant = "no-web-password-grant"
+	LastingPassword  = "no-lasting-password"
+)
+
+// HasWildcard says that a redirect URI or web origin is not written in full
+// (RFC 9700, 4.1.1).
+func HasWildcard(uri string) bool { return strings.Contains(uri, "*") }
+
+// TakesPasswords says that a client that people sign in to by browser also
+// takes their passwords itself (RFC 9700, 2.4).
+func TakesPasswords(passwordGrant, browserFlow bool) bool { return passwordGrant && browserFlow }
+
 var (
 	selfServiceClaim = Rule{Name: "no-self-service-claim", Sentence: "No attribute that users may edit is mapped onto a claim that decides on access."}
 	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy says who may call it: by roles, groups, clients or scopes."}
@@ -27,13 +44,13 @@ var (
 // rules are in the order of docs/guardrails.md.
 var rules = []Rule{
 	{Name: "no-implicit-flow", Sentence: "No client uses the implicit flow, which puts tokens into URLs (RFC 9700, 2.1.2).", check: implicitFlow},
-	{Name: "no-wildcard-redirect", Sentence: "Redirect URIs are written in full: a wildcard lets codes go astray (RFC 9700, 4.1).", Dev: true, check: wildcardRedirect},
-	{Name: "no-wildcard-origin", Sentence: "Web origins are written in full: a wildcard lets any site call Keycloak as the client.", Dev: true, check: wildcardOrigin},
-	{Name: "no-web-password-grant", Sentence: "A client that people sign in to by browser does not take their passwords itself (RFC 9700, 2.4).", Dev: true, check: webPasswordGrant},
+	{Name: WildcardRedirect, Sentence: "Redirect URIs are written in full: a wildcard lets codes go astray (RFC 9700, 4.1).", Dev: true, check: wildcardRedirect},
+	{Name: WildcardOrigin, Sentence: "Web origins are written in full: a wildcard lets any site call Keycloak as the client.", Dev: true, check: wildcardOrigin},
+	{Name: WebPasswordGrant, Sentence: "A client that people sign in to by browser does not take their passwords itself (RFC 9700, 2.4).", Dev: true, check: webPasswordGrant},
 	rolelessModel,
 	{Name: "no-plain-secret", Sentence: "Secrets and passwords are marked secret, so that previews and state don't show them.", check: plainSecret},
 	selfServiceClaim,
-	{Name: "no-lasting-password", Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
+	{Name: LastingPassword, Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
 }
 
 // Rules returns all rules.
@@ -67,13 +84,13 @@ func wildcardRedirect(typ string, in *reader) string {
 	var wild []string
 	for _, key := range []string{"validRedirectUris", "validPostLogoutRedirectUris"} {
 		for _, uri := range in.strings(key) {
-			if strings.Contains(uri, "*") {
+			if HasWildcard(uri) {
 				wild = append(wild, fmt.Sprintf("%s has %q", key, uri))
 			}
 		}
 	}
 	// Keycloak's own attribute of the same meaning.
-	if uris := in.text("extraConfig", "post.logout.redirect.uris"); strings.Contains(uris, "*") {
+	if uris := in.text("extraConfig", "post.logout.redirect.uris"); HasWildcard(uris) {
 		wild = append(wild, fmt.Sprintf("extraConfig has %q", uris))
 	}
 	if wild == nil {
@@ -87,7 +104,7 @@ func wildcardOrigin(typ string, in *reader) string {
 		return ""
 	}
 	for _, origin := range in.strings("webOrigins") {
-		if strings.Contains(origin, "*") {
+		if HasWildcard(origin) {
 			return fmt.Sprintf("webOrigins has %q: write origins such as https://app.example.com, or + for those of the redirect URIs", origin)
 		}
 	}
@@ -95,7 +112,7 @@ func wildcardOrigin(typ string, in *reader) string {
 }
 
 func webPasswordGrant(typ string, in *reader) string {
-	if typ == openIDClient && in.boolean("directAccessGrantsEnabled") && (in.boolean("standardFlowEnabled") || in.boolean("implicitFlowEnabled")) {
+	if typ == openIDClient && TakesPasswords(in.boolean("directAccessGrantsEnabled"), in.boolean("standardFlowEnabled") || in.boolean("implicitFlowEnabled")) {
 		return "directAccessGrantsEnabled is true beside a browser flow: set it to false"
 	}
 	return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"keycloak-model-api/config"
-	"keycloak-model-api/realm/hardening"
+	"keycloak-model-api/hardening"
 )
 
 // Args says what the realm is.

@@ -10,9 +10,9 @@ import (
 
 	"keycloak-model-api/clients"
 	"keycloak-model-api/config"
+	"keycloak-model-api/hardening"
 	"keycloak-model-api/policy"
 	"keycloak-model-api/realm"
-	"keycloak-model-api/realm/hardening"
 	"keycloak-model-api/roles"
 	"keycloak-model-api/users"
 )

@@ -7,8 +7,8 @@ import (
 
 	"keycloak-model-api/clients"
 	"keycloak-model-api/config"
+	"keycloak-model-api/hardening"
 	"keycloak-model-api/realm"
-	"keycloak-model-api/realm/hardening"
 )
 
 func main() { pulumi.Run(run) }

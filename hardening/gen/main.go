@@ -1,6 +1,6 @@
 // Gen writes the tables of docs/hardening.md from the levels of hardening.
 //
-//	go generate ./realm/hardening
+//	go generate ./hardening
 package main
 
 import (
@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"keycloak-model-api/realm/hardening"
+	"keycloak-model-api/hardening"
 )
 
-// document is the file from the folder realm/hardening.
-const document = "../../docs/hardening.md"
+// document is the file from the folder hardening.
+const document = "../docs/hardening.md"
 
 func main() {
 	if err := run(document); err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"keycloak-model-api/realm/hardening"
+	"keycloak-model-api/hardening"
 )
 
 func TestTablesAreCurrent(t *testing.T) {
@@ -21,7 +21,7 @@ func TestTablesAreCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(text)); diff != "" {
-		t.Errorf("run go generate ./realm/hardening (-want +got):\n%s", diff)
+		t.Errorf("run go generate ./hardening (-want +got):\n%s", diff)
 	}
 }
 
