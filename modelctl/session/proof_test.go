@@ -61,15 +61,22 @@ func TestBearerTokensOnRequest(t *testing.T) {
 	})
 }
 
+// signInByBrowser is signIn without the wait between polls, for tests on the
+// wall clock.
+func signInByBrowser(t *testing.T, issuer *oidctest.Provider, k *session.Keeper, s session.Session) {
+	t.Helper()
+	if _, err := k.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A nonce that the issuer demands is sent, also where it changes (RFC 9449,
 // section 8), in every flow.
 func TestNonceOfTheIssuer(t *testing.T) {
 	issuer, keeper, s := fixture(t)
 	nonce := func(n string) { issuer.Set(func(set *oidctest.Settings) { set.Nonce, set.Lifetime = n, 1 }) }
 	nonce("one")
-	if _, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
-		t.Fatal(err)
-	}
+	signInByBrowser(t, issuer, keeper, s)
 	nonce("two")
 	signIn(t, keeper, s)
 	nonce("three")
@@ -86,8 +93,8 @@ func TestNonceOfTheIssuer(t *testing.T) {
 
 // A server that never has enough is asked twice, not for ever.
 func TestNonceIsTriedOnce(t *testing.T) {
-	_, keeper, s := fixture(t)
-	signIn(t, keeper, s)
+	issuer, keeper, s := fixture(t)
+	signInByBrowser(t, issuer, keeper, s)
 	calls := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls++
@@ -122,8 +129,8 @@ func accessFor(t *testing.T, keeper *session.Keeper, api string) *session.Access
 // The token goes to the API of its session and nowhere else, whatever the
 // caller asks for.
 func TestTokenGoesToItsAPIOnly(t *testing.T) {
-	_, keeper, s := fixture(t)
-	signIn(t, keeper, s)
+	issuer, keeper, s := fixture(t)
+	signInByBrowser(t, issuer, keeper, s)
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was sent") }))
 	defer server.Close()
 	access := accessFor(t, keeper, server.URL+"/models")
@@ -165,7 +172,7 @@ func TestFalseAPIHasNothing(t *testing.T) {
 	falseAPI := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen <- r.Header.Clone() }))
 	defer falseAPI.Close()
 
-	signIn(t, keeper, s)
+	signInByBrowser(t, issuer, keeper, s)
 	ask := func(client *http.Client, base string, header http.Header) string {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v2/models", nil)
@@ -212,8 +219,8 @@ func TestFalseAPIHasNothing(t *testing.T) {
 
 func TestKeyIsKept(t *testing.T) {
 	t.Run("in a file that only the person reads", func(t *testing.T) {
-		_, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, keeper, s := fixture(t)
+		signInByBrowser(t, issuer, keeper, s)
 		data, err := os.ReadFile(filepath.Join(keeper.Dir, "tokens.json"))
 		if err != nil || !strings.Contains(string(data), `"key"`) {
 			t.Errorf("tokens.json has no key (%v)", err)
@@ -221,9 +228,9 @@ func TestKeyIsKept(t *testing.T) {
 	})
 	t.Run("in the keyring, for one login", func(t *testing.T) {
 		keyring.MockInit()
-		_, keeper, s := fixture(t)
+		issuer, keeper, s := fixture(t)
 		keeper.Keyring = true
-		signIn(t, keeper, s)
+		signInByBrowser(t, issuer, keeper, s)
 		item := func() string {
 			data, err := keyring.Get("modelctl "+api, "key of "+keeper.Dir)
 			if err != nil {
@@ -232,7 +239,7 @@ func TestKeyIsKept(t *testing.T) {
 			return data
 		}
 		first := item()
-		signIn(t, keeper, s)
+		signInByBrowser(t, issuer, keeper, s)
 		if item() == first {
 			t.Error("two logins have one key")
 		}
@@ -244,14 +251,14 @@ func TestKeyIsKept(t *testing.T) {
 		}
 	})
 	t.Run("with its tokens: those of another key are not used", func(t *testing.T) {
-		_, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, keeper, s := fixture(t)
+		signInByBrowser(t, issuer, keeper, s)
 		file := filepath.Join(keeper.Dir, "tokens.json")
 		old, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		signIn(t, keeper, s)
+		signInByBrowser(t, issuer, keeper, s)
 		if err := os.WriteFile(file, old, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -260,8 +267,8 @@ func TestKeyIsKept(t *testing.T) {
 		}
 	})
 	t.Run("not quoted when it is damaged", func(t *testing.T) {
-		_, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, keeper, s := fixture(t)
+		signInByBrowser(t, issuer, keeper, s)
 		file := filepath.Join(keeper.Dir, "tokens.json")
 		data, err := os.ReadFile(file)
 		if err != nil {
