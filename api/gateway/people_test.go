@@ -172,7 +172,7 @@ func TestPlayground(t *testing.T) {
 	page := p.signIn()
 	for _, word := range []string{
 		"ml-api-user", `<span class="chip">model-api-access</span>`, ">10 hours</time>, or after 30 minutes without use",
-		"Sepal length", `data-min="4.3"`, `data-max="7.9"`, "modelctl login -api '" + s.url + "'", "FP64, n × 4", "setosa, versicolor, virginica", "$TOKEN", "urllib.request", "http.NewRequest",
+		"Sepal length", `data-min="4.3"`, `data-max="7.9"`, "modelctl login -bearer -api '" + s.url + "'", "FP64, n × 4", "setosa, versicolor, virginica", "$TOKEN", "urllib.request", "http.NewRequest",
 	} {
 		if !strings.Contains(page, word) {
 			t.Errorf("the page lacks %q", word)

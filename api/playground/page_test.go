@@ -113,7 +113,7 @@ func TestSnippetsRun(t *testing.T) {
 	if err := json.Unmarshal([]byte(m.Request), &want); err != nil {
 		t.Fatal(err)
 	}
-	if token := programs["How to get a token"]; token != "modelctl login -api '"+api.URL+"'\nexport TOKEN=$(modelctl token)" {
+	if token := programs["How to get a token"]; token != "modelctl login -bearer -api '"+api.URL+"'\nexport TOKEN=$(modelctl token)" {
 		t.Errorf("the token: %s", token)
 	}
 
