@@ -881,6 +881,11 @@ func TestExampleStacks(t *testing.T) {
 			if len(m.calls) > 0 {
 				t.Errorf("it looks up %v", m.calls)
 			}
+			// What doctor checks of the client that people sign in with.
+			portal := m.find(t, "openid/client:Client", "portal")
+			if got := portal.Inputs["validPostLogoutRedirectUris"].ArrayValue(); len(got) != 1 || !strings.HasSuffix(got[0].StringValue(), ".example.com/") {
+				t.Errorf("a sign-out leads back to %v", got)
+			}
 		})
 	}
 }

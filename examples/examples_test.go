@@ -15,6 +15,7 @@ import (
 
 	"keycloak-model-api/internal/monitor"
 	"keycloak-model-api/internal/render"
+	"keycloak-model-api/policy"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -85,6 +86,9 @@ func TestPreviews(t *testing.T) {
 			if diff := cmp.Diff(string(want), text); diff != "" {
 				t.Errorf("it makes something else: go test ./examples -update (-want +got):\n%s", diff)
 			}
+			if _, serves := result.Outputs["policy"]; serves {
+				wantOutputsOfAnAPI(t, result)
+			}
 			if log.Len() > 0 {
 				t.Errorf("it says:\n%s", log.String())
 			}
@@ -94,6 +98,25 @@ func TestPreviews(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// wantOutputsOfAnAPI checks that the API and its doctor find what they read.
+func wantOutputsOfAnAPI(t *testing.T, result *monitor.Result) {
+	t.Helper()
+	text, err := result.OutputsJSON(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs, err := policy.ParseOutputs(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := outputs.Issuer + "/protocol/openid-connect/certs"; outputs.JWKSURI != want {
+		t.Errorf("jwks_uri is %q, want %q", outputs.JWKSURI, want)
+	}
+	if outputs.RealmName == "" || outputs.ClientID == "" || outputs.ClientSecret == "" {
+		t.Error("an output of the realm or of the client is empty")
 	}
 }
 

@@ -86,6 +86,7 @@ func run(ctx *pulumi.Context) error {
 	}
 	ctx.Export("realm_name", theRealm.ID)
 	ctx.Export("issuer", pulumi.String(issuer))
+	ctx.Export("jwks_uri", pulumi.String(issuer+"/protocol/openid-connect/certs"))
 	ctx.Export("audience", pulumi.String(apiClient))
 	ctx.Export("client_id", pulumi.String(apiClient))
 	ctx.Export("client_secret", secret)
