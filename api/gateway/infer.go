@@ -21,6 +21,9 @@ func (g *Gateway) live(w http.ResponseWriter, _ *http.Request) {
 
 // ready says whether new requests are welcome and tokens can be verified.
 func (g *Gateway) ready(w http.ResponseWriter, r *http.Request) {
+	// Who only asks whether this is ready is told no: nothing was decided about a
+	// principal, and each start would raise an alarm.
+	defer func() { recordOf(r).code = "" }()
 	if g.draining.Load() {
 		refuse(w, r, problem{http.StatusServiceUnavailable, "shutting_down", "This instance of the API is about to stop. Ask another one.", nil})
 		return

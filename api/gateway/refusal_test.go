@@ -279,6 +279,10 @@ func TestKeysUnavailable(t *testing.T) {
 	if response, _ := f.do(t, "GET", "/healthz", "", "", ""); response.StatusCode != http.StatusOK {
 		t.Errorf("/healthz: %s", response.Status)
 	}
+	// The infer request is on the record, those of a probe are no alarm.
+	if log := f.log.String(); strings.Count(log, `"code":"keys_unavailable"`) != 1 || strings.Contains(log, "/readyz") {
+		t.Errorf("the log is\n%s", log)
+	}
 }
 
 // A caller without a valid token can't make the API wait for a body, whatever
