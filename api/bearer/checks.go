@@ -41,7 +41,7 @@ type attempt struct {
 	now    int64 // Unix seconds
 	ask    bool  // the issuer is to be asked, whatever the token says
 
-	explained bool // to a person: a fetch is made even for a hopeless token
+	fetches bool // an unknown key is fetched whatever the claims say of an access token
 
 	compact
 	claims     claims
@@ -103,7 +103,7 @@ func (a *attempt) key() *Error {
 		return refuse(KeyIDMissing, nil)
 	}
 	set := a.found.issuer.keys
-	if set.having(a.header.keyID) == nil && !a.explained {
+	if set.having(a.header.keyID) == nil && !a.fetches {
 		if refusal := a.hopeless(); refusal != nil {
 			return refusal
 		}

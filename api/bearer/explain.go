@@ -37,7 +37,7 @@ type Step struct {
 // tells of each. The principal is nil unless all passed. A proof of possession
 // belongs to a request and is not among them.
 func (v *Verifier) Explain(ctx context.Context, token string) ([]Step, *Principal) {
-	a := &attempt{v: v, ctx: ctx, scheme: Bearer, token: token, now: v.clock.Now().Unix(), explained: true}
+	a := &attempt{v: v, ctx: ctx, scheme: Bearer, token: token, now: v.clock.Now().Unix(), fetches: true}
 	a.found.hash = sha256.Sum256(view(token))
 	size := Step{Check: "size", Verdict: Passed, Expected: fmt.Sprintf("at most %d bytes", v.config.MaxTokenBytes), Found: fmt.Sprintf("%d bytes", len(token))}
 	if len(token) > v.config.MaxTokenBytes {

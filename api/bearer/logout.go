@@ -78,7 +78,7 @@ func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []str
 	if len(token) > v.config.MaxTokenBytes {
 		return Logout{}, refuse(TokenTooLarge, nil)
 	}
-	a := &attempt{v: v, ctx: ctx, token: token, now: v.clock.Now().Unix()}
+	a := &attempt{v: v, ctx: ctx, token: token, now: v.clock.Now().Unix(), fetches: true}
 	for _, check := range []func(*attempt) *Error{(*attempt).shape, (*attempt).algorithm, (*attempt).issuer} {
 		if refusal := check(a); refusal != nil {
 			return Logout{}, refusal
@@ -89,18 +89,23 @@ func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []str
 	default:
 		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("header typ %.40q, want logout+jwt", a.header.mediaType))
 	}
+	// The claims come first, so that no key is fetched for a token that can't be one.
+	logout, err := a.logout(clients)
+	if err != nil {
+		return Logout{}, err
+	}
 	for _, check := range []func(*attempt) *Error{(*attempt).key, (*attempt).signature} {
 		if refusal := check(a); refusal != nil {
 			return Logout{}, refusal
 		}
 	}
-	return a.logout(clients)
+	return logout, nil
 }
 
 // logoutEvent is the member of `events` that makes a token a logout token.
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
-// logout checks the claims of a logout token whose signature is right.
+// logout checks the claims of a logout token.
 func (a *attempt) logout(clients []string) (Logout, error) {
 	var claims logoutClaims
 	if err := claims.read(a.payload); err != nil {

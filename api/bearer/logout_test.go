@@ -588,3 +588,24 @@ func TestDenyListIsBounded(t *testing.T) {
 		t.Errorf("a new token: %v", err)
 	}
 }
+
+// A logout token that is signed by a new key ends its session: the key is fetched
+// for it, though its claims are those of no access token. Before the first fetch
+// every key is new.
+func TestLogoutByANewKey(t *testing.T) {
+	for name, wait := range map[string]bool{"before the first fetch": false, "after a rotation": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := newIssuer()
+				v := newVerifier(t, issuer, nil)
+				if wait {
+					synctest.Wait()
+					issuer.Rotate("RS256")
+				}
+				if got := postForm(v.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {logoutToken(issuer, nil)}}).StatusCode; got != 200 {
+					t.Errorf("%d, want 200", got)
+				}
+			})
+		})
+	}
+}
