@@ -96,6 +96,7 @@ func TestRevocation(t *testing.T) {
 		}
 		demandSession("false")
 		defer demandSession("true")
+		time.Sleep(time.Second) // without sid, nothing orders what is of the logout's own second
 		st.form(t, "/protocol/openid-connect/logout", url.Values{"refresh_token": {one.RefreshToken}})
 		a.infer(t, one.AccessToken).want(t, http.StatusUnauthorized, "token_revoked")
 		a.infer(t, two.AccessToken).want(t, http.StatusUnauthorized, "token_revoked")
