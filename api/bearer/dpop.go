@@ -177,7 +177,7 @@ func (p *Proof) Use() error {
 	default:
 		refusal = refuse(ProofsTooMany, err)
 	}
-	refusal.dpop = true
+	refusal.DPoP = true
 	return refusal
 }
 

@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // Verdict is the outcome of one check.
@@ -80,8 +83,8 @@ var onClaims = []string{"audience", "times", "type"}
 
 func (s *Step) refuse(e *Error, a *attempt) {
 	s.Verdict, s.Code, s.Fix = Refused, e.Code, a.fix(e.Code)
-	if e.cause != nil {
-		s.Cause = strings.TrimPrefix(e.cause.Error(), "bearer: ")
+	if e.Cause != nil {
+		s.Cause = strings.TrimPrefix(e.Cause.Error(), "bearer: ")
 	}
 }
 
@@ -157,53 +160,5 @@ func (a *attempt) fix(code Code) string {
 	if p, err := text(a.claims.party); err == nil && p != "" {
 		party = fmt.Sprintf("client %q", p)
 	}
-	switch code {
-	case MalformedCredential, TokenMalformed, HeaderMalformed, ClaimsMalformed:
-		return "Give access_token of the token answer, whole and unchanged. Keycloak has no opaque access tokens."
-	case TokenTooLarge:
-		return "Keycloak: take mappers of " + party + " out, or use lightweight access tokens (Clients → Advanced → Always use lightweight access token)."
-	case TokenEncrypted:
-		return "Keycloak: access tokens are signed, not encrypted: this is an ID token (Clients → Keys). Send access_token."
-	case CriticalHeader:
-		return "No Keycloak makes such a token: find out who did."
-	case AlgorithmRefused:
-		return "Keycloak: Clients → Advanced → Access token signature algorithm (access.token.signed.response.alg), or Config.Algorithms of the API. HS256 and HS512 are refresh tokens."
-	case IssuerUnknown:
-		return "The iss must be the stack's output issuer to the letter: stack configuration publicUrl and realm, Keycloak --hostname. -issuer-internal-url is for an address that only the API uses."
-	case KeysUnavailable:
-		return "Make the issuer reachable from the API (-issuer-internal-url), or give explain the keys by -jwks."
-	case KeyNotChecked:
-		return "Make the issuer reachable from the API (-issuer-internal-url), then try again."
-	case KeyIDMissing:
-		return "Send access_token as Keycloak made it: each has a kid. Another program that makes tokens must set it."
-	case KeyUnknown:
-		return "Get a new token. If that has the same kid: Keycloak, Realm settings → Keys: the key must be enabled. With -jwks, fetch the file again."
-	case KeyMismatch, SignatureInvalid:
-		return "Get a new token. If keys came by -jwks, fetch the file of this very realm again."
-	case IntrospectionUnavailable:
-		return "Stack outputs client_id and client_secret must be those of the resource server, and the issuer must answer."
-	case TokenInactive:
-		return "Sign in again. Where all tokens are inactive: an Audience mapper with Add to token introspection on must name this API (introspection.token.claim)."
-	case AudienceWrong:
-		return fmt.Sprintf("Stack configuration: list %s under clients. Keycloak: a client scope with a mapper of type Audience, Included Client Audience %q and Add to access token on, among the default scopes of %s.", party, a.v.config.Audience, party)
-	case TokenExpired:
-		return "Get a new token. If it is a new one: set the clocks, or -clock-skew. Its lifetime: stack configuration lifetimes.accessToken."
-	case TokenNotYetValid, IssuedInFuture:
-		return "Set the clocks of Keycloak and the API by NTP, or -clock-skew."
-	case LifetimeTooLong:
-		return "Stack configuration lifetimes.accessToken; Keycloak: Realm settings → Tokens → Access Token Lifespan, or the client's own (access.token.lifespan)."
-	case TokenTypeWrong:
-		return "Send access_token, not id_token or refresh_token. The header typ comes from Clients → Advanced → Use \"at+jwt\" as access token header type (access.token.header.type.rfc9068)."
-	case SubjectMissing:
-		return "Keycloak: put the client scope basic among the default scopes of " + party + "."
-	case SenderConstraint:
-		return "Keycloak: Clients → Capability config → Require DPoP bound tokens (dpop.bound.access.tokens) must go with how " + party + " sends the token."
-	case PartyUnauthorized:
-		return "Config.AuthorizedParties of the API must list " + party + "."
-	case LogoutJustNow:
-		return "Send the request once more after one second."
-	case TokenRevoked:
-		return "Sign in again. The realm's not-before: Keycloak, Sessions → Action → Revocation."
-	}
-	return ""
+	return strings.NewReplacer("{client}", party, "{audience}", strconv.Quote(a.v.config.Audience)).Replace(refusal.Of(code).Fix)
 }

@@ -31,7 +31,7 @@ func (v *Verifier) Introspect(r *http.Request) (*Principal, error) {
 			return &found.principal, nil
 		}
 	}
-	refusal.dpop = scheme == DPoP
+	refusal.DPoP = scheme == DPoP
 	return nil, refusal
 }
 

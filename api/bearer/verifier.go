@@ -108,7 +108,7 @@ func (v *Verifier) Authenticate(r *http.Request) (*Principal, *Proof, error) {
 		proof, refusal = v.prove(r, found, hash)
 	}
 	if refusal != nil {
-		refusal.dpop = scheme == DPoP
+		refusal.DPoP = scheme == DPoP
 		return nil, nil, refusal
 	}
 	return &found.principal, proof, nil

@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/http"
 	"strings"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // maxHeaderBytes bounds the request line and the headers: four times the
@@ -22,11 +24,11 @@ func (g *Gateway) edge(next http.Handler) http.Handler {
 		}
 		switch {
 		case headerBytes(r) > maxHeaderBytes:
-			refuse(w, r, problem{http.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "Send less than 64 KiB of headers.", nil})
+			refuse(w, r, refusal.New(refusal.HeadersTooLarge, nil))
 		case r.Header.Get("Expect") != "" && !strings.HasPrefix(r.URL.Path, "/v2/"):
 			// Only who may call a model is told to go on (RFC 9110, section
 			// 10.1.1). Elsewhere anybody would be.
-			refuse(w, r, problem{http.StatusExpectationFailed, "expectation_failed", "Send the request without the header Expect.", nil})
+			refuse(w, r, refusal.New(refusal.ExpectationFailed, nil))
 		default:
 			next.ServeHTTP(w, r)
 		}

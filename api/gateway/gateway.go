@@ -17,6 +17,7 @@ import (
 	"keycloak-model-api/api/model"
 	"keycloak-model-api/api/model/iris"
 	"keycloak-model-api/api/observe"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -193,10 +194,8 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 	}
 	u, err := upstream.New(upstream.Config{
 		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: model.AnswerTypes(),
-		Fail: func(w http.ResponseWriter, r *http.Request, e *upstream.Error) {
-			refuse(w, r, problem{e.Status, e.Code, e.Message, e})
-		},
-		Broken: func(r *http.Request, e *upstream.Error) {
+		Fail: refuse,
+		Broken: func(r *http.Request, e *refusal.Error) {
 			record := recordOf(r)
 			record.code, record.cause = e.Code, e
 		},

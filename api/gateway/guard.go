@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
-	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -60,11 +60,11 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 			allowed, decision = access.policy.Decide(principal.ForPolicy(), name, action)
 		}
 		if decision == policy.NoBaseRole {
-			refuse(w, r, problem{http.StatusForbidden, "role_missing", "The access token lacks the realm role " + access.policy.BaseRole + ": ask for it, then get a new token.", nil})
+			refuse(w, r, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole))
 			return
 		}
 		if err := g.options.Audit.Admit(); err != nil {
-			refuse(w, r, auditUnavailable(err))
+			refuse(w, r, refusal.New(refusal.AuditUnavailable, err))
 			return
 		}
 		record.admitted = true
@@ -74,10 +74,10 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 		}
 		switch {
 		case name != "" && decision == policy.ActionRefused:
-			refuse(w, r, problem{http.StatusForbidden, "action_refused", "You may call this model, but not for this: the model takes " + strings.Join(allowed.Allow.Actions, ", ") + ".", nil})
+			refuse(w, r, refusal.New(refusal.ActionRefused, nil, strings.Join(allowed.Allow.Actions, ", ")))
 			return
 		case name != "" && decision != policy.Allow:
-			refuse(w, r, problem{http.StatusNotFound, "model_unknown", "There is no model of this name that you may call: GET /v2/models lists those that you may.", nil})
+			refuse(w, r, refusal.New(refusal.ModelUnknown, nil))
 			return
 		case !methodAllowed(w, r, method):
 			return
@@ -91,25 +91,16 @@ func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *h
 	})
 }
 
-// auditUnavailable is the refusal of what could not be recorded.
-func auditUnavailable(err error) problem {
-	return problem{http.StatusServiceUnavailable, "audit_unavailable", "The audit log of this API can't be written at the moment. Try again later.", err}
-}
-
 // refuseCredential answers a request without a valid credential.
 func (g *Gateway) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
-	var refused *bearer.Error
-	var session *login.Error
-	if errors.As(err, &session) {
-		refuse(w, r, problem{session.Status, string(session.Code), session.Message, session})
-		return
-	}
+	var refused *refusal.Error
 	if !errors.As(err, &refused) {
-		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The credential could not be checked.", err})
-		return
+		refused = refusal.New(refusal.Internal, err, "The credential could not be checked.")
 	}
-	g.verifier.WriteChallenge(w, refused)
-	refuse(w, r, problem{refused.Status, string(refused.Code), refused.Message, refused})
+	if refused.Status == http.StatusUnauthorized || refused.OAuth != "" || refused.Retry() {
+		g.verifier.WriteChallenge(w, refused)
+	}
+	refuse(w, r, refused)
 }
 
 // public serves GET and HEAD to everybody.
@@ -131,7 +122,7 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
 		method = "GET, HEAD"
 	}
 	w.Header().Set("Allow", method)
-	refuse(w, r, problem{http.StatusMethodNotAllowed, "method_not_allowed", "This path takes " + method + ".", nil})
+	refuse(w, r, refusal.New(refusal.MethodNotAllowed, nil, method))
 	return false
 }
 
@@ -144,8 +135,8 @@ type record struct {
 	principal *bearer.Principal // nil without a valid credential
 	model     string            // of the path, as the caller wrote it, cut to what a line holds
 	action    string
-	code      string // of the decision, or of the failure after it; empty where nothing was decided
-	cause     error  // of a refusal
+	code      refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
+	cause     error        // of a refusal
 	status    int
 }
 
@@ -176,7 +167,7 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 			case record.admitted:
 				g.options.Audit.Decided(ctx, record.attrs(took)...)
 			case record.code != "":
-				g.options.Audit.Refused(ctx, record.code, record.attrs(took)...)
+				g.options.Audit.Refused(ctx, string(record.code), record.attrs(took)...)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
@@ -201,7 +192,7 @@ func (d *record) attrs(took time.Duration) []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("request", d.id), slog.String("address", d.address), slog.String("path", d.path),
 		slog.String("action", d.action), slog.String("model", d.model),
-		slog.String("code", d.code), slog.Int("status", d.status), slog.Duration("took", took),
+		slog.String("code", string(d.code)), slog.Int("status", d.status), slog.Duration("took", took),
 	}
 	if d.principal != nil {
 		attrs = append(attrs, slog.String("issuer", d.principal.Issuer), slog.String("subject", d.principal.Subject), slog.String("client", d.principal.ClientID))

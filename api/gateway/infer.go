@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 )
 
@@ -25,15 +25,15 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request) {
 	// principal, and each start would raise an alarm.
 	defer func() { recordOf(r).code = "" }()
 	if g.draining.Load() {
-		refuse(w, r, problem{http.StatusServiceUnavailable, "shutting_down", "This instance of the API is about to stop. Ask another one.", nil})
+		refuse(w, r, refusal.New(refusal.ShuttingDown, nil))
 		return
 	}
 	if err := g.verifier.Ready(); err != nil {
-		refuse(w, r, problem{http.StatusServiceUnavailable, "keys_unavailable", "The keys of the issuer can't be had at the moment. Try again later.", err})
+		refuse(w, r, refusal.New(refusal.KeysUnavailable, err))
 		return
 	}
 	if err := g.options.Audit.Unready(); err != nil {
-		refuse(w, r, auditUnavailable(err))
+		refuse(w, r, refusal.New(refusal.AuditUnavailable, err))
 		return
 	}
 	answer(w, readiness{Ready: true, LostRecords: g.options.Audit.Lost()})
@@ -46,7 +46,7 @@ type readiness struct {
 }
 
 func nothingHere(w http.ResponseWriter, r *http.Request, _ *call) {
-	refuse(w, r, problem{http.StatusNotFound, "not_found", "There is nothing at this path.", nil})
+	refuse(w, r, refusal.New(refusal.NotFound, nil))
 }
 
 // describeServer answers GET /v2: the server metadata of the protocol.
@@ -99,17 +99,17 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	// tritonclient, the protocol's own client, sends none. Pages of other sites
 	// can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
 	untyped := len(r.Header["Content-Type"]) == 0 && !c.session
-	if p, ok := checkContentType(r, accepted); !ok && !untyped {
-		refuse(w, r, p)
+	if refused := checkContentType(r, accepted); refused != nil && !untyped {
+		refuse(w, r, refused)
 		return
 	}
 	if c.model.embedded != nil && r.Header.Get("Content-Encoding") != "" {
-		refuse(w, r, problem{http.StatusUnsupportedMediaType, "encoding_unsupported", "Send the inference request without a Content-Encoding.", nil})
+		refuse(w, r, refusal.New(refusal.EncodingUnsupported, nil))
 		return
 	}
 	body, err := g.readBody(w, r)
 	if err != nil {
-		refuse(w, r, bodyProblem(err))
+		refuse(w, r, bodyRefusal(err))
 		return
 	}
 
@@ -125,28 +125,28 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 	var bad *model.Error
 	switch {
 	case errors.As(err, &bad):
-		refuse(w, r, problem{http.StatusBadRequest, "bad_tensor", bad.Message, nil})
+		refuse(w, r, refusal.New(refusal.BadTensor, nil, bad.Message))
 	case err != nil:
-		refuse(w, r, problem{http.StatusInternalServerError, "internal", "The model failed.", err})
+		refuse(w, r, refusal.New(refusal.Internal, err, "The model failed."))
 	default:
 		answer(w, response)
 	}
 }
 
 // checkContentType demands one of the accepted media types.
-func checkContentType(r *http.Request, accepted []string) (problem, bool) {
+func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	for _, a := range accepted {
 		if err == nil && mediaType == a && len(r.Header["Content-Type"]) == 1 {
 			if charset := parameters["charset"]; charset == "" || strings.EqualFold(charset, "utf-8") {
-				return problem{}, true
+				return nil
 			}
 		}
 	}
-	return problem{http.StatusUnsupportedMediaType, "media_type_unsupported", "Send the inference request with Content-Type: " + accepted[0] + ".", err}, false
+	return refusal.New(refusal.MediaTypeUnsupported, err, accepted[0])
 }
 
-// readBody returns the whole body of r, whose error bodyProblem explains. A body
+// readBody returns the whole body of r, whose error bodyRefusal explains. A body
 // that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -159,16 +159,16 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	return body.Bytes(), err
 }
 
-// bodyProblem says why a body could not be read.
-func bodyProblem(err error) problem {
+// bodyRefusal says why a body could not be read.
+func bodyRefusal(err error) *refusal.Error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return problem{http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("The body is larger than %d bytes: send fewer rows in one request.", tooLarge.Limit), err}
+		return refusal.New(refusal.BodyTooLarge, err, tooLarge.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problem{http.StatusRequestTimeout, "body_too_slow", "The body did not arrive in time.", err}
+		return refusal.New(refusal.BodyTooSlow, err)
 	}
-	return problem{http.StatusBadRequest, "body_unreadable", "The body broke off.", err}
+	return refusal.New(refusal.BodyUnreadable, err)
 }
 
 // forward passes a request on to the model's server.

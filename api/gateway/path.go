@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // canonical lets only requests through whose path can be understood in one
@@ -13,7 +15,7 @@ import (
 func canonical(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkPath(r.URL); err != nil {
-			refuse(w, r, problem{http.StatusBadRequest, "path_not_canonical", "Use a path with one slash between its segments, none at the end, no dot segments and no escapes.", err})
+			refuse(w, r, refusal.New(refusal.PathNotCanonical, err))
 			return
 		}
 		next.ServeHTTP(w, r)

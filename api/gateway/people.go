@@ -11,6 +11,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/playground"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
 
@@ -67,7 +68,7 @@ func pageOf(page http.HandlerFunc, methods ...string) http.Handler {
 		}
 		list := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", list)
-		refuse(w, r, problem{http.StatusMethodNotAllowed, "method_not_allowed", "This path takes " + list + ".", nil})
+		refuse(w, r, refusal.New(refusal.MethodNotAllowed, nil, list))
 	})
 }
 

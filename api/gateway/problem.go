@@ -4,43 +4,36 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+
+	"keycloak-model-api/api/refusal"
 )
 
-// problem is a refusal: what the caller is told, and apart from it the cause,
-// which only the log gets.
-type problem struct {
-	status int
-	code   string // stable, for programs
-	detail string // a sentence for people: what was expected and what to do
-	cause  error
-}
-
-// refuse answers r with p and notes it in the audit record. The shape follows
+// refuse answers r with e and notes it in the audit record. The shape follows
 // the path: the Open Inference Protocol's {"error": …} under /v2, problem+json
 // (RFC 9457) elsewhere. Both have the code beside it.
-func refuse(w http.ResponseWriter, r *http.Request, p problem) {
+func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	record := recordOf(r)
-	record.code, record.cause = p.code, p.cause
+	record.code, record.cause = e.Code, e.Cause
 
 	body := any(struct {
-		Error string `json:"error"`
-		Code  string `json:"code"`
-	}{p.detail, p.code})
+		Error string       `json:"error"`
+		Code  refusal.Code `json:"code"`
+	}{e.Message, e.Code})
 	contentType := "application/json"
 	if path := r.URL.Path; path != "/v2" && !strings.HasPrefix(path, "/v2/") {
 		body = struct {
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Detail string `json:"detail"`
-			Code   string `json:"code"`
-		}{http.StatusText(p.status), p.status, p.detail, p.code}
+			Title  string       `json:"title"`
+			Status int          `json:"status"`
+			Detail string       `json:"detail"`
+			Code   refusal.Code `json:"code"`
+		}{http.StatusText(e.Status), e.Status, e.Message, e.Code}
 		contentType = "application/problem+json"
 	}
-	if p.status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+	if e.Retry() && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "5") // seconds
 	}
 	w.Header().Set("Content-Type", contentType)
-	w.WriteHeader(p.status)
+	w.WriteHeader(e.Status)
 	writeJSON(w, body)
 }
 

@@ -7,14 +7,20 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -326,5 +332,51 @@ func TestRefusalReadsNoBody(t *testing.T) {
 				t.Errorf("got %s, close %v", response.Status, response.Close)
 			}
 		})
+	}
+}
+
+// A body that stops on its way is the caller's fault, and the model hears of
+// none of it.
+func TestBodyThatStops(t *testing.T) {
+	f := newFixture(t)
+	for _, test := range []struct {
+		name, code string
+		err        error
+		status     int
+	}{
+		{"breaks off", "body_unreadable", io.ErrUnexpectedEOF, http.StatusBadRequest},
+		{"does not go on", "body_too_slow", os.ErrDeadlineExceeded, http.StatusRequestTimeout},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", inferIris, io.MultiReader(strings.NewReader("{"), iotest.ErrReader(test.err)))
+			r.Header.Set("Authorization", "Bearer "+f.issuer.Token("RS256"))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			f.gateway.ServeHTTP(w, r)
+			checkRefusal(t, w.Result(), w.Body.String(), inferIris, test.status, test.code)
+		})
+	}
+}
+
+// An instance that is about to stop, and one that can record nothing, are not
+// ready.
+func TestNotReady(t *testing.T) {
+	f := newFixture(t)
+	f.gateway.Drain()
+	response, body := f.do(t, "GET", "/readyz", "", "", "")
+	checkRefusal(t, response, body, "/readyz", http.StatusServiceUnavailable, "shutting_down")
+
+	f = newFixture(t)
+	queue := observe.NewLog(io.Discard, func(uint64) {})
+	f.gateway.options.Audit = observe.NewAudit(queue, observe.Refuse, func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }, time.Now)
+	for range 1_000_000 { // until no record has a place any more
+		if f.gateway.options.Audit.Admit() != nil {
+			break
+		}
+	}
+	response, body = f.do(t, "GET", "/v2", f.issuer.Token("RS256"), "", "")
+	checkRefusal(t, response, body, "/v2", http.StatusServiceUnavailable, "audit_unavailable")
+	if response.Header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
 	}
 }

@@ -1,7 +1,7 @@
 // Package login signs people in with their browser: the authorization code
 // flow of OpenID Connect with PKCE, and a session on the server that is the
 // second way, beside a bearer token, to show a credential. It writes no page:
-// what goes wrong is returned as an *Error.
+// what goes wrong is returned as a *refusal.Error.
 package login
 
 import (
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/refusal"
 )
 
 // The names of the session cookie. A browser takes a `__Host-` cookie only
@@ -198,7 +199,7 @@ func (l *Login) setCookie(w http.ResponseWriter, name, value string, maxAge time
 func (l *Login) Forget(w http.ResponseWriter) { l.setCookie(w, l.CookieName(), "", -1) }
 
 // Begin answers GET /login: it sends the browser to the issuer. The parameter
-// return_to is the path of ours to come back to. The error is an *Error.
+// return_to is the path of ours to come back to. The error is a *refusal.Error.
 func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 	// The issuer leads back to the public URL, where the cookie of another name
 	// for loopback would be missing. Elsewhere a proxy may change the Host.
@@ -222,7 +223,7 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 	}
 	state, err := l.sealer.seal(begun, browser)
 	if err != nil {
-		return fail(StoreFailed, err)
+		return refusal.New(refusal.StoreFailed, err)
 	}
 	l.setCookie(w, l.loginCookieName(), browser, pendingFor)
 	http.Redirect(w, r, p.oauth.AuthCodeURL(state, oidc.Nonce(begun.Nonce), oauth2.S256ChallengeOption(begun.Verifier)), http.StatusSeeOther)
@@ -230,12 +231,12 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Callback answers GET /callback, where the issuer leads back to. The error is
-// an *Error.
+// a *refusal.Error.
 func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	for _, name := range []string{"state", "code", "iss", "error"} {
 		if len(query[name]) > 1 {
-			return fail(CallbackMalformed, errors.New("more than one "+name))
+			return refusal.New(refusal.CallbackMalformed, errors.New("more than one "+name))
 		}
 	}
 
@@ -247,7 +248,7 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 			return nil
 		}
-		return fail(StateMismatch, err)
+		return refusal.New(refusal.StateMismatch, err)
 	}
 	p, err := l.discovery.get(r.Context())
 	if err != nil {
@@ -255,15 +256,15 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	// RFC 9207, section 2.4, for answers of both kinds.
 	if iss := query.Get("iss"); iss != l.issuer && (p.sendsIss || query.Has("iss")) {
-		return fail(IssuerMismatch, fmt.Errorf("iss is %q", clip(iss)))
+		return refusal.New(refusal.IssuerMismatch, fmt.Errorf("iss is %q", clip(iss)))
 	}
 	switch name := query.Get("error"); {
 	case name == "access_denied":
-		return fail(AccessDenied, nil)
+		return refusal.New(refusal.AccessDenied, nil)
 	case name != "":
-		return fail(SignInFailed, fmt.Errorf("error is %q", clip(name)))
+		return refusal.New(refusal.SignInFailed, fmt.Errorf("error is %q", clip(name)))
 	case query.Get("code") == "":
-		return fail(CallbackMalformed, errors.New("no code"))
+		return refusal.New(refusal.CallbackMalformed, errors.New("no code"))
 	}
 
 	g, err := l.redeem(r.Context(), p, query.Get("code"), begun)
@@ -298,7 +299,7 @@ func (l *Login) pendingOf(r *http.Request) (p pending, err error) {
 func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pending) (*grant, error) {
 	token, err := p.oauth.Exchange(l.withClient(ctx), code, oauth2.VerifierOption(begun.Verifier))
 	if err != nil {
-		return nil, tokenEndpointError(err, CodeRefused)
+		return nil, tokenEndpointError(err, refusal.CodeRefused)
 	}
 	raw, _ := token.Extra("id_token").(string)
 	id, err := l.verifyIDToken(ctx, raw)
@@ -311,22 +312,22 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		Name            string `json:"name"`
 	}
 	if err := id.Claims(&claims); err != nil {
-		return nil, fail(IDTokenRefused, err)
+		return nil, refusal.New(refusal.IDTokenRefused, err)
 	}
 	switch {
 	case id.Nonce != begun.Nonce:
-		return nil, fail(IDTokenRefused, errors.New("the nonce is not of this sign-in"))
+		return nil, refusal.New(refusal.IDTokenRefused, errors.New("the nonce is not of this sign-in"))
 	case claims.AuthorizedParty != "" && claims.AuthorizedParty != p.oauth.ClientID, claims.AuthorizedParty == "" && len(id.Audience) > 1:
-		return nil, fail(IDTokenRefused, fmt.Errorf("azp is %q", clip(claims.AuthorizedParty)))
+		return nil, refusal.New(refusal.IDTokenRefused, fmt.Errorf("azp is %q", clip(claims.AuthorizedParty)))
 	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
-		return nil, fail(IDTokenRefused, errors.New("at_hash is not of the access token"))
+		return nil, refusal.New(refusal.IDTokenRefused, errors.New("at_hash is not of the access token"))
 	}
 	principal, err := l.verify(ctx, token.AccessToken)
 	if err != nil {
-		return nil, fail(TokenRefused, err)
+		return nil, refusal.New(refusal.TokenRefused, err)
 	}
 	if principal.Subject != id.Subject || principal.Issuer != l.issuer {
-		return nil, fail(TokenRefused, errors.New("the access token and the ID token are not of the same subject"))
+		return nil, refusal.New(refusal.TokenRefused, errors.New("the access token and the ID token are not of the same subject"))
 	}
 	name := claims.Name
 	if name == "" {
@@ -338,17 +339,17 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 	}, nil
 }
 
-// verifyIDToken checks an ID token. The error is an *Error, IssuerUnavailable if
+// verifyIDToken checks an ID token. The error is a *refusal.Error, refusal.IssuerUnavailable if
 // its key can't be had.
 func (l *Login) verifyIDToken(ctx context.Context, raw string) (*oidc.IDToken, error) {
 	// The signature by itself first: of this error go-oidc keeps only the text.
 	_, err := l.verifier.KeySet(l.issuer).VerifySignature(ctx, raw)
 	if refused := (*bearer.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable {
-		return nil, fail(IssuerUnavailable, err)
+		return nil, refusal.New(refusal.IssuerUnavailable, err)
 	}
 	id, err := l.idTokens.Verify(ctx, raw)
 	if err != nil {
-		return nil, fail(IDTokenRefused, err)
+		return nil, refusal.New(refusal.IDTokenRefused, err)
 	}
 	return id, nil
 }
@@ -358,15 +359,15 @@ func (l *Login) verifyIDToken(ctx context.Context, raw string) (*oidc.IDToken, e
 func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 	for _, before := range r.CookiesNamed(l.CookieName()) {
 		if _, err := l.drop(r.Context(), before.Value); err != nil {
-			var failed *Error
-			if !errors.As(err, &failed) || failed.Code != SessionEnded {
+			var failed *refusal.Error
+			if !errors.As(err, &failed) || failed.Code != refusal.SessionEnded {
 				return err
 			}
 		}
 	}
 	ctx, err := l.sessions.Load(r.Context(), "") // a new one, whose id store makes
 	if err != nil {
-		return fail(StoreFailed, err)
+		return refusal.New(refusal.StoreFailed, err)
 	}
 	if err := l.store(ctx, g); err != nil {
 		return err
@@ -374,8 +375,8 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 	l.setCookie(w, l.CookieName(), l.sessions.Token(ctx), 0)
 	for _, id := range l.kept.oldest(g.Subject, maxSessions) {
 		if _, err := l.drop(r.Context(), id); err != nil {
-			var failed *Error
-			if !errors.As(err, &failed) || failed.Code != SessionEnded {
+			var failed *refusal.Error
+			if !errors.As(err, &failed) || failed.Code != refusal.SessionEnded {
 				return err
 			}
 		}
@@ -396,16 +397,16 @@ type Farewell struct {
 
 // Logout answers POST /logout: it ends the session and returns what the
 // browser sends to the issuer, or nil where there is nothing to end. The
-// caller writes the answer. The error is an *Error.
+// caller writes the answer. The error is a *refusal.Error.
 func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error) {
 	if err := l.crossOrigin.Check(r); err != nil {
-		return nil, fail(CrossOrigin, err)
+		return nil, refusal.New(refusal.CrossOrigin, err)
 	}
 	var ended *grant
 	for _, cookie := range r.CookiesNamed(l.CookieName()) {
 		g, err := l.drop(r.Context(), cookie.Value)
-		var failed *Error
-		if errors.As(err, &failed) && failed.Code != SessionEnded {
+		var failed *refusal.Error
+		if errors.As(err, &failed) && failed.Code != refusal.SessionEnded {
 			return nil, err
 		}
 		if g != nil {

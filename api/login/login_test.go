@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -85,9 +86,9 @@ func (s *site) routes() http.Handler {
 		if err == nil {
 			return
 		}
-		var failed *Error
+		var failed *refusal.Error
 		if !errors.As(err, &failed) {
-			s.t.Errorf("not an *Error: %v", err)
+			s.t.Errorf("not an *refusal.Error: %v", err)
 			return
 		}
 		s.logger.Info("failed", "err", err)
@@ -184,8 +185,8 @@ func (b *browser) want(status int, body string) {
 
 func (b *browser) wantSignedIn() { b.s.t.Helper(); b.want(http.StatusOK, "signed in as Model User") }
 
-// wantFailure checks an answer that is an *Error.
-func wantFailure(t *testing.T, response *http.Response, body string, status int, code Code) {
+// wantFailure checks an answer that is an *refusal.Error.
+func wantFailure(t *testing.T, response *http.Response, body string, status int, code refusal.Code) {
 	t.Helper()
 	if response.StatusCode != status || body != string(code) {
 		t.Errorf("got %d %q, want %d %q", response.StatusCode, body, status, code)
@@ -195,7 +196,7 @@ func wantFailure(t *testing.T, response *http.Response, body string, status int,
 func TestSignIn(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
-		b.want(http.StatusUnauthorized, string(NoSession))
+		b.want(http.StatusUnauthorized, string(refusal.NoSession))
 		response := b.signIn()
 		if got := response.Header.Get("Location"); got != "/models/iris" {
 			t.Errorf("leads to %q", got)
@@ -332,107 +333,107 @@ func TestCallbackRefused(t *testing.T) {
 		name   string
 		attack func(*site, *browser) string // the callback that the victim's browser is led to
 		status int
-		code   Code
+		code   refusal.Code
 	}{
 		{"RFC 6749 10.12: login by another's callback (CSRF)", func(s *site, _ *browser) string {
 			attacker := s.browser()
 			return attacker.authorize(attacker.begin("/"))
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"RFC 6749 10.12: the same, while the victim signs in", func(s *site, victim *browser) string {
 			victim.begin("/")
 			attacker := s.browser()
 			return attacker.authorize(attacker.begin("/"))
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"RFC 9700 4.5: another's code with the victim's state", func(s *site, victim *browser) string {
 			attacker := s.browser()
 			code := s.issuer.Code(attacker.begin("/"))
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
-		}, 400, CodeRefused},
+		}, 400, refusal.CodeRefused},
 		{"RFC 9700 4.5: the same where the issuer ignores PKCE: the nonce", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.IgnoresPKCE = true })
 			attacker := s.browser()
 			code := s.issuer.Code(attacker.begin("/"))
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("code", code) })
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"RFC 9207 2.4: mix-up, the answer of another issuer", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("iss", "https://evil.example") })
-		}, 400, IssuerMismatch},
+		}, 400, refusal.IssuerMismatch},
 		{"RFC 9207 2.4: mix-up, iss left out", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("iss") })
-		}, 400, IssuerMismatch},
+		}, 400, refusal.IssuerMismatch},
 		{"RFC 9207 2.4: iss is compared byte by byte", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("iss", issuerURL+"/") })
-		}, 400, IssuerMismatch},
+		}, 400, refusal.IssuerMismatch},
 		{"RFC 9207 2.4: an error without iss", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("code"); q.Del("iss"); q.Set("error", "access_denied") })
-		}, 400, IssuerMismatch},
+		}, 400, refusal.IssuerMismatch},
 		{"state left out", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("state") })
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"state changed", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("state", "A"+q.Get("state")[1:]) })
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"two states", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Add("state", "x") })
-		}, 400, CallbackMalformed},
+		}, 400, refusal.CallbackMalformed},
 		{"two codes", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Add("code", "x") })
-		}, 400, CallbackMalformed},
+		}, 400, refusal.CallbackMalformed},
 		{"no code", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("code") })
-		}, 400, CallbackMalformed},
+		}, 400, refusal.CallbackMalformed},
 		{"two login cookies (cookie tossing)", func(s *site, victim *browser) string {
 			callback := victim.authorize(victim.begin("/"))
 			victim.cookies["tossed"] = &http.Cookie{Name: "__Host-login", Value: "AAAAAAAAAAAAAAAAAAAAAAAAAA"}
 			return callback
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"a sign-in begun too long ago", func(s *site, victim *browser) string {
 			authorization := victim.begin("/")
 			time.Sleep(pendingFor + time.Second)
 			return victim.authorize(authorization)
-		}, 400, StateMismatch},
+		}, 400, refusal.StateMismatch},
 		{"the person says no", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.Response = url.Values{"code": nil, "error": {"access_denied"}} })
 			return victim.authorize(victim.begin("/"))
-		}, 403, AccessDenied},
+		}, 403, refusal.AccessDenied},
 		{"the login page timed out", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) {
 				set.Response = url.Values{"code": nil, "error": {"temporarily_unavailable"}, "error_description": {"authentication_expired"}}
 			})
 			return victim.authorize(victim.begin("/"))
-		}, 502, SignInFailed},
+		}, 502, refusal.SignInFailed},
 		{"OIDC Core 3.1.3.7: ID token without the nonce", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"nonce": nil} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token of another issuer", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"iss": "https://evil.example"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token for another client", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"aud": "another-client"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"OIDC Core 3.1.3.7: azp is another client", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"azp": "another-client"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"OIDC Core 3.1.3.7: ID token expired", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"exp": time.Now().Add(-time.Hour).Unix()} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"OIDC Core 3.1.3.8: access token swapped", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, IDTokenRefused},
+		}, 502, refusal.IDTokenRefused},
 		{"access token of another subject", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"sub": "another"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, TokenRefused},
+		}, 502, refusal.TokenRefused},
 		{"access token not for this API", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": "account"} })
 			return victim.authorize(victim.begin("/"))
-		}, 502, TokenRefused},
+		}, 502, refusal.TokenRefused},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -466,11 +467,11 @@ func TestCallbackReplayed(t *testing.T) {
 		// Signed out.
 		delete(b.cookies, "__Host-session")
 		response, body := b.get(callback)
-		wantFailure(t, response, body, 400, StateMismatch)
+		wantFailure(t, response, body, 400, refusal.StateMismatch)
 		// By somebody who also kept the login cookie: the state is used up.
 		b.cookies["__Host-login"] = &loginCookie
 		response, body = b.get(callback)
-		wantFailure(t, response, body, 400, StateMismatch)
+		wantFailure(t, response, body, 400, refusal.StateMismatch)
 	})
 }
 
@@ -546,7 +547,7 @@ func TestSessionsOfOnePerson(t *testing.T) {
 		}
 		for i, b := range browsers {
 			if i < 3 {
-				b.want(http.StatusUnauthorized, string(SessionEnded))
+				b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 			} else {
 				b.wantSignedIn()
 			}
@@ -583,7 +584,7 @@ func TestPKCEDowngrade(t *testing.T) {
 					set.Metadata = oidctest.Claims{"code_challenge_methods_supported": methods}
 				})
 				response, body := s.browser().get("/login")
-				wantFailure(t, response, body, 502, IssuerUnfit)
+				wantFailure(t, response, body, 502, refusal.IssuerUnfit)
 			})
 		})
 	}
@@ -593,7 +594,7 @@ func TestMetadataOfAnotherIssuer(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		s.issuer.Set(func(set *oidctest.Settings) { set.Metadata = oidctest.Claims{"issuer": "https://evil.example"} })
 		response, body := s.browser().get("/login")
-		wantFailure(t, response, body, 502, IssuerUnfit)
+		wantFailure(t, response, body, 502, refusal.IssuerUnfit)
 	})
 }
 
@@ -650,7 +651,7 @@ func TestSessionFixation(t *testing.T) {
 		for _, id := range []string{planted, first.Value} {
 			attacker := s.browser()
 			attacker.cookies["__Host-session"] = &http.Cookie{Name: "__Host-session", Value: id}
-			attacker.want(http.StatusUnauthorized, string(SessionEnded))
+			attacker.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 		}
 		victim.wantSignedIn()
 	})
@@ -662,7 +663,7 @@ func TestTwoSessionCookies(t *testing.T) {
 		b := s.browser()
 		b.signIn()
 		b.cookies["tossed"] = &http.Cookie{Name: "__Host-session", Value: "other"}
-		b.want(http.StatusBadRequest, string(SeveralSessions))
+		b.want(http.StatusBadRequest, string(refusal.SeveralSessions))
 	})
 }
 
@@ -702,7 +703,7 @@ func TestCrossSite(t *testing.T) {
 					}
 					response, body := b.do(r)
 					if test.refused {
-						wantFailure(t, response, body, 403, CrossOrigin)
+						wantFailure(t, response, body, 403, refusal.CrossOrigin)
 						b.wantSignedIn()
 					} else if response.StatusCode != http.StatusOK {
 						t.Errorf("%s: %d %s", path, response.StatusCode, body)
@@ -767,10 +768,10 @@ func TestRefreshRefused(t *testing.T) {
 				b.signIn()
 				time.Sleep(5 * time.Minute)
 				s.issuer.Set(test.set)
-				b.want(http.StatusUnauthorized, string(SessionEnded))
+				b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 				// It is gone, and doesn't come back with the issuer.
 				s.issuer.Set(func(set *oidctest.Settings) { *set = oidctest.Settings{Lifetime: 300} })
-				b.want(http.StatusUnauthorized, string(SessionEnded))
+				b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 			})
 		})
 	}
@@ -791,8 +792,8 @@ func TestIssuerDown(t *testing.T) {
 			t.Errorf("asked %d times within %v", got, refreshRetry)
 		}
 		time.Sleep(time.Minute)
-		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
-		b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
+		b.want(http.StatusServiceUnavailable, string(refusal.IssuerUnavailable))
+		b.want(http.StatusServiceUnavailable, string(refusal.IssuerUnavailable))
 		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
 		time.Sleep(refreshRetry)
 		b.wantSignedIn()
@@ -804,16 +805,16 @@ func TestIssuerDownAtSignIn(t *testing.T) {
 		b := s.browser()
 		s.issuer.SetOutage(true)
 		response, body := b.get("/login")
-		wantFailure(t, response, body, 503, IssuerUnavailable)
+		wantFailure(t, response, body, 503, refusal.IssuerUnavailable)
 		s.issuer.SetOutage(false)
 		callback := b.authorize(b.begin("/"))
 		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 500 })
 		response, body = b.get(callback)
-		wantFailure(t, response, body, 503, IssuerUnavailable)
+		wantFailure(t, response, body, 503, refusal.IssuerUnavailable)
 		s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
 		// The state is used up, whatever came of it.
 		response, body = b.get(callback)
-		wantFailure(t, response, body, 400, StateMismatch)
+		wantFailure(t, response, body, 400, refusal.StateMismatch)
 		b.signIn()
 	})
 }
@@ -832,7 +833,7 @@ func TestKeysUnavailableAtSignIn(t *testing.T) {
 		b := s.browser()
 		s.hideNewKeys()
 		response, body := b.get(b.authorize(b.begin("/")))
-		wantFailure(t, response, body, http.StatusServiceUnavailable, IssuerUnavailable)
+		wantFailure(t, response, body, http.StatusServiceUnavailable, refusal.IssuerUnavailable)
 	})
 }
 
@@ -854,7 +855,7 @@ func TestKeysUnavailableAfterRefresh(t *testing.T) {
 				s.issuer.Set(test.set)
 				time.Sleep(5 * time.Minute)
 				s.hideNewKeys()
-				b.want(http.StatusServiceUnavailable, string(IssuerUnavailable))
+				b.want(http.StatusServiceUnavailable, string(refusal.IssuerUnavailable))
 				s.issuer.SetKeySet(nil)
 				time.Sleep(11 * time.Second)
 				b.wantSignedIn()
@@ -878,7 +879,7 @@ func TestNoRefreshToken(t *testing.T) {
 		time.Sleep(4*time.Minute + 50*time.Second)
 		b.wantSignedIn()
 		time.Sleep(time.Minute)
-		b.want(http.StatusUnauthorized, string(SessionEnded))
+		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 	})
 }
 
@@ -896,7 +897,7 @@ func TestTokenEndpointRedirects(t *testing.T) {
 			return w.Result(), nil
 		})
 		response, body := b.get(callback)
-		wantFailure(t, response, body, http.StatusServiceUnavailable, IssuerUnavailable)
+		wantFailure(t, response, body, http.StatusServiceUnavailable, refusal.IssuerUnavailable)
 		if elsewhere {
 			t.Error("the code went to another host")
 		}
@@ -917,7 +918,7 @@ func TestLifetimes(t *testing.T) {
 				b.wantSignedIn()
 			}
 			time.Sleep(31 * time.Minute)
-			b.want(http.StatusUnauthorized, string(SessionEnded))
+			b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 		})
 	})
 	t.Run("absolute", func(t *testing.T) {
@@ -930,7 +931,7 @@ func TestLifetimes(t *testing.T) {
 				b.wantSignedIn()
 			}
 			time.Sleep(21 * time.Minute)
-			b.want(http.StatusUnauthorized, string(SessionEnded))
+			b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 		})
 	})
 }
@@ -953,7 +954,7 @@ func TestLogout(t *testing.T) {
 			t.Errorf("cookies left: %v", b.cookies)
 		}
 		b.cookies["__Host-session"] = &kept
-		b.want(http.StatusUnauthorized, string(SessionEnded))
+		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 
 		// Once more, signed out.
 		if response, body := b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil)); response.StatusCode != 200 || strings.TrimSpace(body) != "null" {
@@ -1009,7 +1010,7 @@ func TestLogoutWhileRefreshing(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		both.Wait()
-		b.want(http.StatusUnauthorized, string(SessionEnded))
+		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 	})
 }
 
@@ -1086,7 +1087,7 @@ func TestEndSession(t *testing.T) {
 				}
 				for _, b := range []*browser{one, two} {
 					if test.ended > 0 {
-						b.want(http.StatusUnauthorized, string(SessionEnded))
+						b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 					} else {
 						b.wantSignedIn()
 					}
@@ -1168,7 +1169,7 @@ func TestRevocationEndsSession(t *testing.T) {
 		if err := s.verifier.Revoke(bearer.Revocation{Issuer: issuerURL, Session: "yN3bqkT0a8rD5sWm2xQvJ7Lc", UpTo: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		b.want(http.StatusUnauthorized, string(SessionEnded))
+		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 	})
 }
 
@@ -1221,8 +1222,8 @@ func TestAuthorize(t *testing.T) {
 				t.Errorf("%v: changed, %v", r.Header, err)
 			}
 		}
-		var failed *Error
-		if _, err := s.login.Authorize(request("Cookie", session+"; "+session)); !errors.As(err, &failed) || failed.Code != SeveralSessions {
+		var failed *refusal.Error
+		if _, err := s.login.Authorize(request("Cookie", session+"; "+session)); !errors.As(err, &failed) || failed.Code != refusal.SeveralSessions {
 			t.Errorf("two cookies: %v", err)
 		}
 	})
@@ -1266,5 +1267,17 @@ func TestConfigRefused(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	})
+}
+
+// A session that the store can't give back is a failure here, not a sign-out.
+func TestStoreFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		if err := s.login.kept.Commit(b.cookies["__Host-session"].Value, []byte("not a session"), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		b.want(http.StatusInternalServerError, string(refusal.StoreFailed))
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // askTimeout bounds each request to the issuer.
@@ -37,7 +39,7 @@ type discovery struct {
 	flight singleflight.Group // one request for all who wait
 }
 
-// get returns the provider. The error is an *Error.
+// get returns the provider. The error is a *refusal.Error.
 func (d *discovery) get(ctx context.Context) (*provider, error) {
 	if p := d.found.Load(); p != nil {
 		return p, nil
@@ -62,7 +64,7 @@ func (d *discovery) discover(ctx context.Context) (*provider, error) {
 	// issuer, which is checked below since go-oidc then doesn't.
 	found, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(oidc.ClientContext(ctx, d.http), d.issuer), d.internalURL)
 	if err != nil {
-		return nil, fail(IssuerUnavailable, errors.New("metadata not read from "+d.internalURL))
+		return nil, refusal.New(refusal.IssuerUnavailable, errors.New("metadata not read from "+d.internalURL))
 	}
 	var metadata struct {
 		Issuer           string   `json:"issuer"`
@@ -71,15 +73,15 @@ func (d *discovery) discover(ctx context.Context) (*provider, error) {
 		ChallengeMethods []string `json:"code_challenge_methods_supported"`
 	}
 	if err := found.Claims(&metadata); err != nil {
-		return nil, fail(IssuerUnfit, err)
+		return nil, refusal.New(refusal.IssuerUnfit, err)
 	}
 	if metadata.Issuer != d.issuer {
-		return nil, fail(IssuerUnfit, fmt.Errorf("the metadata are of issuer %.200q, want %q", metadata.Issuer, d.issuer))
+		return nil, refusal.New(refusal.IssuerUnfit, fmt.Errorf("the metadata are of issuer %.200q, want %q", metadata.Issuer, d.issuer))
 	}
 	// An issuer that ignores the challenge would leave the code unprotected
 	// (RFC 9700, section 2.1.1).
 	if !slices.Contains(metadata.ChallengeMethods, "S256") {
-		return nil, fail(IssuerUnfit, errors.New("code_challenge_methods_supported lacks S256"))
+		return nil, refusal.New(refusal.IssuerUnfit, errors.New("code_challenge_methods_supported lacks S256"))
 	}
 	p := &provider{oauth: d.client, endSession: metadata.EndSession, sendsIss: metadata.SendsIss}
 	p.oauth.Endpoint = found.Endpoint()
@@ -91,7 +93,7 @@ func (d *discovery) discover(ctx context.Context) (*provider, error) {
 	}
 	for _, endpoint := range []string{p.oauth.Endpoint.AuthURL, p.oauth.Endpoint.TokenURL} {
 		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, fail(IssuerUnfit, fmt.Errorf("endpoint %.200q is not an http or https URL", endpoint))
+			return nil, refusal.New(refusal.IssuerUnfit, fmt.Errorf("endpoint %.200q is not an http or https URL", endpoint))
 		}
 	}
 	return p, nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/refusal"
 )
 
 // Session is a signed-in browser.
@@ -49,18 +50,18 @@ const (
 
 // Session returns the session that r's cookie names, with a token that this
 // API accepts now: it is refreshed before it expires, and verified each time,
-// so that a revocation ends the session. The error is an *Error; NoSession
+// so that a revocation ends the session. The error is a *refusal.Error; refusal.NoSession
 // means that r has no session cookie. It reads no body.
 func (l *Login) Session(r *http.Request) (*Session, error) {
 	cookies := r.CookiesNamed(l.CookieName())
 	if len(cookies) == 0 {
-		return nil, fail(NoSession, nil)
+		return nil, refusal.New(refusal.NoSession, nil)
 	}
 	if len(cookies) > 1 {
-		return nil, fail(SeveralSessions, nil)
+		return nil, refusal.New(refusal.SeveralSessions, nil)
 	}
 	if err := l.crossOrigin.Check(r); err != nil {
-		return nil, fail(CrossOrigin, err)
+		return nil, refusal.New(refusal.CrossOrigin, err)
 	}
 
 	// A refresh token works once, and a session that ended must not be stored
@@ -69,7 +70,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	id := cookies[0].Value
 	unlock, err := l.locks.lock(r.Context(), id)
 	if err != nil {
-		return nil, fail(StoreFailed, err)
+		return nil, refusal.New(refusal.StoreFailed, err)
 	}
 	defer unlock()
 
@@ -80,8 +81,8 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	now := time.Now()
 	if g.RefreshToken != "" && g.Expiry.Sub(now) < refreshAhead && !now.Before(g.RetryAt) {
 		if err := l.refresh(ctx, g); err != nil {
-			var failed *Error
-			if !errors.As(err, &failed) || failed.Code != IssuerUnavailable {
+			var failed *refusal.Error
+			if !errors.As(err, &failed) || failed.Code != refusal.IssuerUnavailable {
 				return nil, l.end(ctx, err)
 			}
 			l.logger.WarnContext(ctx, "access token not refreshed", "err", err)
@@ -96,7 +97,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 		if err := l.store(ctx, g); err != nil {
 			return nil, err
 		}
-		return nil, fail(IssuerUnavailable, err)
+		return nil, refusal.New(refusal.IssuerUnavailable, err)
 	case err != nil:
 		return nil, l.end(ctx, err)
 	case principal.Subject != g.Subject:
@@ -125,14 +126,14 @@ func (l *Login) verify(ctx context.Context, token string) (*bearer.Principal, er
 
 // Authorize returns r with the access token of its session as its credential,
 // for whatever checks bearer tokens. A request with an Authorization header, or
-// without a session that goes on, comes back as it is. The error is an *Error.
+// without a session that goes on, comes back as it is. The error is a *refusal.Error.
 func (l *Login) Authorize(r *http.Request) (*http.Request, error) {
 	if len(r.Header["Authorization"]) > 0 {
 		return r, nil
 	}
 	session, err := l.Session(r)
-	var failed *Error
-	if errors.As(err, &failed) && (failed.Code == NoSession || failed.Code == SessionEnded) {
+	var failed *refusal.Error
+	if errors.As(err, &failed) && (failed.Code == refusal.NoSession || failed.Code == refusal.SessionEnded) {
 		return r, nil
 	} else if err != nil {
 		return nil, err
@@ -147,15 +148,15 @@ func (l *Login) Authorize(r *http.Request) (*http.Request, error) {
 func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, error) {
 	ctx, err := l.sessions.Load(ctx, id)
 	if err != nil {
-		return nil, nil, fail(StoreFailed, err)
+		return nil, nil, refusal.New(refusal.StoreFailed, err)
 	}
 	g := &grant{}
 	data := l.sessions.GetBytes(ctx, grantKey)
 	if data == nil {
-		return nil, nil, fail(SessionEnded, nil)
+		return nil, nil, refusal.New(refusal.SessionEnded, nil)
 	}
 	if err := json.Unmarshal(data, g); err != nil {
-		return nil, nil, fail(StoreFailed, err)
+		return nil, nil, refusal.New(refusal.StoreFailed, err)
 	}
 	return ctx, g, nil
 }
@@ -164,12 +165,12 @@ func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, e
 func (l *Login) store(ctx context.Context, g *grant) error {
 	data, err := json.Marshal(g)
 	if err != nil {
-		return fail(StoreFailed, err)
+		return refusal.New(refusal.StoreFailed, err)
 	}
 	l.sessions.Put(ctx, grantKey, data)
 	id, expires, err := l.sessions.Commit(ctx)
 	if err != nil {
-		return fail(StoreFailed, err)
+		return refusal.New(refusal.StoreFailed, err)
 	}
 	l.kept.index(id, g, expires)
 	return nil
@@ -178,9 +179,9 @@ func (l *Login) store(ctx context.Context, g *grant) error {
 // end deletes the session of ctx and says why.
 func (l *Login) end(ctx context.Context, cause error) error {
 	if err := l.sessions.Destroy(ctx); err != nil {
-		return fail(StoreFailed, err)
+		return refusal.New(refusal.StoreFailed, err)
 	}
-	return fail(SessionEnded, cause)
+	return refusal.New(refusal.SessionEnded, cause)
 }
 
 // refresh replaces the tokens of g, which may have changed after an error, too.
@@ -195,7 +196,7 @@ func (l *Login) refresh(ctx context.Context, g *grant) error {
 	defer cancel()
 	token, err := p.oauth.TokenSource(l.withClient(ctx), &oauth2.Token{RefreshToken: g.RefreshToken}).Token()
 	if err != nil {
-		return tokenEndpointError(err, SessionEnded)
+		return tokenEndpointError(err, refusal.SessionEnded)
 	}
 	g.AccessToken, g.RefreshToken, g.Expiry, g.RetryAt = token.AccessToken, token.RefreshToken, token.Expiry, time.Time{}
 	if raw, ok := token.Extra("id_token").(string); ok {
@@ -204,7 +205,7 @@ func (l *Login) refresh(ctx context.Context, g *grant) error {
 			return err
 		}
 		if id.Subject != g.Subject { // OpenID Connect Core, section 12.2
-			return fail(IDTokenRefused, errors.New("the refreshed ID token is of another subject"))
+			return refusal.New(refusal.IDTokenRefused, errors.New("the refreshed ID token is of another subject"))
 		}
 		g.IDToken = raw
 	}
@@ -214,14 +215,14 @@ func (l *Login) refresh(ctx context.Context, g *grant) error {
 // tokenEndpointError tells an issuer that refused, which has the given code,
 // from one that did not answer. It leaves out what the issuer wrote, apart
 // from the error's name.
-func tokenEndpointError(err error, refused Code) *Error {
+func tokenEndpointError(err error, refused refusal.Code) *refusal.Error {
 	var answer *oauth2.RetrieveError
 	if errors.As(err, &answer) && answer.Response.StatusCode >= 400 && answer.Response.StatusCode < 500 && answer.Response.StatusCode != http.StatusTooManyRequests {
-		return fail(refused, errors.New("token endpoint: "+answer.Response.Status+" "+clip(answer.ErrorCode)))
+		return refusal.New(refused, errors.New("token endpoint: "+answer.Response.Status+" "+clip(answer.ErrorCode)))
 	} else if answer != nil {
-		return fail(IssuerUnavailable, errors.New("token endpoint: "+answer.Response.Status))
+		return refusal.New(refusal.IssuerUnavailable, errors.New("token endpoint: "+answer.Response.Status))
 	}
-	return fail(IssuerUnavailable, err)
+	return refusal.New(refusal.IssuerUnavailable, err)
 }
 
 // EndSession ends at once what the issuer says has ended (OpenID Connect
@@ -239,8 +240,8 @@ func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore ti
 		} else if err == nil {
 			_, err = l.drop(ctx, id)
 		}
-		var failed *Error
-		if errors.As(err, &failed) && failed.Code == SessionEnded {
+		var failed *refusal.Error
+		if errors.As(err, &failed) && failed.Code == refusal.SessionEnded {
 			continue // by itself, meanwhile
 		} else if err != nil {
 			return ended, err
@@ -254,7 +255,7 @@ func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore ti
 func (l *Login) drop(ctx context.Context, id string) (*grant, error) {
 	unlock, err := l.locks.lock(ctx, id)
 	if err != nil {
-		return nil, fail(StoreFailed, err)
+		return nil, refusal.New(refusal.StoreFailed, err)
 	}
 	defer unlock()
 	ctx, g, err := l.load(ctx, id)
@@ -262,7 +263,7 @@ func (l *Login) drop(ctx context.Context, id string) (*grant, error) {
 		return nil, err
 	}
 	if err := l.sessions.Destroy(ctx); err != nil {
-		return nil, fail(StoreFailed, err)
+		return nil, refusal.New(refusal.StoreFailed, err)
 	}
 	return g, nil
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
 
@@ -207,9 +208,9 @@ func (p *Playground) message(w http.ResponseWriter, status int, content page) {
 
 // fail answers with what went wrong with the sign-in or the session.
 func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var failed *login.Error
+	var failed *refusal.Error
 	if !errors.As(err, &failed) {
-		failed = &login.Error{Code: login.StoreFailed, Status: http.StatusInternalServerError, Message: "Something went wrong. Try again."}
+		failed = refusal.New(refusal.Internal, err, "Something went wrong. Try again.")
 	}
 	// A page of ours to come back to; Login checks it again.
 	signIn := "/login"
@@ -219,34 +220,34 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := failed.Status
 	content := page{Text: failed.Message, Code: string(failed.Code), SignIn: signIn}
 	switch failed.Code {
-	case login.NoSession:
+	case refusal.NoSession:
 		content.Title, content.Code, content.Welcome = "Model playground", "", true
 		if r.URL.Path == "/" {
 			status = http.StatusOK // the front page
 		}
-	case login.SessionEnded:
+	case refusal.SessionEnded:
 		content.Title, content.Code = "Your session has ended", ""
 		content.Text = "You were signed out because of time, or because the session was ended elsewhere. Sign in again to go on."
 		if r.Method == http.MethodPost {
 			content.Text += " What you sent was not read."
 		}
 		p.Login.Forget(w)
-	case login.IssuerUnavailable:
+	case refusal.IssuerUnavailable:
 		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", r.URL.Path
 		if r.URL.Path == "/callback" || r.URL.Path == "/login" {
 			content.Retry = signIn
 		}
 		w.Header().Set("Retry-After", "5")
-	case login.AccessDenied:
+	case refusal.AccessDenied:
 		content.Title = "You did not sign in"
-	case login.CrossOrigin:
+	case refusal.CrossOrigin:
 		content.Title, content.SignIn, content.Home = "Nothing was done", "", true
-	case login.SeveralSessions:
+	case refusal.SeveralSessions:
 		content.Title = "The browser is confused"
 	default:
 		content.Title = "The sign-in did not work"
 	}
-	if failed.Code != login.NoSession {
+	if failed.Code != refusal.NoSession {
 		p.Logger.InfoContext(r.Context(), "sign-in or session refused", "code", failed.Code, "err", failed)
 	}
 	p.message(w, status, content)

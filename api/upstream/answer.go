@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // held is how many bytes of an answer are held back until its end has come.
@@ -96,7 +98,7 @@ func (u *Upstream) check(answer *http.Response) (mediaType string, err error) {
 	switch status := answer.StatusCode; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired:
 		// About our credential, not about the caller's.
-		return "", &Error{"upstream_refused", http.StatusBadGateway, "The model's server does not accept this API.", fmt.Errorf("answered %s", answer.Status)}
+		return "", refusal.New(refusal.UpstreamRefused, fmt.Errorf("answered %s", answer.Status), "does not accept this API")
 	case status < 200, status >= 300 && status < 400:
 		return "", notPassedOn(fmt.Errorf("answered %s", answer.Status))
 	}
@@ -115,6 +117,6 @@ func (u *Upstream) check(answer *http.Response) (mediaType string, err error) {
 	return "", notPassedOn(fmt.Errorf("answered %s with the media type %.200q", answer.Status, values))
 }
 
-func notPassedOn(cause error) *Error {
-	return &Error{"upstream_refused", http.StatusBadGateway, "The model's server gave no answer that can be passed on.", cause}
+func notPassedOn(cause error) *refusal.Error {
+	return refusal.New(refusal.UpstreamRefused, cause, "gave no answer that can be passed on")
 }

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"keycloak-model-api/api/refusal"
 )
 
 func newReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }
@@ -62,15 +64,17 @@ func rawModel(t *testing.T, answer string, silent bool) (url string, requests *a
 
 // front forwards everything to the model server at url. What is told of
 // answers that broke off comes on the channel.
-func front(t *testing.T, url string, timeout time.Duration) (*httptest.Server, chan *Error) {
+func front(t *testing.T, url string, timeout time.Duration) (*httptest.Server, chan *refusal.Error) {
 	t.Helper()
 	transport := Transport()
 	t.Cleanup(transport.CloseIdleConnections)
-	broken := make(chan *Error, 10)
+	broken := make(chan *refusal.Error, 10)
 	u, err := New(Config{
 		URL: url, Timeout: timeout, Transport: transport, MediaTypes: []string{"application/json", "text/event-stream"},
-		Fail:   func(w http.ResponseWriter, _ *http.Request, e *Error) { http.Error(w, e.Code, e.Status) },
-		Broken: func(_ *http.Request, e *Error) { broken <- e },
+		Fail: func(w http.ResponseWriter, _ *http.Request, e *refusal.Error) {
+			http.Error(w, string(e.Code), e.Status)
+		},
+		Broken: func(_ *http.Request, e *refusal.Error) { broken <- e },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +184,7 @@ func TestBreaksOffVisibly(t *testing.T) {
 			}
 			select {
 			case e := <-broken:
-				if e.Code != test.code {
+				if string(e.Code) != test.code {
 					t.Errorf("reported as %s, want %s", e.Code, test.code)
 				}
 			case <-time.After(time.Minute):
@@ -385,7 +389,7 @@ func TestPrincipalsStayApart(t *testing.T) {
 	for _, client := range []string{"model-cli", "model-cli ", " model-cli", "model-cli\r\n", "\tmodel-cli", "UTF-8''model-cli%20"} {
 		var got []string
 		model := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = slices.Clone(r.Header[HeaderClient]) }))
-		u, err := New(Config{URL: model.URL, Timeout: time.Minute, Transport: http.DefaultTransport, Fail: func(_ http.ResponseWriter, _ *http.Request, e *Error) { t.Error(e) }})
+		u, err := New(Config{URL: model.URL, Timeout: time.Minute, Transport: http.DefaultTransport, Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { t.Error(e) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // BenchmarkForward stands beside httputil.ReverseProxy on the same transport,
@@ -31,7 +33,7 @@ func BenchmarkForward(b *testing.B) {
 		}
 		transport := Transport()
 		u, err := New(Config{URL: model.URL, Credential: "secret", Timeout: time.Minute, Transport: transport, MediaTypes: []string{"application/json"},
-			Fail: func(_ http.ResponseWriter, _ *http.Request, e *Error) { b.Error(e) }})
+			Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { b.Error(e) }})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"keycloak-model-api/api/refusal"
 )
 
 // The headers that tell the upstream who calls. Nobody but the API can set
@@ -55,17 +57,6 @@ type Upstream struct {
 	buffers       sync.Pool
 }
 
-// Error is why an exchange with the upstream failed.
-type Error struct {
-	Code    string // upstream_timeout, upstream_unreachable, upstream_refused or caller_gone
-	Status  int    // 502, 504 for upstream_timeout, 499 for caller_gone
-	Message string // for the caller
-	cause   error  // for the log
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("upstream: %s: %v", e.Code, e.cause) }
-func (e *Error) Unwrap() error { return e.cause }
-
 // Config is what New needs.
 type Config struct {
 	URL        string            // of the model server, without /v2
@@ -75,10 +66,10 @@ type Config struct {
 	MediaTypes []string          // that an answer may have, in lower case and without parameters
 
 	// Fail answers the caller when the upstream can't. Nothing has been sent yet.
-	Fail func(http.ResponseWriter, *http.Request, *Error)
+	Fail func(http.ResponseWriter, *http.Request, *refusal.Error)
 
 	// Broken is told of an answer that breaks off after it has begun.
-	Broken func(*http.Request, *Error)
+	Broken func(*http.Request, *refusal.Error)
 }
 
 // Transport returns the connections to all upstreams. It asks for no
@@ -169,21 +160,21 @@ func (u *Upstream) header(in http.Header, who Identity) http.Header {
 }
 
 // reason returns the Error that err stands for.
-func reason(err error) *Error {
-	var refused *Error
+func reason(err error) *refusal.Error {
+	var refused *refusal.Error
 	switch {
 	case errors.As(err, &refused):
 		return refused
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{"upstream_timeout", http.StatusGatewayTimeout, "The model's server did not answer in time.", err}
+		return refusal.New(refusal.UpstreamTimeout, err)
 	case errors.Is(err, context.Canceled):
 		return callerGone(err)
 	}
-	return &Error{"upstream_unreachable", http.StatusBadGateway, "The model's server can't be reached.", err}
+	return refusal.New(refusal.UpstreamUnreachable, err)
 }
 
 // callerGone is for the record: nobody gets this answer.
-func callerGone(err error) *Error { return &Error{"caller_gone", 499, "The caller has left.", err} }
+func callerGone(err error) *refusal.Error { return refusal.New(refusal.CallerGone, err) }
 
 // Credential returns the secret that a policy names: the environment variable
 // name or, when that is empty, the content of the file that name_FILE names.

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"keycloak-model-api/api/refusal"
 )
 
 var who = Identity{RequestID: "request-1", Issuer: "https://kc/realms/r", Subject: "subject-1", Client: "client-1"}
@@ -33,10 +35,10 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	t.Cleanup(transport.CloseIdleConnections)
 	u, err := New(Config{
 		URL: url, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
-		Fail: func(w http.ResponseWriter, r *http.Request, e *Error) {
-			http.Error(w, e.Code+" "+r.URL.Path, e.Status)
+		Fail: func(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
+			http.Error(w, string(e.Code)+" "+r.URL.Path, e.Status)
 		},
-		Broken: func(*http.Request, *Error) {},
+		Broken: func(*http.Request, *refusal.Error) {},
 	})
 	if err != nil {
 		t.Fatal(err)
