@@ -120,25 +120,30 @@ func (f *field) json(typed string) (string, error) {
 	return "", errors.New("can't be written in a form")
 }
 
+// sentence is an error that the person is told as it is.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
 // quote returns s as a JSON string.
 func quote(s string) string {
 	quoted, _ := json.Marshal(s) // a string can't fail
 	return string(quoted)
 }
 
-// unfit says that metadata are beyond the bounds.
-var unfit = errors.New("playground: metadata beyond the bounds")
+// errUnfit says that metadata are beyond the bounds.
+var errUnfit = errors.New("playground: metadata beyond the bounds")
 
 // newForm makes the form for the inputs of a model.
 func newForm(inputs []model.TensorMetadata) (*form, error) {
 	if len(inputs) > maxTensors {
-		return nil, unfit
+		return nil, errUnfit
 	}
 	f := &form{Fields: len(inputs) > 0}
 	total := 0
 	for i, t := range inputs {
 		if t.Name == "" || len(t.Name) > maxName || len(t.Datatype) > maxName || len(t.Shape) > maxRank {
-			return nil, unfit
+			return nil, errUnfit
 		}
 		one, size := oneRow(t.Shape)
 		in := input{tensorView: viewOf(t), Head: head(t, one)}
@@ -235,7 +240,7 @@ func (f *form) request() (string, error) {
 			for j := range in.Fields {
 				element, err := in.Fields[j].json(in.Fields[j].Value)
 				if err != nil {
-					return "", fmt.Errorf("%s %w.", in.Fields[j].Label, err)
+					return "", sentence(in.Fields[j].Label + " " + err.Error() + ".")
 				}
 				all[j] = element
 			}
@@ -252,7 +257,7 @@ func (f *form) read(typed url.Values) error {
 		for j := range f.Inputs[i].Fields {
 			one := &f.Inputs[i].Fields[j]
 			if !typed.Has(one.Name) {
-				return errors.New("The form has changed, or it was not sent whole. Fill it in again.")
+				return sentence("The form has changed, or it was not sent whole. Fill it in again.")
 			}
 			one.Value = typed.Get(one.Name)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -189,7 +188,7 @@ func (p *Playground) predict(w http.ResponseWriter, r *http.Request, m *modelVie
 // sentence for them.
 func (m *modelView) readFields(r *http.Request) error {
 	if !m.Form.Fields {
-		return errors.New("The model has no fields at the moment. Write the request as JSON.")
+		return sentence("The model has no fields at the moment. Write the request as JSON.")
 	}
 	if err := m.Form.read(r.PostForm); err != nil {
 		return err
