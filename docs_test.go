@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func shown(t *testing.T, text string) settings {
 
 // Each stack file in the documents goes up.
 func TestDocumentedConfiguration(t *testing.T) {
-	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/pulumi.md", "docs/users.md"}
+	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/pulumi.md", "docs/ten-minutes.md", "docs/users.md"}
 	n := 0
 	for _, document := range documents {
 		for i, text := range stackFiles(t, document) {
@@ -74,6 +75,32 @@ func TestDocumentedConfiguration(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("%d stack files in the documents: are they marked as YAML?", n)
+	}
+}
+
+// The codes that docs/troubleshooting.md has advice for are codes of the API.
+func TestDocumentedCodes(t *testing.T) {
+	read := func(document string) string {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	row := regexp.MustCompile("(?m)^\\| (`[a-z_]+`(?:, `[a-z_]+`)*) \\|")
+	table, n := read("docs/api.md"), 0
+	_, advice, _ := strings.Cut(read("docs/troubleshooting.md"), "## By code")
+	advice, _, _ = strings.Cut(advice, "\n## ")
+	for _, cells := range row.FindAllStringSubmatch(advice, -1) {
+		for code := range strings.SplitSeq(cells[1], ", ") {
+			n++
+			if !strings.Contains(table, " | "+code+" | ") {
+				t.Errorf("docs/troubleshooting.md has %s, which the table of docs/api.md lacks", code)
+			}
+		}
+	}
+	if n < 15 {
+		t.Errorf("%d codes in docs/troubleshooting.md: do they begin a row?", n)
 	}
 }
 

@@ -32,7 +32,7 @@ type Config struct {
 
 	Models []Model `json:"models" doc:"The models, where each runs, and who may call it."`
 	Roles  []Role  `json:"roles" doc:"Realm roles beside the base role and those that models bring."`
-	Groups []Group `json:"groups" doc:"Groups that carry roles. A group's members are exactly the users that name it; default groups are left to Keycloak."`
+	Groups []Group `json:"groups" doc:"Groups that carry roles. The stack puts the users that name a group into it, and leaves its other members alone."`
 
 	Clients       []Client `json:"clients" doc:"The OIDC clients. Exactly one has kind api: the resource server."`
 	ClientSecrets Secrets  `json:"clientSecrets" secret:"true" doc:"Client secrets by client id. Set each by: pulumi config set --secret --path 'clientSecrets[\"CLIENT-ID\"]'."`
