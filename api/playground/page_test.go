@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"keycloak-model-api/api/model"
@@ -96,9 +97,12 @@ func snippets(page string) map[string]string {
 // The snippets run as they stand: they send the request, whatever the model
 // calls its tensors, and fail where the API refuses.
 func TestSnippetsRun(t *testing.T) {
+	var mu sync.Mutex // of what the programs, which run elsewhere, share with this test
 	var status int
 	var got []byte
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		got, _ = io.ReadAll(r.Body)
 		if r.Header.Get("Authorization") != "Bearer a-token" || r.Header.Get("Content-Type") != "application/json" || r.URL.Path != "/v2/models/m/infer" {
 			t.Errorf("%s %v", r.URL, r.Header)
@@ -140,15 +144,19 @@ func TestSnippetsRun(t *testing.T) {
 			t.Errorf("%s: %v: %s\n%s", test.label, err, out, program)
 			continue
 		}
-		for _, status = range []int{http.StatusOK, http.StatusUnauthorized} {
-			got = nil
+		for _, answered := range []int{http.StatusOK, http.StatusUnauthorized} {
+			mu.Lock()
+			status, got = answered, nil
+			mu.Unlock()
 			out, err := run(test.run)
-			if (err == nil) != (status == http.StatusOK) || !strings.Contains(out, "answer") {
-				t.Errorf("%s, answered %d: %v: %s", test.label, status, err, out)
+			if (err == nil) != (answered == http.StatusOK) || !strings.Contains(out, "answer") {
+				t.Errorf("%s, answered %d: %v: %s", test.label, answered, err, out)
 			}
+			mu.Lock()
 			if err := json.Unmarshal(got, &sent); err != nil || !bytes.Equal(canonical(sent), canonical(want)) {
 				t.Errorf("%s sent %s, %v, want %s", test.label, got, err, m.Request)
 			}
+			mu.Unlock()
 		}
 	}
 }
