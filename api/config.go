@@ -35,6 +35,9 @@ type Config struct {
 	// URIs, metadata.
 	PublicURL string `flag:"public-url" doc:"URL of this API as its callers see it. Default: http:// and the address to listen on."`
 
+	// StripPrefix is for proxies that route by path and send it on whole.
+	StripPrefix bool `flag:"strip-prefix" doc:"Take the path of -public-url off requests: the proxy in front leaves it there. Default: the proxy takes it off."`
+
 	// IssuerInternalURL is for discovery and keys only; tokens must still
 	// carry the issuer of the stack.
 	IssuerInternalURL string `flag:"issuer-internal-url" doc:"URL of the issuer as this API reaches it, such as http://keycloak:8080/realms/example-realm, where the public one can't be reached. Default: the issuer of the stack."`
@@ -108,7 +111,11 @@ func parseConfig(args []string, getenv func(string) string) (Config, error) {
 		if value := getenv(envName(name)); value != "" {
 			_ = set(envName(name))(value)
 		}
-		flags.Func(name, "", set("-"+name))
+		if field.Kind() == reflect.Bool {
+			flags.BoolFunc(name, "", set("-"+name))
+		} else {
+			flags.Func(name, "", set("-"+name))
+		}
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return c, err
@@ -264,6 +271,12 @@ func setField(field reflect.Value, value string) error {
 	switch field.Interface().(type) {
 	case string:
 		field.SetString(value)
+	case bool:
+		on, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", value)
+		}
+		field.SetBool(on)
 	case time.Duration:
 		d, err := time.ParseDuration(value)
 		if err != nil {

@@ -57,7 +57,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
 	g, err := gateway.New(background, gateway.Options{
-		Outputs: outputs, PublicURL: publicURL, IssuerInternalURL: config.IssuerInternalURL, CORSOrigins: config.corsOrigins(),
+		Outputs: outputs, PublicURL: publicURL, StripPrefix: config.StripPrefix, IssuerInternalURL: config.IssuerInternalURL, CORSOrigins: config.corsOrigins(),
 		ClockSkew: config.ClockSkew, KeyMaxAge: config.KeyMaxAge,
 		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,

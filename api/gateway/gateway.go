@@ -32,6 +32,10 @@ type Options struct {
 	// compare: htu of DPoP proofs, redirect URIs, metadata.
 	PublicURL string
 
+	// StripPrefix takes the path of PublicURL off requests, for a proxy that
+	// leaves it there.
+	StripPrefix bool
+
 	// IssuerInternalURL is where the issuer is reached, for everything but the
 	// browser. Default: the issuer's own URL.
 	IssuerInternalURL string

@@ -18,8 +18,17 @@ func metadataURL(publicURL string) string {
 	if err != nil {
 		return ""
 	}
-	u.Path = metadataPath + strings.TrimSuffix(u.Path, "/")
+	u.Path = metadataPath + pathOf(publicURL)
 	return u.String()
+}
+
+// pathOf returns the path of a URL without a slash at its end.
+func pathOf(publicURL string) string {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(u.Path, "/")
 }
 
 // resourceMetadata tells a client that has no token whom to ask for one

@@ -9,6 +9,40 @@ import (
 	"keycloak-model-api/api/refusal"
 )
 
+// underPath serves next under path, that of the public URL. The metadata's
+// address has it at its end (RFC 9728, section 3.1). With strip, requests that
+// begin with it come without; all others, such as a probe's, go on as they are.
+// It is not done unasked: where a proxy takes the path off, one that is doubled
+// would get past what the proxy keeps shut.
+func underPath(path string, strip bool, next http.Handler) http.Handler {
+	if path == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := r.URL.EscapedPath()
+		rest, under := strings.CutPrefix(asked, path)
+		switch {
+		case asked == metadataPath+path:
+			r = withPath(r, metadataPath)
+		case strip && under && rest == "":
+			r = withPath(r, "/")
+		case strip && under && rest[0] == '/':
+			r = withPath(r, rest)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// withPath returns r with another path, as it stood in the request.
+func withPath(r *http.Request, escaped string) *http.Request {
+	u := *r.URL
+	u.RawPath = escaped
+	u.Path, _ = url.PathUnescape(escaped) // of what a URL held
+	out := *r
+	out.URL = &u
+	return &out
+}
+
 // canonical lets only requests through whose path can be understood in one
 // way, so that what the policy judges is what the upstream gets. It changes
 // nothing: a path that would have to be cleaned is refused.

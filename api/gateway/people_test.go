@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"regexp"
 	"strings"
@@ -474,5 +475,97 @@ func TestPagesAskOneModel(t *testing.T) {
 	p.want(http.StatusBadRequest, []string{"a is not a whole number"}, "POST", "/models/one", "0.0=1.5&1.0=")
 	if len(asked) != 2 || asked["GET /v2/models/one"] != 1 || asked["POST /v2/models/one/infer"] != 2 {
 		t.Errorf("%v", asked)
+	}
+}
+
+// A proxy may take the path of the public URL off requests, or leave it there:
+// sign-in, pages, API and metadata work behind both, and what leads back to us
+// has the path.
+func TestBehindAPath(t *testing.T) {
+	const path = "/ml/v1"
+	for name, strips := range map[string]bool{"the proxy strips": true, "the proxy keeps": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			front := httptest.NewUnstartedServer(nil)
+			s.url = "http://" + front.Listener.Addr().String()
+			options := s.gateway.options
+			options.PublicURL, options.StripPrefix = s.url+path, !strips
+			s.gateway = newGateway(t, options)
+			waitFor(t, "the issuer's keys", func() bool { return s.gateway.verifier.Ready() == nil })
+			backend := httptest.NewServer(s.gateway)
+			t.Cleanup(backend.Close)
+			target, err := url.Parse(backend.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target); p.SetXForwarded() }}
+			var api http.Handler = proxy
+			if strips {
+				api = http.StripPrefix(path, proxy)
+			}
+			mux := http.NewServeMux()
+			mux.Handle(path+"/", api)
+			mux.Handle(metadataPath+path, proxy) // RFC 9728, section 3.1: at the host's root
+			front.Config.Handler = mux
+			front.Start()
+			t.Cleanup(front.Close)
+
+			p := s.person()
+			page := p.want(http.StatusOK, []string{"Model User", `action="` + path + `/models/iris"`, `href="` + path + `/models/iris"`, "modelctl login -api '" + s.url + path + "'"}, "GET", path+"/login?return_to=/models/iris", "")
+			for _, link := range regexp.MustCompile(`(?:href|src|action)="(/[^"]*)"`).FindAllStringSubmatch(page, -1) {
+				if !strings.HasPrefix(link[1], path+"/") {
+					t.Errorf("the page leads to %s", link[1])
+				}
+				if strings.Contains(link[1], "/static/") {
+					p.do("GET", link[1], "")
+				}
+			}
+			p.want(http.StatusOK, []string{"virginica</p>"}, "POST", path+"/models/iris", "0.0=6.3&0.1=3.3&0.2=6&0.3=2.5")
+			p.want(http.StatusOK, []string{`name="post_logout_redirect_uri" value="` + s.url + path + `/"`}, "POST", path+"/logout", "")
+			p.want(http.StatusOK, []string{"Try a model", `href="` + path + `/login"`}, "GET", path+"/", "")
+
+			// From the challenge to the metadata to the resource.
+			r, err := http.NewRequest("GET", s.url+path+"/v2/models", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, _ := send(t, r)
+			at := regexp.MustCompile(`resource_metadata="([^"]+)"`).FindStringSubmatch(response.Header.Get("WWW-Authenticate"))
+			if response.StatusCode != 401 || len(at) != 2 || at[1] != s.url+metadataPath+path {
+				t.Fatalf("%d, %q", response.StatusCode, response.Header.Get("WWW-Authenticate"))
+			}
+			r, err = http.NewRequest("GET", at[1], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = "evil.example" // CWE-644: none of the answer is of Host or X-Forwarded-*
+			for _, header := range []string{"X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Proto", "Forwarded"} {
+				r.Header.Set(header, "evil.example")
+			}
+			response, body := send(t, r)
+			if response.StatusCode != 200 || !strings.Contains(body, `"resource":"`+s.url+path+`"`) || strings.Contains(body, "evil") {
+				t.Errorf("%d %s", response.StatusCode, body)
+			}
+			r, err = http.NewRequest("GET", s.url+path+"/v2/models", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+s.issuer.Token("RS256"))
+			if response, body = send(t, r); response.StatusCode != 200 {
+				t.Errorf("%d %s", response.StatusCode, body)
+			}
+			// A path that is doubled leads nowhere: what the proxy keeps shut
+			// under the path stays so.
+			for _, doubled := range []string{path + path + "/v2/models", path + path + "/healthz"} {
+				r, err = http.NewRequest("GET", s.url+doubled, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+s.issuer.Token("RS256"))
+				if response, body = send(t, r); response.StatusCode != 404 {
+					t.Errorf("%s: %d %s", doubled, response.StatusCode, body)
+				}
+			}
+		})
 	}
 }

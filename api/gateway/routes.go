@@ -43,5 +43,5 @@ func (g *Gateway) routes() http.Handler {
 	}
 	mux.Handle("/", nothing)
 
-	return handler
+	return underPath(pathOf(g.options.PublicURL), g.options.StripPrefix, handler)
 }

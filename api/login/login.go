@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -50,8 +51,8 @@ type Config struct {
 	// hold PublicURL + "/".
 	ClientID, ClientSecret string
 
-	// PublicURL is this site as browsers see it: https, or http on loopback,
-	// without a path.
+	// PublicURL is this site as browsers see it: https, or http on loopback.
+	// It may have a path, which requests come without.
 	PublicURL string
 
 	// Verifier accepts or refuses the access tokens.
@@ -142,10 +143,10 @@ func (c *Config) validate() (public *url.URL, err error) {
 	if c.ClientID == "" || c.ClientSecret == "" {
 		wrong("the client has no id or no secret: give the stack's outputs oidc_client_id and oidc_client_secret")
 	}
-	public, err = url.Parse(c.PublicURL)
+	public, err = url.Parse(strings.TrimSuffix(c.PublicURL, "/"))
 	switch {
-	case err != nil || public.Host == "" || public.Path != "" && public.Path != "/" || public.RawQuery != "" || public.User != nil:
-		wrong("public URL %q is not one without a path, such as https://api.example.com", c.PublicURL)
+	case err != nil || !plainHost.MatchString(public.Host) || !ownPath.MatchString("/"+strings.TrimPrefix(public.EscapedPath(), "/")) || public.RawQuery != "" || public.User != nil:
+		wrong("public URL %q is not one such as https://api.example.com or https://example.com/models, of letters, digits and -._~", c.PublicURL)
 	case public.Scheme != "https" && (public.Scheme != "http" || !loopback(public.Hostname())):
 		wrong("public URL %q: session cookies need https, or http on loopback such as http://127.0.0.1:8000", c.PublicURL)
 	}
@@ -158,6 +159,8 @@ func (c *Config) validate() (public *url.URL, err error) {
 	return public, errors.Join(errs...)
 }
 
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+
 func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
@@ -165,9 +168,21 @@ func loopback(host string) bool {
 // CookieName is the name of the session cookie of a site with a public URL.
 func CookieName(publicURL string) string {
 	if strings.HasPrefix(publicURL, "http://") {
-		return loopbackSession
+		return loopbackSession + cookieSuffix(publicURL)
 	}
-	return hostSession
+	return hostSession + cookieSuffix(publicURL)
+}
+
+// cookieSuffix tells the cookies of two sites on one host apart: their names
+// do, since a __Host- cookie has no other Path than "/". Who else is on the host
+// shares our origin and could send our requests anyway, whatever the Path; the
+// prefix keeps other hosts of the domain from setting our cookies.
+func cookieSuffix(publicURL string) string {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return ""
+	}
+	return strings.ReplaceAll(strings.TrimSuffix(u.Path, "/"), "/", "+") // which no path of ours has
 }
 
 // CookieName is the name of the session cookie.
@@ -176,10 +191,11 @@ func (l *Login) CookieName() string { return CookieName(l.PublicURL()) }
 // loginCookieName is the name of the cookie that binds a sign-in to the
 // browser that began it. It holds a random id, too.
 func (l *Login) loginCookieName() string {
+	name := "insecure-loopback-login"
 	if l.secure {
-		return "__Host-login"
+		name = "__Host-login"
 	}
-	return "insecure-loopback-login"
+	return name + cookieSuffix(l.PublicURL())
 }
 
 // setCookie sets a cookie for at most maxAge, for the time that the browser is
@@ -203,9 +219,10 @@ func (l *Login) Forget(w http.ResponseWriter) { l.setCookie(w, l.CookieName(), "
 func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 	// The issuer leads back to the public URL, where the cookie of another name
 	// for loopback would be missing. Elsewhere a proxy may change the Host.
-	if !l.secure && r.Host != l.publicURL.Host {
+	// Once, so that no proxy of that kind sends the browser round in circles.
+	if !l.secure && r.Host != l.publicURL.Host && !r.URL.Query().Has("moved") {
 		there := l.publicURL.JoinPath("/login")
-		there.RawQuery = url.Values{"return_to": {returnPath(r.URL.Query().Get("return_to"))}}.Encode()
+		there.RawQuery = url.Values{"moved": {"1"}, "return_to": {returnPath(r.URL.Query().Get("return_to"))}}.Encode()
 		http.Redirect(w, r, there.String(), http.StatusSeeOther)
 		return nil
 	}
@@ -245,7 +262,7 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 		// In another tab the person may have signed in meanwhile. Nothing of
 		// this request is used.
 		if _, err := l.Session(r); err == nil {
-			http.Redirect(w, r, "/", http.StatusSeeOther)
+			http.Redirect(w, r, l.publicURL.Path+"/", http.StatusSeeOther)
 			return nil
 		}
 		return refusal.New(refusal.StateMismatch, err)
@@ -277,7 +294,7 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	l.logger.InfoContext(r.Context(), "signed in", "subject", g.Subject, "session", g.SessionID)
-	http.Redirect(w, r, begun.ReturnTo, http.StatusSeeOther)
+	http.Redirect(w, r, l.publicURL.Path+begun.ReturnTo, http.StatusSeeOther)
 	return nil
 }
 
@@ -432,7 +449,11 @@ func (l *Login) IssuerOrigin() string {
 }
 
 // PublicURL is this site as browsers see it, without a slash at the end.
-func (l *Login) PublicURL() string { return l.publicURL.Scheme + "://" + l.publicURL.Host }
+func (l *Login) PublicURL() string { return l.publicURL.String() }
+
+// Path is the path of PublicURL, such as /models; empty where it has none. Links
+// begin with it, requests come without it.
+func (l *Login) Path() string { return l.publicURL.Path }
 
 // withClient makes x/oauth2 use our HTTP client.
 func (l *Login) withClient(ctx context.Context) context.Context {

@@ -1178,7 +1178,7 @@ func TestRevocationEndsSession(t *testing.T) {
 func TestOtherLoopbackName(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		response, _ := s.browser().do(httptest.NewRequest(http.MethodGet, "http://localhost:8000/login?return_to=%2Fmodels%2Firis", nil))
-		if got := response.Header.Get("Location"); got != "http://127.0.0.1:8000/login?return_to=%2Fmodels%2Firis" {
+		if got := response.Header.Get("Location"); got != "http://127.0.0.1:8000/login?moved=1&return_to=%2Fmodels%2Firis" {
 			t.Errorf("leads to %q", got)
 		}
 	}, func(c *Config) { c.PublicURL = "http://127.0.0.1:8000" })
@@ -1229,6 +1229,40 @@ func TestAuthorize(t *testing.T) {
 	})
 }
 
+// Behind a path every link, redirect and URI of ours has it. The cookies keep
+// the __Host- prefix, and names of their own.
+func TestUnderAPath(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		u, err := url.Parse(b.begin("/models/iris"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := u.Query().Get("redirect_uri"); got != publicURL+"/ml/v1/callback" {
+			t.Errorf("redirect_uri is %s", got)
+		}
+		if c := b.cookies["__Host-login+ml+v1"]; c == nil || c.Path != "/" || !c.Secure {
+			t.Errorf("cookies %v", b.cookies)
+		}
+		callback := strings.Replace(b.authorize(u.String()), "/ml/v1/", "/", 1) // as a proxy does
+		response, body := b.get(callback)
+		if got := response.Header.Get("Location"); got != "/ml/v1/models/iris" {
+			t.Errorf("leads to %q: %s", got, body)
+		}
+		if c := b.cookies["__Host-session+ml+v1"]; c == nil || c.Path != "/" || !c.Secure || s.login.CookieName() != c.Name {
+			t.Errorf("cookies %v", b.cookies)
+		}
+		b.wantSignedIn()
+		if response, _ = b.get(callback); response.Header.Get("Location") != "/ml/v1/" {
+			t.Errorf("again leads to %q", response.Header.Get("Location"))
+		}
+		_, body = b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil))
+		if !strings.Contains(body, `"PostLogoutRedirectURI":"`+publicURL+`/ml/v1/"`) {
+			t.Errorf("logout: %s", body)
+		}
+	}, func(c *Config) { c.PublicURL = publicURL + "/ml/v1" })
+}
+
 func TestLoopbackCookies(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		w := httptest.NewRecorder()
@@ -1256,7 +1290,9 @@ func TestConfigRefused(t *testing.T) {
 			want   string
 		}{
 			"plain http off loopback": {func(c *Config) { c.PublicURL = "http://models.example.com" }, "need https"},
-			"public URL with a path":  {func(c *Config) { c.PublicURL = "https://example.com/models" }, "without a path"},
+			"public URL with a query": {func(c *Config) { c.PublicURL = "https://example.com/?a=b" }, "such as"},
+			"a path that isn't plain": {func(c *Config) { c.PublicURL = "https://example.com/a'b" }, "such as"},
+			"a host that isn't one":   {func(c *Config) { c.PublicURL = "https://exam'ple.com" }, "such as"},
 			"no secret":               {func(c *Config) { c.ClientSecret = "" }, "oidc_client_secret"},
 			"unknown issuer":          {func(c *Config) { c.Issuer = "https://evil.example" }, "doesn't know issuer"},
 			"idle beyond lifetime":    {func(c *Config) { c.Idle = 2 * time.Hour }, "not the shorter"},

@@ -36,6 +36,7 @@ type Playground struct {
 	pages    *template.Template
 	versions map[string]string // of the static files
 	csp      string
+	base     string // path that links begin with
 
 	described described
 }
@@ -45,7 +46,7 @@ var files embed.FS
 
 // New makes the pages. It panics only if what is embedded here is broken.
 func New(c Config) *Playground {
-	p := &Playground{Config: c, versions: map[string]string{}}
+	p := &Playground{Config: c, versions: map[string]string{}, base: c.Login.Path()}
 	static, err := fs.Glob(files, "static/*")
 	if err != nil {
 		panic(err)
@@ -67,7 +68,8 @@ func New(c Config) *Playground {
 
 func (p *Playground) parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"asset":   func(name string) string { return "/static/" + name + "?v=" + p.versions["static/"+name] },
+		"asset":   func(name string) string { return p.base + "/static/" + name + "?v=" + p.versions["static/"+name] },
+		"base":    func() string { return p.base },
 		"exactly": exactly,
 		"literal": literal,
 	}).ParseFS(files, "pages/*.html"))
@@ -120,7 +122,7 @@ func (p *Playground) SignOut(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		p.fail(w, r, err)
 	case farewell == nil:
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
 	default:
 		p.render(w, http.StatusOK, "farewell.html", page{Title: "Signing out", Farewell: farewell})
 	}
@@ -213,7 +215,7 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 		failed = refusal.New(refusal.Internal, err, "Something went wrong. Try again.")
 	}
 	// A page of ours to come back to; Login checks it again.
-	signIn := "/login"
+	signIn := p.base + "/login"
 	if strings.HasPrefix(r.URL.Path, "/models/") {
 		signIn += "?return_to=" + r.URL.Path
 	}
@@ -233,7 +235,7 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		p.Login.Forget(w)
 	case refusal.IssuerUnavailable:
-		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", r.URL.Path
+		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", p.base+r.URL.Path
 		if r.URL.Path == "/callback" || r.URL.Path == "/login" {
 			content.Retry = signIn
 		}
