@@ -19,6 +19,7 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/internal/clock"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -934,6 +935,40 @@ func TestLifetimes(t *testing.T) {
 			b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 		})
 	})
+}
+
+// A session that grants something is as old as the clock says that says more
+// (golang/go#24595: the monotonic one stands still in suspend).
+func TestSessionsWhenTheClockSteps(t *testing.T) {
+	for name, test := range map[string]struct {
+		step  time.Duration
+		sleep time.Duration // with a request each 20 minutes
+		ended bool
+	}{
+		"suspended for a day":           {25 * time.Hour, 0, true},
+		"set back, within the lifetime": {-25 * time.Hour, 9 * time.Hour, false},
+		"set back, beyond the lifetime": {-25 * time.Hour, 10 * time.Hour, true},
+		"a step that is small":          {3 * time.Second, 20 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				var step time.Duration
+				s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(step) })
+				b := s.browser()
+				b.signIn()
+				step = test.step
+				for range test.sleep / (20 * time.Minute) {
+					b.get("/")
+					time.Sleep(20 * time.Minute)
+				}
+				if test.ended {
+					b.want(http.StatusUnauthorized, string(SessionEnded))
+				} else {
+					b.wantSignedIn()
+				}
+			})
+		})
+	}
 }
 
 func TestLogout(t *testing.T) {

@@ -155,6 +155,9 @@ func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, e
 	if data == nil {
 		return nil, nil, refusal.New(refusal.SessionEnded, nil)
 	}
+	if l.kept.tooOld(id, l.sessions.IdleTimeout, l.sessions.Lifetime) {
+		return nil, nil, l.end(ctx, errors.New("older than it may be"))
+	}
 	if err := json.Unmarshal(data, g); err != nil {
 		return nil, nil, refusal.New(refusal.StoreFailed, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2/memstore"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // store keeps the sessions in memory: scs reads them by their ids, a logout
@@ -20,6 +22,7 @@ type store struct {
 	indexed  map[string]*indexed       // by id
 	sessions map[named]map[string]bool // the ids of each name
 	count    uint64                    // of the sessions so far
+	clock    clock.Clock
 }
 
 // named is a session at the issuer or all of a subject: one field is set.
@@ -29,12 +32,14 @@ type indexed struct {
 	names   [2]named
 	number  uint64 // grows with each session
 	expires *time.Timer
+
+	began, used clock.Moment
 }
 
 func newStore() *store {
 	return &store{
 		MemStore: memstore.NewWithCleanupInterval(0), // expired sessions are deleted below
-		indexed:  map[string]*indexed{}, sessions: map[named]map[string]bool{},
+		indexed:  map[string]*indexed{}, sessions: map[named]map[string]bool{}, clock: clock.New(nil),
 	}
 }
 
@@ -42,9 +47,10 @@ func newStore() *store {
 func (s *store) index(id string, g *grant, expires time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}, number: s.count}
+	now := s.clock.Now()
+	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}, number: s.count, began: now, used: now}
 	if before := s.indexed[id]; before != nil {
-		entry.number = before.number
+		entry.number, entry.began = before.number, before.began
 		s.forget(id)
 	} else {
 		s.count++
@@ -76,6 +82,16 @@ func (s *store) find(sid, sub string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.sessions[name]))
+}
+
+// tooOld reports whether a session has lived or rested for longer than it may, by
+// the clock that says more: the wall clock is set back, the monotonic one stands
+// still while the machine is suspended.
+func (s *store) tooOld(id string, idle, lifetime time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry, now := s.indexed[id], s.clock.Now()
+	return entry != nil && (now.Oldest(entry.began) >= lifetime || now.Oldest(entry.used) >= idle)
 }
 
 // oldest returns the ids of a subject's sessions beyond the newest n.
