@@ -511,7 +511,7 @@ func TestBehindAPath(t *testing.T) {
 			t.Cleanup(front.Close)
 
 			p := s.person()
-			page := p.want(http.StatusOK, []string{"Model User", `action="` + path + `/models/iris"`, `href="` + path + `/models/iris"`, "modelctl login -api '" + s.url + path + "'"}, "GET", path+"/login?return_to=/models/iris", "")
+			page := p.want(http.StatusOK, []string{"Model User", `action="` + path + `/models/iris"`, `href="` + path + `/models/iris"`, "modelctl login -bearer -api '" + s.url + path + "'"}, "GET", path+"/login?return_to=/models/iris", "")
 			for _, link := range regexp.MustCompile(`(?:href|src|action)="(/[^"]*)"`).FindAllStringSubmatch(page, -1) {
 				if !strings.HasPrefix(link[1], path+"/") {
 					t.Errorf("the page leads to %s", link[1])

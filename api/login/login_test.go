@@ -962,7 +962,7 @@ func TestSessionsWhenTheClockSteps(t *testing.T) {
 					time.Sleep(20 * time.Minute)
 				}
 				if test.ended {
-					b.want(http.StatusUnauthorized, string(SessionEnded))
+					b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
 				} else {
 					b.wantSignedIn()
 				}
