@@ -398,7 +398,7 @@ func TestLegal(t *testing.T) {
 // TestCredential is about how a token comes, with a good token.
 func TestCredential(t *testing.T) {
 	b := newBench()
-	v := newVerifier(t, b.issuer, func(c *bearer.Config) { c.SessionCookie = "session" })
+	v := newVerifier(t, b.issuer, nil)
 	good := b.issuer.Token("RS256")
 	for _, c := range []struct {
 		name, source string
@@ -423,7 +423,6 @@ func TestCredential(t *testing.T) {
 		{"two headers of two schemes", "RFC 6750, section 2", func(r *http.Request) { r.Header.Add("Authorization", "Basic dTpw") }, bearer.SeveralCredentials},
 		{"two tokens in one header", "RFC 6750, section 2.1", authorization("Bearer " + good + " " + good), bearer.MalformedCredential},
 		{"two credentials with a comma", "RFC 6750, section 2.1", authorization("Bearer " + good + ",Bearer " + good), bearer.MalformedCredential},
-		{"header and session cookie", "RFC 6750, section 2", func(r *http.Request) { r.Header.Set("Cookie", "theme=dark; session=abc") }, bearer.SeveralCredentials},
 		{"query too", "RFC 6750, section 2.3; RFC 9700, section 4.3.2", func(r *http.Request) { r.URL.RawQuery = "a=1&access_token=" + good }, bearer.TokenInQuery},
 		{"query alone", "RFC 6750, section 2.3", func(r *http.Request) { r.URL.RawQuery = "access_token=x"; r.Header.Del("Authorization") }, bearer.TokenInQuery},
 		{"query escaped", "RFC 6750, section 2.3", func(r *http.Request) { r.URL.RawQuery = "access%5Ftoken=x" }, bearer.TokenInQuery},

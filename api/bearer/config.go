@@ -69,11 +69,6 @@ type Config struct {
 	// beyond that its own proofs get 429. Default 200,000.
 	MaxProofs int
 
-	// SessionCookie names the cookie of the browser sign-in, when there is
-	// one. A request with it and with an Authorization header carries two
-	// credentials and is refused. Default: none.
-	SessionCookie string
-
 	// Realm is the `realm` of the challenge (RFC 9110, section 11.5).
 	// Default: Audience.
 	Realm string

@@ -34,8 +34,6 @@ func (v *Verifier) credential(r *http.Request) (Scheme, string, *Error) {
 		return "", "", refuse(SeveralCredentials, fmt.Errorf("%d Authorization headers", len(values)))
 	case len(values) == 0 || values[0] == "":
 		return "", "", refuse(NoCredential, nil)
-	case v.config.SessionCookie != "" && hasCookie(r, v.config.SessionCookie):
-		return "", "", refuse(SeveralCredentials, errors.New("both an Authorization header and the session cookie"))
 	}
 	scheme, token, err := parseAuthorization(values[0])
 	if err != nil {
@@ -77,9 +75,4 @@ func isForm(contentTypes []string) bool {
 		}
 	}
 	return false
-}
-
-func hasCookie(r *http.Request, name string) bool {
-	_, err := r.Cookie(name)
-	return err == nil
 }

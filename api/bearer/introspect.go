@@ -35,6 +35,16 @@ func (v *Verifier) Introspect(r *http.Request) (*Principal, error) {
 	return nil, refusal
 }
 
+// IntrospectToken is Introspect for a token that didn't come in a request.
+// Sender-constrained tokens are refused, as by Verify.
+func (v *Verifier) IntrospectToken(ctx context.Context, token string) (*Principal, error) {
+	found, _, refusal := v.verify(ctx, Bearer, token, true)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return &found.principal, nil
+}
+
 // introspection: the issuer says that the token is active. It is asked about
 // lightweight tokens, which have no audience, and where a model wants it, and
 // only about what could be accepted so far. What the answer says of audience,

@@ -77,6 +77,8 @@ type Gateway struct {
 	login        *login.Login // of people with a browser; nil where they can't sign in
 	transport    http.RoundTripper
 
+	authenticators []authenticator
+
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
@@ -102,7 +104,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Skew:              o.ClockSkew,
 		PublicURL:         o.PublicURL,
 		ResourceMetadata:  metadataURL(o.PublicURL),
-		SessionCookie:     login.CookieName(o.PublicURL),
 		KeyMaxAge:         o.KeyMaxAge,
 		KeyOutageBound:    max(o.KeyMaxAge, time.Hour),
 		NotBeforeInterval: o.NotBeforeInterval,
@@ -118,6 +119,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if err := g.signPeopleIn(); err != nil {
 		g.log.Warn("nobody can sign in with a browser", "err", err)
 	}
+	g.authenticators = g.allAuthenticators()
 	g.handler = g.routes()
 	return g, nil
 }

@@ -24,74 +24,78 @@ type call struct {
 	session   bool    // the credential is that of a browser's session
 }
 
-// guard lets a request through to next in this order: a valid credential, the
-// base role, the use of its proof, the model, the method. A caller without the
-// base role takes no room in the memory for proofs. A refusal before the last reads no body.
-// An empty method means any.
+// guard lets a request through to next that has a valid credential, may do this
+// action, and has the method. A refusal reads no body. An empty method means any.
 func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		record := recordOf(r)
-		name := r.PathValue("model")
+		record, name := recordOf(r), r.PathValue("model")
 		record.action, record.model = action, fmt.Sprintf("%.80s", name)
-
-		authorized, err := g.authorize(r)
+		credential, err := g.authenticate(r)
 		if err != nil {
 			g.refuseCredential(w, r, err)
 			return
 		}
-		session := authorized != r
-		r = authorized
-		principal, proof, err := g.verifier.Authenticate(r)
+		c, err := g.decide(r.Context(), record, credential, name, action)
 		if err != nil {
 			g.refuseCredential(w, r, err)
 			return
 		}
-		record.principal = principal
-
-		access := g.access.Load()
-		allowed, decision := access.policy.Decide(principal.ForPolicy(), name, action)
-		if allowed != nil && allowed.Introspect {
-			if principal, err = g.verifier.Introspect(r); err != nil {
-				g.refuseCredential(w, r, err)
-				return
-			}
-			// The roles are those of this moment.
-			record.principal = principal
-			allowed, decision = access.policy.Decide(principal.ForPolicy(), name, action)
-		}
-		if decision == policy.NoBaseRole {
-			refuse(w, r, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole))
+		if !methodAllowed(w, r, method) {
 			return
 		}
-		if err := g.options.Audit.Admit(); err != nil {
-			refuse(w, r, refusal.New(refusal.AuditUnavailable, err))
-			return
-		}
-		record.admitted = true
-		if err := proof.Use(); err != nil {
-			g.refuseCredential(w, r, err)
-			return
-		}
-		switch {
-		case name != "" && decision == policy.ActionRefused:
-			refuse(w, r, refusal.New(refusal.ActionRefused, nil, strings.Join(allowed.Allow.Actions, ", ")))
-			return
-		case name != "" && decision != policy.Allow:
-			refuse(w, r, refusal.New(refusal.ModelUnknown, nil))
-			return
-		case !methodAllowed(w, r, method):
-			return
-		}
-		c := &call{principal: principal, access: access, session: session}
-		if allowed != nil {
-			c.model = access.models[allowed.Name]
-		}
-		record.code = "allowed"
+		record.code = allowed
 		next(w, r, c)
 	})
 }
 
-// refuseCredential answers a request without a valid credential.
+// allowed is the code of a request that was not refused.
+const allowed refusal.Code = "allowed"
+
+// decide judges whether this credential may do an action with a model, or with
+// none if its name is empty. It does so in this order: the base role, whether
+// the decision can be recorded, the use of the credential, the model, the
+// action. A caller without the base role takes no room in the memory for proofs.
+// The error is a *refusal.Error.
+func (g *Gateway) decide(ctx context.Context, record *record, by *credential, name, action string) (*call, error) {
+	principal := by.principal
+	record.principal = principal
+	access := g.access.Load()
+	model, decision := access.policy.Decide(principal.ForPolicy(), name, action)
+	if model != nil && model.Introspect {
+		var err error
+		if principal, err = by.introspect(ctx); err != nil {
+			return nil, err
+		}
+		// The roles are those of this moment.
+		record.principal = principal
+		model, decision = access.policy.Decide(principal.ForPolicy(), name, action)
+	}
+	if decision == policy.NoBaseRole {
+		return nil, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole)
+	}
+	if !record.admitted {
+		if err := g.options.Audit.Admit(); err != nil {
+			return nil, refusal.New(refusal.AuditUnavailable, err)
+		}
+		record.admitted = true
+	}
+	if err := by.use(); err != nil {
+		return nil, err
+	}
+	switch {
+	case name != "" && decision == policy.ActionRefused:
+		return nil, refusal.New(refusal.ActionRefused, nil, strings.Join(model.Allow.Actions, ", "))
+	case name != "" && decision != policy.Allow:
+		return nil, refusal.New(refusal.ModelUnknown, nil)
+	}
+	c := &call{principal: principal, access: access, session: by.session}
+	if model != nil {
+		c.model = access.models[model.Name]
+	}
+	return c, nil
+}
+
+// refuseCredential answers a request that authenticate or decide refuses.
 func (g *Gateway) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *refusal.Error
 	if !errors.As(err, &refused) {

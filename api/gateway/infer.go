@@ -112,7 +112,11 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
 		refuse(w, r, bodyRefusal(err))
 		return
 	}
+	g.predict(w, r, c, body)
+}
 
+// predict lets the model answer a request whose body has been read.
+func (g *Gateway) predict(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
 	if c.model.upstream != nil {
 		forward(w, r, c, body)
 		return

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -39,20 +42,78 @@ func (g *Gateway) signPeopleIn() error {
 	return nil
 }
 
-// authorize returns r with the credential of its session, if it has one.
-func (g *Gateway) authorize(r *http.Request) (*http.Request, error) {
-	if g.login == nil {
-		return r, nil
-	}
-	return g.login.Authorize(r)
-}
-
-// playground returns the pages, which call models through api.
-func (g *Gateway) playground(api http.Handler) *playground.Playground {
+// playground returns the pages, which call models by callModel.
+func (g *Gateway) playground() *playground.Playground {
 	return playground.New(playground.Config{
-		Login: g.login, API: api, Logger: g.log,
+		Login: g.login, Call: g.callModel, Logger: g.log,
 		Policy: func() *policy.Policy { return g.access.Load().policy },
 	})
+}
+
+// callModel lets the person of a session do an action with a model on behalf of
+// the page that r asks for. The record of r tells of it. It returns the answer
+// as the API gives it; one that breaks off or is too large counts as 502.
+func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model string, body []byte) (status int, answer []byte) {
+	record, w := recordOf(r), &held{header: http.Header{}, status: http.StatusOK}
+	record.action, record.model = action, model
+	r = asProgram(r, action, model)
+	call, err := g.decide(r.Context(), record, ofSession(s), model, action)
+	if err != nil {
+		g.refuseCredential(w, r, err)
+		return w.status, w.body.Bytes()
+	}
+	record.code = allowed
+	defer func() {
+		// How an answer of a model server ends that broke off.
+		if broken := recover(); broken == http.ErrAbortHandler {
+			status, answer = http.StatusBadGateway, nil
+		} else if broken != nil {
+			panic(broken)
+		}
+	}()
+	if action == "infer" {
+		g.predict(w, r, call, body)
+	} else {
+		g.describeModel(w, r, call)
+	}
+	if w.tooLarge {
+		return http.StatusBadGateway, nil
+	}
+	return w.status, w.body.Bytes()
+}
+
+// asProgram is the request of a program that does what the page r is for. It
+// has nothing of what the browser sent.
+func asProgram(r *http.Request, action, model string) *http.Request {
+	program := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/v2/models/" + model}}
+	if action == "infer" {
+		program.Method, program.URL.Path = http.MethodPost, program.URL.Path+"/infer"
+		program.Header = http.Header{"Content-Type": {"application/json"}}
+	}
+	return program.WithContext(r.Context())
+}
+
+// maxHeld is how many bytes of an answer a page can show.
+const maxHeld = 1 << 20
+
+// held keeps the answer of a model for a page.
+type held struct {
+	header   http.Header
+	status   int
+	body     bytes.Buffer
+	tooLarge bool
+}
+
+func (w *held) Header() http.Header { return w.header }
+
+func (w *held) WriteHeader(status int) { w.status = status }
+
+func (w *held) Write(b []byte) (int, error) {
+	if w.body.Len()+len(b) > maxHeld {
+		w.tooLarge = true
+		return 0, io.ErrShortWrite
+	}
+	return w.body.Write(b)
 }
 
 // pageOf serves a page by the given methods. HEAD goes with GET.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +41,7 @@ func newSite(t *testing.T) *site {
 	options.Outputs.ClientID, options.Outputs.ClientSecret = issuer.Audience, "s3cret"
 	options.Outputs.OIDCClientID, options.Outputs.OIDCClientSecret = issuer.ClientID, issuer.ClientSecret
 	options.Outputs.Policy.Clients = []policy.Client{{ClientID: issuer.ClientID, Kind: "web"}}
-	options.NotBeforeInterval = -1
+	options.NotBeforeInterval, options.IntrospectionTTL = -1, 100*time.Millisecond
 	s.gateway = newGateway(t, options)
 	waitFor(t, "the issuer's keys", func() bool { return s.gateway.verifier.Ready() == nil })
 	front.Config.Handler = s.gateway
@@ -235,6 +238,8 @@ func TestSessionAsCredential(t *testing.T) {
 		{"token alone", "GET", "/v2/models", []string{"Authorization", token}, 200, ""},
 		{"an id that is not ours", "GET", "/v2/models", []string{"Cookie", "insecure-loopback-session=x"}, 401, "no_credential"},
 		{"the cookie by its other name", "GET", "/v2/models", []string{"Cookie", "__Host-session=" + p.cookie().Value}, 401, "no_credential"},
+		{"an empty credential beside it", "GET", "/v2/models", []string{"Cookie", session, "Authorization", ""}, 400, "several_credentials"},
+		{"a token in the query", "GET", "/v2/models?access_token=x", []string{"Cookie", session}, 400, "token_in_query"},
 		{"two session cookies", "GET", "/v2/models", []string{"Cookie", session + "; insecure-loopback-session=x"}, 400, "several_sessions"},
 		{"cross-site request forgery", "POST", inferIris, []string{"Cookie", session, "Sec-Fetch-Site", "cross-site"}, 403, "cross_origin"},
 		{"the same of an old browser", "POST", inferIris, []string{"Cookie", session, "Origin", "https://evil.example"}, 403, "cross_origin"},
@@ -265,6 +270,75 @@ func TestSessionAsCredential(t *testing.T) {
 	s.wantNoSecret("the log", s.log.String())
 	if strings.Contains(s.log.String(), p.cookie().Value) {
 		t.Error("the log holds the session id")
+	}
+}
+
+// A page that calls a model leaves one record, of what it did and for whom.
+func TestPageIsOneRecord(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.signIn()
+	f := fixture{issuer: s.issuer.Issuer, log: s.log}
+	for _, test := range []struct{ method, path, body, action, code string }{
+		{"GET", "/models/iris", "", "metadata", "allowed"},
+		{"POST", "/models/iris", "0.0=6.3&0.1=3.3&0.2=6&0.3=2.5", "infer", "allowed"},
+		{"POST", "/models/iris", `request={"inputs":[]}`, "infer", "bad_tensor"},
+	} {
+		s.gateway.access.Store(copyOf(s.gateway.access.Load())) // what the model says of itself counts no more
+		before := len(f.decisions(t))
+		p.do(test.method, test.path, test.body)
+		made := f.decisions(t)[before:]
+		if len(made) != 1 {
+			t.Fatalf("%v: records %v", test, made)
+		}
+		if got := made[0]; got["action"] != test.action || got["code"] != test.code || got["model"] != "iris" || got["subject"] == nil || got["path"] != test.path {
+			t.Errorf("%v: %v", test, got)
+		}
+	}
+}
+
+// copyOf is the same access with a policy that counts as a new one.
+func copyOf(a *access) *access {
+	p := *a.policy
+	return &access{policy: &p, models: a.models}
+}
+
+// A model that asks the issuer about tokens asks about the one of a session,
+// and takes the roles of this moment.
+func TestSessionIsIntrospected(t *testing.T) {
+	s := newSite(t)
+	p := s.person()
+	p.signIn()
+	strict := copyOf(s.gateway.access.Load())
+	strict.policy.Models = slices.Clone(strict.policy.Models)
+	strict.policy.Models[0].Introspect = true
+	s.gateway.access.Store(strict)
+	for _, active := range []bool{true, false} {
+		time.Sleep(2 * s.gateway.options.IntrospectionTTL) // the answer before counts no more
+		s.issuer.Override(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, "/token/introspect") {
+				answer(w, map[string]any{"issuer": s.issuer.URL, "jwks_uri": s.issuer.URL + "/keys", "introspection_endpoint": s.issuer.URL + "/token/introspect"})
+				return
+			}
+			claims := map[string]any{}
+			payload, err := base64.RawURLEncoding.DecodeString(strings.Split(r.FormValue("token"), ".")[1])
+			if err != nil || json.Unmarshal(payload, &claims) != nil {
+				t.Error("not asked about an access token")
+			}
+			claims["active"] = active
+			answer(w, claims)
+		})
+		r, err := http.NewRequest("GET", s.url+"/v2/models/iris", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AddCookie(p.cookie())
+		response, body := send(t, r)
+		if active && response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", response.Status, body)
+		} else if !active {
+			checkRefusal(t, response, body, "/v2/models/iris", http.StatusUnauthorized, "token_inactive")
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (g *Gateway) routes() http.Handler {
 	// counts for the paths above, too.
 	mux.Handle("/openapi.json", public(openAPI))
 	if g.login != nil {
-		pages := g.playground(handler)
+		pages := g.playground()
 		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))
 		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
 		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))

@@ -22,6 +22,7 @@ type Session struct {
 	Idle      time.Duration // it ends sooner after this time without a request
 
 	accessToken string
+	verifier    *bearer.Verifier
 }
 
 // grant is what a session holds on the server.
@@ -106,7 +107,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	if err := l.store(ctx, g); err != nil {
 		return nil, err
 	}
-	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, accessToken: g.AccessToken}, nil
+	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, accessToken: g.AccessToken, verifier: l.verifier}, nil
 }
 
 // verify checks an access token, once more after a second if it is of the very
@@ -124,24 +125,10 @@ func (l *Login) verify(ctx context.Context, token string) (*bearer.Principal, er
 	}
 }
 
-// Authorize returns r with the access token of its session as its credential,
-// for whatever checks bearer tokens. A request with an Authorization header, or
-// without a session that goes on, comes back as it is. The error is a *refusal.Error.
-func (l *Login) Authorize(r *http.Request) (*http.Request, error) {
-	if len(r.Header["Authorization"]) > 0 {
-		return r, nil
-	}
-	session, err := l.Session(r)
-	var failed *refusal.Error
-	if errors.As(err, &failed) && (failed.Code == refusal.NoSession || failed.Code == refusal.SessionEnded) {
-		return r, nil
-	} else if err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Header.Del("Cookie")
-	r.Header.Set("Authorization", string(bearer.Bearer)+" "+session.accessToken)
-	return r, nil
+// Introspect asks the issuer about the session's access token, and returns its
+// principal as of this moment. The error is a *refusal.Error.
+func (s *Session) Introspect(ctx context.Context) (*bearer.Principal, error) {
+	return s.verifier.IntrospectToken(ctx, s.accessToken)
 }
 
 // load returns the grant of a session, and a context for the store.

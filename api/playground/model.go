@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/model"
 	"keycloak-model-api/policy"
 )
@@ -18,7 +18,6 @@ const (
 	describeTimeout = 3 * time.Second  // for what a model says of itself
 	describedFor    = 10 * time.Second // how long that counts
 	maxForm         = 1 << 20          // bytes
-	maxAnswer       = 1 << 20          // bytes
 )
 
 // modelView is one model as the pages show it.
@@ -76,11 +75,11 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 		p.NotFound(w, r)
 		return
 	}
-	p.describe(r, current, content.Model)
+	p.describe(r, session, current, content.Model)
 	content.Title = content.Model.Name
 	status := http.StatusOK
 	if r.Method == http.MethodPost {
-		status = p.predict(w, r, content.Model)
+		status = p.predict(w, r, session, content.Model)
 	}
 	p.render(w, status, "home.html", content)
 }
@@ -89,14 +88,14 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 const example = `{"inputs":[{"name":"input","shape":[1,1],"datatype":"FP32","data":[0]}]}`
 
 // describe asks the model, and no other one, what it takes and gives.
-func (p *Playground) describe(r *http.Request, current *policy.Policy, m *modelView) {
+func (p *Playground) describe(r *http.Request, s *login.Session, current *policy.Policy, m *modelView) {
 	m.API = p.Login.PublicURL()
 	m.URL = m.API + "/v2/models/" + m.Name + "/infer"
 	metadata, ok := p.described.get(current, m.Name)
 	if !ok {
 		ctx, cancel := context.WithTimeout(r.Context(), describeTimeout)
 		defer cancel()
-		status, body := p.call(r.WithContext(ctx), http.MethodGet, "/v2/models/"+m.Name, nil)
+		status, body := p.Call(r.WithContext(ctx), s, "metadata", m.Name, nil)
 		if ok = status == http.StatusOK && json.Unmarshal(body, &metadata) == nil; ok {
 			p.described.put(current, m.Name, metadata)
 		}
@@ -158,7 +157,7 @@ func (d *described) put(current *policy.Policy, name string, metadata model.Meta
 
 // predict asks the model about what the form holds, and returns the status of
 // the page.
-func (p *Playground) predict(w http.ResponseWriter, r *http.Request, m *modelView) int {
+func (p *Playground) predict(w http.ResponseWriter, r *http.Request, s *login.Session, m *modelView) int {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		m.Failure = "The request could not be read, or it is larger than 1 MiB. Send large ones by your own program."
@@ -175,7 +174,7 @@ func (p *Playground) predict(w http.ResponseWriter, r *http.Request, m *modelVie
 		m.Failure = err.Error()
 		return http.StatusBadRequest
 	}
-	status, body := p.call(r, http.MethodPost, "/v2/models/"+m.Name+"/infer", []byte(m.Request))
+	status, body := p.Call(r, s, "infer", m.Name, []byte(m.Request))
 	if status != http.StatusOK {
 		m.Failure = failure(body)
 		return status
@@ -214,52 +213,4 @@ func failure(body []byte) string {
 		return "The model refused the request: " + clip(string(bytes.ToValidUTF8(body, []byte("\uFFFD"))), maxShownText)
 	}
 	return "The model did not answer. Try again later."
-}
-
-// call sends a request of the person in r to the API, as their browser would.
-// An answer that breaks off or is too large counts as 502.
-func (p *Playground) call(r *http.Request, method, path string, body []byte) (status int, answer []byte) {
-	request, err := http.NewRequestWithContext(r.Context(), method, "http://api"+path, bytes.NewReader(body))
-	if err != nil {
-		return http.StatusInternalServerError, nil
-	}
-	request.Header.Set("Content-Type", "application/json")
-	for _, cookie := range r.CookiesNamed(p.Login.CookieName()) {
-		request.AddCookie(cookie)
-	}
-	request.RemoteAddr, request.RequestURI = r.RemoteAddr, path
-	w := &recorder{header: http.Header{}, status: http.StatusOK}
-	defer func() {
-		// How a proxied answer ends that broke off.
-		if broken := recover(); broken == http.ErrAbortHandler {
-			status, answer = http.StatusBadGateway, nil
-		} else if broken != nil {
-			panic(broken)
-		}
-	}()
-	p.API.ServeHTTP(w, request)
-	if w.tooLarge {
-		return http.StatusBadGateway, nil
-	}
-	return w.status, w.body.Bytes()
-}
-
-// recorder keeps an answer of the API.
-type recorder struct {
-	header   http.Header
-	status   int
-	body     bytes.Buffer
-	tooLarge bool
-}
-
-func (w *recorder) Header() http.Header { return w.header }
-
-func (w *recorder) WriteHeader(status int) { w.status = status }
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.body.Len()+len(b) > maxAnswer {
-		w.tooLarge = true
-		return 0, io.ErrShortWrite
-	}
-	return w.body.Write(b)
 }

@@ -1,6 +1,6 @@
 // Package playground holds the pages for people: who am I, which models may I
-// call, and a form to try them. It calls models through the API itself, so
-// that a page can do no more than a token could.
+// call, and a form to try them. It calls models through the gateway, which decides
+// about each call as it does for a token.
 package playground
 
 import (
@@ -24,8 +24,10 @@ import (
 
 // Config says what the pages show.
 type Config struct {
-	Login  *login.Login
-	API    http.Handler          // the whole API, which answers a request with the session cookie
+	Login *login.Login
+	// Call lets the person of a session do an action, metadata or infer, with a
+	// model, for the page that the request asks for. It returns the API's answer.
+	Call   func(r *http.Request, s *login.Session, action, model string, body []byte) (status int, answer []byte)
 	Policy func() *policy.Policy // in force now
 	Logger *slog.Logger          // gets sign-ins that failed, never a token or cookie
 }

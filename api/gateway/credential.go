@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/refusal"
+)
+
+// credential is what a request has proved about who sends it.
+type credential struct {
+	principal *bearer.Principal
+	session   bool // of a browser
+
+	// use takes up what works once, such as a proof of possession. Nothing may
+	// be done for the principal before it has returned nil.
+	use func() error
+	// introspect asks the issuer, and returns the principal as of this moment.
+	introspect func(context.Context) (*bearer.Principal, error)
+}
+
+// An authenticator takes a credential of its kind out of a request. The error
+// is a *refusal.Error; refusal.NoCredential if the request has none of this kind. It
+// reads no body.
+type authenticator func(*http.Request) (*credential, error)
+
+// allAuthenticators returns all ways to prove who one is. The first answers a request
+// that uses none of them.
+func (g *Gateway) allAuthenticators() []authenticator {
+	if g.login == nil {
+		return []authenticator{g.byToken}
+	}
+	return []authenticator{g.byToken, g.bySession}
+}
+
+// authenticate takes the one credential out of a request.
+func (g *Gateway) authenticate(r *http.Request) (*credential, error) {
+	if len(r.Header["Authorization"]) > 0 && len(r.CookiesNamed(login.CookieName(g.options.PublicURL))) > 0 {
+		return nil, refusal.New(refusal.SeveralCredentials, errors.New("both an Authorization header and the session cookie"))
+	}
+	var none error
+	for _, authenticator := range g.authenticators {
+		c, err := authenticator(r)
+		var refused *refusal.Error
+		if err == nil || !errors.As(err, &refused) || refused.Code != refusal.NoCredential {
+			return c, err
+		}
+		if none == nil {
+			none = err
+		}
+	}
+	return nil, none
+}
+
+// byToken authenticates by an access token in the header Authorization.
+func (g *Gateway) byToken(r *http.Request) (*credential, error) {
+	principal, proof, err := g.verifier.Authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	return &credential{
+		principal: principal, use: proof.Use,
+		introspect: func(context.Context) (*bearer.Principal, error) { return g.verifier.Introspect(r) },
+	}, nil
+}
+
+// bySession authenticates by the cookie of a session that goes on.
+func (g *Gateway) bySession(r *http.Request) (*credential, error) {
+	session, err := g.login.Session(r)
+	var refused *refusal.Error
+	if errors.As(err, &refused) && (refused.Code == refusal.NoSession || refused.Code == refusal.SessionEnded) {
+		return nil, refusal.New(refusal.NoCredential, err)
+	} else if err != nil {
+		return nil, err
+	}
+	return ofSession(session), nil
+}
+
+// ofSession is the credential of a browser that signed in.
+func ofSession(s *login.Session) *credential {
+	return &credential{principal: s.Principal, session: true, use: func() error { return nil }, introspect: s.Introspect}
+}
