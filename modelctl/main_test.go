@@ -214,7 +214,11 @@ type fakeAPI struct {
 	body        string
 }
 
-func (a *fakeAPI) url() string { return a.server.URL + a.path }
+func (a *fakeAPI) url() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.server.URL + a.path
+}
 
 // ServeHTTP strips the path, as a proxy before the API may, but not that of
 // the metadata, which stand at the root of the host (RFC 9728, section 3.1).
@@ -235,7 +239,8 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func newFakeAPI(issuer *oidctest.Provider) *fakeAPI {
 	api := &fakeAPI{issuer: issuer}
-	api.server = httptest.NewServer(api)
+	api.server = httptest.NewUnstartedServer(api)
+	api.server.Start() // its handler reads server
 	return api
 }
 
@@ -294,7 +299,10 @@ func (a *fakeAPI) protect(next http.HandlerFunc) http.HandlerFunc {
 		}
 		err := a.check(r)
 		if errors.Is(err, oidctest.ErrUseNonce) {
-			w.Header().Set("DPoP-Nonce", a.nonce)
+			a.mu.Lock()
+			nonce := a.nonce
+			a.mu.Unlock()
+			w.Header().Set("DPoP-Nonce", nonce)
 			w.Header().Set("WWW-Authenticate", `DPoP error="use_dpop_nonce", error_description="the proof needs a nonce"`)
 		}
 		if err != nil {
@@ -319,7 +327,10 @@ func (a *fakeAPI) check(r *http.Request) error {
 	case bound == "" || scheme != "DPoP":
 		return errors.New("wrong scheme")
 	}
-	thumbprint, err := a.issuer.Proof(r, a.url()+r.URL.Path, token, a.nonce)
+	a.mu.Lock()
+	nonce := a.nonce
+	a.mu.Unlock()
+	thumbprint, err := a.issuer.Proof(r, a.url()+r.URL.Path, token, nonce)
 	if err == nil && thumbprint != bound {
 		err = errors.New("proof of another key")
 	}

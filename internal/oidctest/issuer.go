@@ -32,12 +32,12 @@ type Issuer struct {
 	// client id.
 	Secrets map[string]string
 
-	server    *httptest.Server
-	endpoints map[string]http.HandlerFunc // a Provider's, by path below URL
-	amend     func(metadata Claims)       // a Provider's, or nil
+	server *httptest.Server
 
 	mu        sync.Mutex
-	keys      []*Key // published; the first of an algorithm signs
+	endpoints map[string]http.HandlerFunc // a Provider's, by path below URL
+	amend     func(metadata Claims)       // a Provider's, or nil
+	keys      []*Key                      // published; the first of an algorithm signs
 	override  http.Handler
 	keySet    any // published instead of keys
 	discovery int
@@ -59,8 +59,10 @@ func New(issuerURL string) *Issuer {
 // with /realms/example-realm.
 func Start() *Issuer {
 	i := New("")
-	i.server = httptest.NewServer(i)
-	i.URL = i.server.URL + "/realms/example-realm"
+	i.server = httptest.NewUnstartedServer(i)
+	// Before it serves: whoever knew the port before may ask at once.
+	i.URL = "http://" + i.server.Listener.Addr().String() + "/realms/example-realm"
+	i.server.Start()
 	return i
 }
 
@@ -176,8 +178,8 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/protocol/openid-connect/certs":
 		i.jwks++
 	}
-	i.mu.Unlock()
 	endpoint := i.endpoints[path]
+	i.mu.Unlock()
 	switch {
 	case override != nil:
 		override.ServeHTTP(w, r)
@@ -207,8 +209,11 @@ func (i *Issuer) metadata() Claims {
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256", "PS256", "ES256", "EdDSA"},
 	}
-	if i.amend != nil {
-		i.amend(metadata)
+	i.mu.Lock()
+	amend := i.amend
+	i.mu.Unlock()
+	if amend != nil {
+		amend(metadata)
 	}
 	return metadata
 }

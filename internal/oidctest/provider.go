@@ -62,6 +62,8 @@ func NewProvider(issuer *Issuer, clientID, clientSecret string) *Provider {
 		grants: map[string]url.Values{}, refresh: map[string]bool{}, access: map[string]bool{}, counts: map[string]int{},
 		bound: map[string]string{}, proofs: map[string]bool{},
 	}
+	issuer.mu.Lock()
+	defer issuer.mu.Unlock()
 	issuer.amend = p.amend
 	const at = "/protocol/openid-connect"
 	issuer.endpoints = map[string]http.HandlerFunc{
