@@ -32,6 +32,7 @@ func run(ctx *pulumi.Context, getenv func(string) string) error {
 	id := realm.ID().ToStringOutput()
 	var role *keycloak.Role
 	var group *keycloak.Group
+	var user *keycloak.User
 	var client *openid.Client
 	var scope *openid.ClientScope
 	scopes := pulumi.ToStringArray([]string{"basic", "roles", "profile", "email", "acr", "web-origins", "service_account", "model-api", "model-roles"})
@@ -81,17 +82,19 @@ func run(ctx *pulumi.Context, getenv func(string) string) error {
 			_, err := openid.NewClientDefaultScopes(ctx, name, &openid.ClientDefaultScopesArgs{RealmId: id, ClientId: client.ID().ToStringOutput(), DefaultScopes: scopes})
 			return err
 		}},
-		{"User", func(name string) error {
-			_, err := keycloak.NewUser(ctx, name, &keycloak.UserArgs{RealmId: id, Username: pulumi.String(name), Email: pulumi.String(name + "@example.com"),
+		{"ClientOptionalScopes", func(name string) error {
+			_, err := openid.NewClientOptionalScopes(ctx, name, &openid.ClientOptionalScopesArgs{RealmId: id, ClientId: client.ID().ToStringOutput(),
+				OptionalScopes: pulumi.ToStringArray([]string{"address", "phone", "organization", "offline_access", "microprofile-jwt"})})
+			return err
+		}},
+		{"User", func(name string) (err error) {
+			user, err = keycloak.NewUser(ctx, name, &keycloak.UserArgs{RealmId: id, Username: pulumi.String(name), Email: pulumi.String(name + "@example.com"),
 				EmailVerified: pulumi.Bool(true), FirstName: pulumi.String("User"), LastName: pulumi.String(name), Enabled: pulumi.Bool(true)})
 			return err
 		}},
-		{"GroupMemberships", func(name string) error {
-			members := make(pulumi.StringArray, counts["User"]/counts["GroupMemberships"])
-			for i := range members {
-				members[i] = pulumi.Sprintf("user-%d", i)
-			}
-			_, err := keycloak.NewGroupMemberships(ctx, name, &keycloak.GroupMembershipsArgs{RealmId: id, GroupId: group.ID().ToStringPtrOutput(), Members: members})
+		{"UserGroups", func(name string) error {
+			_, err := keycloak.NewUserGroups(ctx, name, &keycloak.UserGroupsArgs{RealmId: id, UserId: user.ID().ToStringOutput(),
+				GroupIds: pulumi.StringArray{group.ID().ToStringOutput()}, Exhaustive: pulumi.Bool(false)})
 			return err
 		}},
 	} {
