@@ -24,7 +24,7 @@ type FederationArgs struct {
 	Secrets           map[string]pulumi.StringInput // client secrets by alias, bind passwords by name
 	Roles             map[string]*keycloak.Role     // realm roles that claims and LDAP groups may give
 
-	// Users come first: while a directory can't be reached, Keycloak makes no user.
+	// Users come first: a directory that hangs could hold up each of them.
 	Users []pulumi.Resource
 }
 
