@@ -372,7 +372,7 @@ func TestCallbackRefused(t *testing.T) {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Del("state") })
 		}, 400, refusal.StateMismatch},
 		{"state changed", func(s *site, victim *browser) string {
-			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("state", "_"+q.Get("state")[1:]) })
+			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Set("state", q.Get("state")[1:]) })
 		}, 400, refusal.StateMismatch},
 		{"two states", func(s *site, victim *browser) string {
 			return edit(victim.authorize(victim.begin("/")), func(q url.Values) { q.Add("state", "x") })
