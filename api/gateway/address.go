@@ -17,6 +17,9 @@ func callerAddress(r *http.Request, trusted []netip.Prefix) string {
 		return ""
 	}
 	address := peer.Addr().Unmap()
+	if len(trusted) == 0 {
+		return address.String()
+	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		if !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) }) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -133,8 +134,6 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
 // record is what the audit log says about one request. It holds no token.
 type record struct {
 	id        string
-	address   string            // of the caller
-	path      string            // as the caller wrote it, cut, without the query
 	admitted  bool              // its record must be written
 	principal *bearer.Principal // nil without a valid credential
 	model     string            // of the path, as the caller wrote it, cut to what a line holds
@@ -154,7 +153,7 @@ func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(
 func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
-		record := &record{id: rand.Text(), address: callerAddress(r, g.options.TrustedProxies), path: shownPath(r.URL.EscapedPath())}
+		record := &record{id: rand.Text()}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")
@@ -169,9 +168,9 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
 			switch {
 			case record.admitted:
-				g.options.Audit.Decided(ctx, record.attrs(took)...)
+				g.options.Audit.Decided(ctx, record.attrs(r, g.options.TrustedProxies, took)...)
 			case record.code != "":
-				g.options.Audit.Refused(ctx, string(record.code), record.attrs(took)...)
+				g.options.Audit.Refused(ctx, string(record.code), record.attrs(r, g.options.TrustedProxies, took)...)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
@@ -192,9 +191,10 @@ func shownPath(path string) string {
 
 const maxShownPath = 120 // bytes
 
-func (d *record) attrs(took time.Duration) []slog.Attr {
+// attrs are what the record of r holds: what was decided, and where r came from.
+func (d *record) attrs(r *http.Request, trusted []netip.Prefix, took time.Duration) []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("request", d.id), slog.String("address", d.address), slog.String("path", d.path),
+		slog.String("request", d.id), slog.String("address", callerAddress(r, trusted)), slog.String("path", shownPath(r.URL.EscapedPath())),
 		slog.String("action", d.action), slog.String("model", d.model),
 		slog.String("code", string(d.code)), slog.Int("status", d.status), slog.Duration("took", took),
 	}
