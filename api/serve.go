@@ -157,10 +157,10 @@ func reload(g *gateway.Gateway, path string, log *slog.Logger) {
 	log.Info("policy reloaded", "models", len(outputs.Policy.Models))
 }
 
-// Bounds of one connection. A caller that is slower than these is cut off.
+// Bounds of one connection. A caller that is slower than these is cut off; those
+// of one request are the gateway's.
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second // header and body
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 256 << 10 // the gateway refuses with a code from 64 KiB on
 	minDrain          = 100 * time.Millisecond
@@ -173,8 +173,6 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 	server := &http.Server{
 		Handler:           g,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + config.UpstreamTimeout + 5*time.Second,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols(),

@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"net/http"
-	"strings"
+	"time"
 
 	"keycloak-model-api/api/refusal"
 )
@@ -10,6 +10,21 @@ import (
 // maxHeaderBytes bounds the request line and the headers: four times the
 // largest token.
 const maxHeaderBytes = 64 << 10
+
+// Bounds of one request. A caller that is slower than these is cut off.
+const (
+	bodyTimeout  = 30 * time.Second
+	answerMargin = 5 * time.Second
+)
+
+// setDeadlines bounds one request, and not the connection: how long its body may
+// take, and how long until the last byte of the answer. A ResponseWriter that
+// has no deadlines is the business of whoever made it.
+func (g *Gateway) setDeadlines(w http.ResponseWriter) {
+	c, now := http.NewResponseController(w), time.Now()
+	_ = c.SetReadDeadline(now.Add(bodyTimeout))
+	_ = c.SetWriteDeadline(now.Add(bodyTimeout + g.options.UpstreamTimeout + answerMargin))
+}
 
 // edge judges what net/http leaves to its handlers, before anything of the
 // request is looked at.
@@ -25,7 +40,7 @@ func (g *Gateway) edge(next http.Handler) http.Handler {
 		switch {
 		case headerBytes(r) > maxHeaderBytes:
 			refuse(w, r, refusal.New(refusal.HeadersTooLarge, nil))
-		case r.Header.Get("Expect") != "" && !strings.HasPrefix(r.URL.Path, "/v2/"):
+		case r.Header.Get("Expect") != "" && recordOf(r).protocol == nil:
 			// Only who may call a model is told to go on (RFC 9110, section
 			// 10.1.1). Elsewhere anybody would be.
 			refuse(w, r, refusal.New(refusal.ExpectationFailed, nil))

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,11 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/embedded"
+	"keycloak-model-api/api/embedded/iris"
 	"keycloak-model-api/api/login"
-	"keycloak-model-api/api/model"
-	"keycloak-model-api/api/model/iris"
 	"keycloak-model-api/api/observe"
+	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
@@ -78,6 +80,7 @@ type Gateway struct {
 	transport    http.RoundTripper
 
 	authenticators []authenticator
+	protocols      []*protocol.Protocol
 
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	draining atomic.Bool            // not ready, since the program is about to end
@@ -91,7 +94,7 @@ type Gateway struct {
 func New(ctx context.Context, o Options) (*Gateway, error) {
 	transport := upstream.Transport()
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
-	g := &Gateway{options: o, transport: transport, log: o.Logger, now: time.Now}
+	g := &Gateway{options: o, transport: transport, protocols: protocols(), log: o.Logger, now: time.Now}
 
 	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamTimeout, transport, o.Getenv)
 	verifier, err := bearer.New(ctx, bearer.Config{
@@ -160,9 +163,10 @@ type access struct {
 	models map[string]*served
 }
 
-// served is one model of the policy: exactly one field is set.
+// served is one model of the policy: it is either embedded or upstream.
 type served struct {
-	embedded *model.Model
+	protocol string // its name
+	embedded *embedded.Model
 	upstream *upstream.Upstream
 }
 
@@ -187,30 +191,34 @@ func ClaimPaths(p *policy.Policy) bearer.ClaimPaths {
 }
 
 func newServed(m policy.Model, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*served, error) {
+	speaks, err := named(protocols(), cmp.Or(m.Protocol, policy.ProtocolOIP))
+	if err != nil {
+		return nil, err
+	}
 	if m.Embedded != "" {
 		embedded, err := embeddedModel(m.Embedded, m.Name)
-		return &served{embedded: embedded}, err
+		return &served{protocol: speaks.Name, embedded: embedded}, err
 	}
 	var credential string
 	if m.Upstream.Credential != nil {
-		var err error
 		if credential, err = upstream.Credential(m.Upstream.Credential.Env, getenv); err != nil {
 			return nil, err
 		}
 	}
 	u, err := upstream.New(upstream.Config{
-		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: model.AnswerTypes(),
+		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: speaks.AnswerTypes,
+		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,
 		Fail: refuse,
 		Broken: func(r *http.Request, e *refusal.Error) {
 			record := recordOf(r)
 			record.code, record.cause = e.Code, e
 		},
 	})
-	return &served{upstream: u}, err
+	return &served{protocol: speaks.Name, upstream: u}, err
 }
 
 // embeddedModel returns the model that the API holds under kind.
-func embeddedModel(kind, name string) (*model.Model, error) {
+func embeddedModel(kind, name string) (*embedded.Model, error) {
 	switch kind {
 	case "iris":
 		return iris.New(name)

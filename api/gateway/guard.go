@@ -8,70 +8,102 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
 
-// call is a request that passed the guard: what its handler may rely on.
+// call is a request that passed the guard.
 type call struct {
-	principal *bearer.Principal
-	access    *access // the policy that decided, the same for the whole request
-	model     *served // of the {model} in the path; nil where there is none
-	session   bool    // the credential is that of a browser's session
+	credential *credential
+	principal  *bearer.Principal // as of the last look at it
+	access     *access           // the policy that decided, the same for the whole request
+	model      *served           // nil where the route has none
 }
 
-// guard lets a request through to next that has a valid credential, may do this
-// action, and has the method. A refusal reads no body. An empty method means any.
-func (g *Gateway) guard(method, action string, next func(http.ResponseWriter, *http.Request, *call)) http.Handler {
+// visible are the names of the protocol's models that the principal may see.
+func (c *call) visible(p *protocol.Protocol) (names []string) {
+	for _, m := range c.access.policy.Visible(c.principal.ForPolicy()) {
+		if c.access.models[m.Name].protocol == p.Name {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// guard serves a route of a protocol to whoever may use it, in this order: a
+// valid credential, the base role, the model, the action, the method. A refusal
+// reads no body, but for a route where the body names the model. Without a route
+// it tells callers with the base role that there is nothing.
+func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		record, name := recordOf(r), r.PathValue("model")
-		record.action, record.model = action, fmt.Sprintf("%.80s", name)
-		credential, err := g.authenticate(r)
-		if err != nil {
+		if err := g.run(w, r, p, route); err != nil {
 			g.refuseCredential(w, r, err)
-			return
 		}
-		c, err := g.decide(r.Context(), record, credential, name, action)
-		if err != nil {
-			g.refuseCredential(w, r, err)
-			return
-		}
-		if !methodAllowed(w, r, method) {
-			return
-		}
-		record.code = allowed
-		next(w, r, c)
 	})
+}
+
+// run is guard for one request. It has answered unless there is an error.
+func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route) error {
+	record, name := recordOf(r), r.PathValue("model")
+	record.name(route, name)
+	credential, err := g.authenticate(r)
+	if err != nil {
+		return err
+	}
+	c, err := g.admit(record, credential)
+	if err != nil {
+		return err
+	}
+	if route == nil {
+		return refusal.New(refusal.NotFound, nil)
+	}
+	var body []byte
+	if route.ModelOf != nil {
+		if err := methodAllowed(w, r, route.Method); err != nil {
+			return err
+		}
+		if body, err = g.readBody(w, r, p, c); err != nil {
+			return err
+		}
+		if name, err = route.ModelOf(body); err != nil {
+			return err
+		}
+		record.name(route, name)
+	}
+	if name != "" {
+		if err := g.choose(r.Context(), record, c, p, route, name); err != nil {
+			return err
+		}
+	}
+	if err := methodAllowed(w, r, route.Method); err != nil {
+		return err
+	}
+	if route.HasBody() && route.ModelOf == nil {
+		if body, err = g.readBody(w, r, p, c); err != nil {
+			return err
+		}
+	}
+	record.code = allowed
+	return g.perform(w, r, c, p, route, body)
 }
 
 // allowed is the code of a request that was not refused.
 const allowed refusal.Code = "allowed"
 
-// decide judges whether this credential may do an action with a model, or with
-// none if its name is empty. It does so in this order: the base role, whether
-// the decision can be recorded, the use of the credential, the model, the
-// action. A caller without the base role takes no room in the memory for proofs.
-// The error is a *refusal.Error.
-func (g *Gateway) decide(ctx context.Context, record *record, by *credential, name, action string) (*call, error) {
-	principal := by.principal
-	record.principal = principal
+// admit judges what holds for all models, in this order: the base role, whether
+// the decision can be recorded, the use of the credential. A caller without the
+// base role takes no room in the memory for proofs. The error is a *refusal.Error.
+func (g *Gateway) admit(record *record, by *credential) (*call, error) {
+	record.principal = by.principal
 	access := g.access.Load()
-	model, decision := access.policy.Decide(principal.ForPolicy(), name, action)
-	if model != nil && model.Introspect {
-		var err error
-		if principal, err = by.introspect(ctx); err != nil {
-			return nil, err
-		}
-		// The roles are those of this moment.
-		record.principal = principal
-		model, decision = access.policy.Decide(principal.ForPolicy(), name, action)
-	}
-	if decision == policy.NoBaseRole {
+	if _, decision := access.policy.Decide(by.principal.ForPolicy(), "", ""); decision == policy.NoBaseRole {
 		return nil, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole)
 	}
 	if !record.admitted {
@@ -83,17 +115,34 @@ func (g *Gateway) decide(ctx context.Context, record *record, by *credential, na
 	if err := by.use(); err != nil {
 		return nil, err
 	}
+	return &call{credential: by, principal: by.principal, access: access}, nil
+}
+
+// choose judges whether c may do what the route is for with the model of this
+// name, which is one of the protocol. The error is a *refusal.Error.
+func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protocol.Protocol, route *protocol.Route, name string) error {
+	model, decision := c.access.policy.Decide(c.principal.ForPolicy(), name, route.Action)
+	if model != nil && model.Introspect {
+		var err error
+		if c.principal, err = c.credential.introspect(ctx); err != nil {
+			return err
+		}
+		// The roles are those of this moment.
+		record.principal = c.principal
+		model, decision = c.access.policy.Decide(c.principal.ForPolicy(), name, route.Action)
+	}
 	switch {
-	case name != "" && decision == policy.ActionRefused:
-		return nil, refusal.New(refusal.ActionRefused, nil, strings.Join(model.Allow.Actions, ", "))
-	case name != "" && decision != policy.Allow:
-		return nil, refusal.New(refusal.ModelUnknown, nil)
+	case decision == policy.NoBaseRole:
+		return refusal.New(refusal.RoleMissing, nil, c.access.policy.BaseRole)
+	case model != nil && c.access.models[model.Name].protocol != p.Name:
+		return refusal.New(refusal.ModelUnknown, nil)
+	case decision == policy.ActionRefused:
+		return refusal.New(refusal.ActionRefused, nil, strings.Join(model.Allow.Actions, ", "))
+	case decision != policy.Allow:
+		return refusal.New(refusal.ModelUnknown, nil)
 	}
-	c := &call{principal: principal, access: access, session: by.session}
-	if model != nil {
-		c.model = access.models[model.Name]
-	}
-	return c, nil
+	c.model = c.access.models[model.Name]
+	return nil
 }
 
 // refuseCredential answers a request that authenticate or decide refuses.
@@ -111,24 +160,25 @@ func (g *Gateway) refuseCredential(w http.ResponseWriter, r *http.Request, err e
 // public serves GET and HEAD to everybody.
 func public(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if methodAllowed(w, r, http.MethodGet) {
-			next(w, r)
+		if err := methodAllowed(w, r, http.MethodGet); err != nil {
+			refuse(w, r, err)
+			return
 		}
+		next(w, r)
 	})
 }
 
-// methodAllowed answers 405 unless r has the method. HEAD goes with GET, and
-// everything with "".
-func methodAllowed(w http.ResponseWriter, r *http.Request, method string) bool {
-	if method == "" || r.Method == method || r.Method == http.MethodHead && method == http.MethodGet {
-		return true
+// methodAllowed refuses a request without one of these methods. HEAD goes with GET.
+func methodAllowed(w http.ResponseWriter, r *http.Request, methods ...string) *refusal.Error {
+	if i := slices.Index(methods, http.MethodGet); i >= 0 {
+		methods = slices.Insert(slices.Clone(methods), i+1, http.MethodHead)
 	}
-	if method == http.MethodGet {
-		method = "GET, HEAD"
+	if slices.Contains(methods, r.Method) {
+		return nil
 	}
-	w.Header().Set("Allow", method)
-	refuse(w, r, refusal.New(refusal.MethodNotAllowed, nil, method))
-	return false
+	list := strings.Join(methods, ", ")
+	w.Header().Set("Allow", list)
+	return refusal.New(refusal.MethodNotAllowed, nil, list)
 }
 
 // record is what the audit log says about one request. It holds no token.
@@ -136,11 +186,20 @@ type record struct {
 	id        string
 	admitted  bool              // its record must be written
 	principal *bearer.Principal // nil without a valid credential
-	model     string            // of the path, as the caller wrote it, cut to what a line holds
+	model     string            // as the caller wrote it, cut to what a line holds
 	action    string
 	code      refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
 	cause     error        // of a refusal
 	status    int
+	protocol  *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
+}
+
+// name notes what a request is about. A nil route is none.
+func (d *record) name(route *protocol.Route, model string) {
+	if route != nil {
+		d.action = route.Action
+	}
+	d.model = fmt.Sprintf("%.80s", model)
 }
 
 type recordKey struct{}
@@ -153,7 +212,8 @@ func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(
 func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
-		record := &record{id: rand.Text()}
+		g.setDeadlines(w)
+		record := &record{id: rand.Text(), protocol: g.protocolOf(r.URL.Path)}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")

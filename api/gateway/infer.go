@@ -6,10 +6,10 @@ import (
 	"mime"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strings"
+	"time"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
 )
@@ -45,96 +45,29 @@ type readiness struct {
 	LostRecords uint64 `json:"lost_records,omitempty"` // lines of the log, audit records among them
 }
 
-func nothingHere(w http.ResponseWriter, r *http.Request, _ *call) {
-	refuse(w, r, refusal.New(refusal.NotFound, nil))
-}
-
-// describeServer answers GET /v2: the server metadata of the protocol.
-func (g *Gateway) describeServer(w http.ResponseWriter, _ *http.Request, _ *call) {
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-	}
-	answer(w, map[string]any{"name": "keycloak-model-api", "version": version, "extensions": []string{}})
-}
-
-// listModels answers GET /v2/models with the models that the caller may call,
-// which the protocol leaves to the server.
-func (g *Gateway) listModels(w http.ResponseWriter, _ *http.Request, c *call) {
-	type item struct {
-		Name string `json:"name"`
-	}
-	models := []item{}
-	for _, m := range c.access.policy.Visible(c.principal.ForPolicy()) {
-		models = append(models, item{m.Name})
-	}
-	answer(w, map[string]any{"models": models})
-}
-
-// describeModel answers GET /v2/models/{model}.
-func (g *Gateway) describeModel(w http.ResponseWriter, r *http.Request, c *call) {
-	if c.model.upstream != nil {
-		forward(w, r, c, nil)
-		return
-	}
-	answer(w, c.model.embedded.Metadata)
-}
-
-// modelReady answers GET /v2/models/{model}/ready.
-func (g *Gateway) modelReady(w http.ResponseWriter, r *http.Request, c *call) {
-	if c.model.upstream != nil {
-		forward(w, r, c, nil)
-		return
-	}
-	answer(w, map[string]any{"name": c.model.embedded.Metadata.Name, "ready": true})
-}
-
-// infer answers POST /v2/models/{model}/infer. The body is read whole before
-// an upstream hears of it: a slow or too large one is refused here.
-func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, c *call) {
-	accepted := []string{"application/json"}
-	if c.model.upstream != nil {
-		accepted = append(accepted, "application/octet-stream") // the binary data extension
-	}
-	// tritonclient, the protocol's own client, sends none. Pages of other sites
-	// can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
-	untyped := len(r.Header["Content-Type"]) == 0 && !c.session
-	if refused := checkContentType(r, accepted); refused != nil && !untyped {
-		refuse(w, r, refused)
-		return
-	}
-	if c.model.embedded != nil && r.Header.Get("Content-Encoding") != "" {
-		refuse(w, r, refusal.New(refusal.EncodingUnsupported, nil))
-		return
-	}
-	body, err := g.readBody(w, r)
-	if err != nil {
-		refuse(w, r, bodyRefusal(err))
-		return
-	}
-	g.predict(w, r, c, body)
-}
-
-// predict lets the model answer a request whose body has been read.
-func (g *Gateway) predict(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
-	if c.model.upstream != nil {
+// perform lets the model, or the protocol where there is none, answer a request
+// that was allowed. It has answered unless there is an error.
+func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, body []byte) error {
+	if c.model != nil && c.model.upstream != nil {
 		forward(w, r, c, body)
-		return
+		return nil
 	}
-	request, err := model.ParseRequest(body)
-	var response *model.Response
-	if err == nil {
-		response, err = c.model.embedded.Infer(request)
+	request := protocol.Call{Body: body}
+	if c.model != nil {
+		request.Model = c.model.embedded
+	} else {
+		request.Models = c.visible(p)
 	}
-	var bad *model.Error
+	v, err := route.Answer(request)
+	var refused *refusal.Error
 	switch {
-	case errors.As(err, &bad):
-		refuse(w, r, refusal.New(refusal.BadTensor, nil, bad.Message))
+	case errors.As(err, &refused):
+		return refused
 	case err != nil:
-		refuse(w, r, refusal.New(refusal.Internal, err, "The model failed."))
-	default:
-		answer(w, response)
+		return refusal.New(refusal.Internal, err, "The model failed.")
 	}
+	answer(w, v)
+	return nil
 }
 
 // checkContentType demands one of the accepted media types.
@@ -150,17 +83,35 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 	return refusal.New(refusal.MediaTypeUnsupported, err, accepted[0])
 }
 
-// readBody returns the whole body of r, whose error bodyRefusal explains. A body
-// that says that it is too large is not asked for: the first Read is what
-// answers 100 Continue.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readBody returns the whole body of r, which must have a media type that c's model
+// takes: one that the API holds takes the protocol's first, uncompressed. A body that says that it is too large is not asked for: the first Read is
+// what answers 100 Continue. The error is a *refusal.Error.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, c *call) ([]byte, error) {
+	accepted, embedded := p.RequestTypes, c.model != nil && c.model.embedded != nil
+	if embedded {
+		accepted = accepted[:1]
+	}
+	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
+	// sites can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
+	untyped := len(r.Header["Content-Type"]) == 0 && !c.credential.session
+	if refused := checkContentType(r, accepted); refused != nil && !untyped {
+		return nil, refused
+	}
+	if embedded && r.Header.Get("Content-Encoding") != "" {
+		return nil, refusal.New(refusal.EncodingUnsupported, nil)
+	}
 	if r.ContentLength > g.options.MaxBody {
-		return nil, &http.MaxBytesError{Limit: g.options.MaxBody}
+		return nil, bodyRefusal(&http.MaxBytesError{Limit: g.options.MaxBody})
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, g.options.MaxBody))
-	return body.Bytes(), err
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, g.options.MaxBody)); err != nil {
+		return nil, bodyRefusal(err)
+	}
+	// What the caller sends next is for the next request. A deadline would cancel
+	// this one (net/http's connReader), however long a model may take.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body.Bytes(), nil
 }
 
 // bodyRefusal says why a body could not be read.

@@ -94,11 +94,18 @@ func handled(t *testing.T) (patterns []string) {
 				t.Fatalf("pattern %s: teach this test its value", argument.Name)
 			}
 			patterns = append(patterns, metadataPath)
+		case *ast.SelectorExpr: // of a protocol, see below
 		default:
 			t.Fatalf("a pattern that is neither text nor a constant")
 		}
 		return true
 	})
+	for _, p := range protocols() {
+		patterns = append(patterns, p.Live, p.Ready)
+		for _, route := range p.Routes {
+			patterns = append(patterns, route.Path)
+		}
+	}
 	return patterns
 }
 

@@ -8,13 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/playground"
-	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
 
@@ -50,19 +48,21 @@ func (g *Gateway) playground() *playground.Playground {
 	})
 }
 
-// callModel lets the person of a session do an action with a model on behalf of
-// the page that r asks for. The record of r tells of it. It returns the answer
-// as the API gives it; one that breaks off or is too large counts as 502.
+// callModel lets the person of a session do an action of the Open Inference
+// Protocol with a model on behalf of the page that r asks for. The record of r
+// tells of it. It returns the answer as the API gives it; one that breaks off or
+// is too large counts as 502.
 func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model string, body []byte) (status int, answer []byte) {
+	p := g.protocols[0] // whose forms the pages make
+	route := p.Route(action)
 	record, w := recordOf(r), &held{header: http.Header{}, status: http.StatusOK}
-	record.action, record.model = action, model
-	r = asProgram(r, action, model)
-	call, err := g.decide(r.Context(), record, ofSession(s), model, action)
-	if err != nil {
-		g.refuseCredential(w, r, err)
-		return w.status, w.body.Bytes()
+	record.protocol = p
+	record.name(route, model)
+	// Nothing of what the browser sent goes further.
+	program := (&http.Request{Method: route.Method, URL: &url.URL{Path: route.For(model)}, Header: http.Header{}}).WithContext(r.Context())
+	if route.HasBody() {
+		program.Header.Set("Content-Type", p.RequestTypes[0])
 	}
-	record.code = allowed
 	defer func() {
 		// How an answer of a model server ends that broke off.
 		if broken := recover(); broken == http.ErrAbortHandler {
@@ -71,26 +71,21 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 			panic(broken)
 		}
 	}()
-	if action == "infer" {
-		g.predict(w, r, call, body)
-	} else {
-		g.describeModel(w, r, call)
+	c, err := g.admit(record, ofSession(s))
+	if err == nil {
+		err = g.choose(r.Context(), record, c, p, route, model)
+	}
+	if err == nil {
+		record.code = allowed
+		err = g.perform(w, program, c, p, route, body)
+	}
+	if err != nil {
+		g.refuseCredential(w, program, err)
 	}
 	if w.tooLarge {
 		return http.StatusBadGateway, nil
 	}
 	return w.status, w.body.Bytes()
-}
-
-// asProgram is the request of a program that does what the page r is for. It
-// has nothing of what the browser sent.
-func asProgram(r *http.Request, action, model string) *http.Request {
-	program := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/v2/models/" + model}}
-	if action == "infer" {
-		program.Method, program.URL.Path = http.MethodPost, program.URL.Path+"/infer"
-		program.Header = http.Header{"Content-Type": {"application/json"}}
-	}
-	return program.WithContext(r.Context())
 }
 
 // maxHeld is how many bytes of an answer a page can show.
@@ -118,18 +113,12 @@ func (w *held) Write(b []byte) (int, error) {
 
 // pageOf serves a page by the given methods. HEAD goes with GET.
 func pageOf(page http.HandlerFunc, methods ...string) http.Handler {
-	allowed := slices.Clone(methods)
-	if slices.Contains(methods, http.MethodGet) {
-		allowed = append(allowed, http.MethodHead)
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if slices.Contains(allowed, r.Method) {
-			page(w, r)
+		if err := methodAllowed(w, r, methods...); err != nil {
+			refuse(w, r, err)
 			return
 		}
-		list := strings.Join(allowed, ", ")
-		w.Header().Set("Allow", list)
-		refuse(w, r, refusal.New(refusal.MethodNotAllowed, nil, list))
+		page(w, r)
 	})
 }
 
@@ -138,7 +127,7 @@ func pageOf(page http.HandlerFunc, methods ...string) http.Handler {
 func forBrowsers(page http.HandlerFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		browser := strings.Contains(r.Header.Get("Accept"), "text/html") && len(r.Header["Authorization"]) == 0
-		if browser && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/v2/") {
+		if browser && r.Method == http.MethodGet && recordOf(r).protocol == nil {
 			page(w, r)
 			return
 		}

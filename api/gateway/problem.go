@@ -3,31 +3,24 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"keycloak-model-api/api/refusal"
 )
 
-// refuse answers r with e and notes it in the audit record. The shape follows
-// the path: the Open Inference Protocol's {"error": …} under /v2, problem+json
-// (RFC 9457) elsewhere. Both have the code beside it.
+// refuse answers r with e and notes it in the audit record. The shape is
+// that of the protocol that owns the path, otherwise problem+json (RFC 9457).
 func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	record := recordOf(r)
 	record.code, record.cause = e.Code, e.Cause
 
-	body := any(struct {
-		Error string       `json:"error"`
-		Code  refusal.Code `json:"code"`
-	}{e.Message, e.Code})
-	contentType := "application/json"
-	if path := r.URL.Path; path != "/v2" && !strings.HasPrefix(path, "/v2/") {
-		body = struct {
-			Title  string       `json:"title"`
-			Status int          `json:"status"`
-			Detail string       `json:"detail"`
-			Code   refusal.Code `json:"code"`
-		}{http.StatusText(e.Status), e.Status, e.Message, e.Code}
-		contentType = "application/problem+json"
+	contentType, body := "application/problem+json", any(struct {
+		Title  string       `json:"title"`
+		Status int          `json:"status"`
+		Detail string       `json:"detail"`
+		Code   refusal.Code `json:"code"`
+	}{http.StatusText(e.Status), e.Status, e.Message, e.Code})
+	if record.protocol != nil {
+		contentType, body = record.protocol.Refusal(e)
 	}
 	if e.Retry() && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "5") // seconds

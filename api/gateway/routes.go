@@ -9,8 +9,12 @@ func (g *Gateway) routes() http.Handler {
 	// Public. Nothing else is.
 	mux.Handle("/healthz", public(g.live))
 	mux.Handle("/readyz", public(g.ready))
-	mux.Handle("/v2/health/live", public(g.live))
-	mux.Handle("/v2/health/ready", public(g.ready))
+	for _, p := range g.protocols {
+		if p.Live != "" {
+			mux.Handle(p.Live, public(g.live))
+			mux.Handle(p.Ready, public(g.ready))
+		}
+	}
 	mux.Handle(metadataPath, public(g.resourceMetadata))
 
 	// For the issuer, which signs what it says: docs/revocation.md.
@@ -18,15 +22,15 @@ func (g *Gateway) routes() http.Handler {
 	mux.Handle("/admin/k_logout", g.verifier.KeycloakLogout(g.options.Outputs.Issuer, g.options.Outputs.ClientID))
 	mux.Handle("/admin/k_push_not_before", g.verifier.KeycloakNotBefore(g.options.Outputs.Issuer, g.options.Outputs.ClientID))
 
-	// For callers with an access token and the base role; with {model} in the
-	// path, for those who may call that model.
-	mux.Handle("/v2", g.guard(http.MethodGet, "server", g.describeServer))
-	mux.Handle("/v2/models", g.guard(http.MethodGet, "list", g.listModels))
-	mux.Handle("/v2/models/{model}", g.guard(http.MethodGet, "metadata", g.describeModel))
-	mux.Handle("/v2/models/{model}/ready", g.guard(http.MethodGet, "ready", g.modelReady))
-	mux.Handle("/v2/models/{model}/infer", g.guard(http.MethodPost, "infer", g.infer))
+	// For callers with an access token and the base role; with a model in the
+	// path or body, for those who may call that model.
+	for _, p := range g.protocols {
+		for i := range p.Routes {
+			mux.Handle(p.Routes[i].Path, g.guard(p, &p.Routes[i]))
+		}
+	}
 	handler := g.audited(g.edge(canonical(g.cors(mux))))
-	nothing := g.guard("", "", nothingHere)
+	nothing := g.guard(nil, nil)
 
 	// For people. Who is signed in is what the session cookie says, which
 	// counts for the paths above, too.

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/embedded"
 )
 
 // Bounds of what a model's metadata may make of a page. They come from the
@@ -46,7 +46,7 @@ type field struct {
 	Kind           kind
 	Value          string
 	Min, Max, Step string // of a slider; empty for none
-	datatype       model.Datatype
+	datatype       embedded.Datatype
 }
 
 // kind is how people write an element.
@@ -60,15 +60,15 @@ const (
 )
 
 // kindOf returns "" for a datatype that the protocol doesn't have.
-func kindOf(datatype model.Datatype) kind {
+func kindOf(datatype embedded.Datatype) kind {
 	switch datatype {
 	case "BOOL":
 		return boolean
 	case "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64":
 		return whole
-	case "FP16", "BF16", model.FP32, model.FP64:
+	case "FP16", "BF16", embedded.FP32, embedded.FP64:
 		return decimal
-	case model.BYTES:
+	case embedded.BYTES:
 		return text
 	}
 	return ""
@@ -135,7 +135,7 @@ func quote(s string) string {
 var errUnfit = errors.New("playground: metadata beyond the bounds")
 
 // newForm makes the form for the inputs of a model.
-func newForm(inputs []model.TensorMetadata) (*form, error) {
+func newForm(inputs []embedded.TensorMetadata) (*form, error) {
 	if len(inputs) > maxTensors {
 		return nil, errUnfit
 	}
@@ -177,14 +177,14 @@ func oneRow(shape []int) (one []int, size int) {
 	return one, size
 }
 
-func head(t model.TensorMetadata, shape []int) string {
+func head(t embedded.TensorMetadata, shape []int) string {
 	sizes, _ := json.Marshal(shape) // of integers
 	head := fmt.Sprintf(`{"name":%s,"shape":%s,"datatype":%s,"data":[`, quote(t.Name), sizes, quote(string(t.Datatype)))
 	return string(visible([]byte(head)))
 }
 
 // fieldsOf returns the fields of input i.
-func fieldsOf(t model.TensorMetadata, i int, shape []int, size int) []field {
+func fieldsOf(t embedded.TensorMetadata, i int, shape []int, size int) []field {
 	says := parametersOf(t)
 	fields := make([]field, size)
 	for j := range fields {
@@ -275,7 +275,7 @@ type features struct {
 }
 
 // parametersOf reads what it knows of a tensor's parameters. Others stay zero.
-func parametersOf(t model.TensorMetadata) (f features) {
+func parametersOf(t embedded.TensorMetadata) (f features) {
 	data, err := json.Marshal(t.Parameters)
 	if err == nil && json.Unmarshal(data, &f) != nil {
 		return features{}
@@ -286,12 +286,12 @@ func parametersOf(t model.TensorMetadata) (f features) {
 // tensorView is a tensor as people read it.
 type tensorView struct {
 	Name     string
-	Datatype model.Datatype
+	Datatype embedded.Datatype
 	Shape    string
 	Of       string // what the last dimension holds
 }
 
-func viewOf(t model.TensorMetadata) tensorView {
+func viewOf(t embedded.TensorMetadata) tensorView {
 	says := parametersOf(t)
 	of := append(says.Features, says.Classes...)
 	for i := range of {

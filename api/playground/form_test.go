@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/embedded"
 )
 
-func tensor(name string, datatype model.Datatype, shape ...int) model.TensorMetadata {
-	return model.TensorMetadata{Name: name, Datatype: datatype, Shape: shape}
+func tensor(name string, datatype embedded.Datatype, shape ...int) embedded.TensorMetadata {
+	return embedded.TensorMetadata{Name: name, Datatype: datatype, Shape: shape}
 }
 
 // A form, or JSON alone, for whatever a model takes: each example is a request
@@ -19,28 +19,28 @@ func tensor(name string, datatype model.Datatype, shape ...int) model.TensorMeta
 func TestForm(t *testing.T) {
 	tests := []struct {
 		name    string
-		inputs  []model.TensorMetadata
+		inputs  []embedded.TensorMetadata
 		fields  []string // labels; nil for JSON alone
 		request string
 	}{
-		{"one row of a batch", []model.TensorMetadata{tensor("x", "FP32", -1, 3)}, []string{"x [0]", "x [1]", "x [2]"},
+		{"one row of a batch", []embedded.TensorMetadata{tensor("x", "FP32", -1, 3)}, []string{"x [0]", "x [1]", "x [2]"},
 			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[0,0,0]}]}`},
-		{"a prompt", []model.TensorMetadata{tensor("text_input", "BYTES", -1)}, []string{"text_input"},
+		{"a prompt", []embedded.TensorMetadata{tensor("text_input", "BYTES", -1)}, []string{"text_input"},
 			`{"inputs":[{"name":"text_input","shape":[1],"datatype":"BYTES","data":[""]}]}`},
-		{"several inputs", []model.TensorMetadata{tensor("prompt", "BYTES", 1, 1), tensor("max_tokens", "INT32", 1), tensor("stream", "BOOL", 1)},
+		{"several inputs", []embedded.TensorMetadata{tensor("prompt", "BYTES", 1, 1), tensor("max_tokens", "INT32", 1), tensor("stream", "BOOL", 1)},
 			[]string{"prompt", "max_tokens", "stream"},
 			`{"inputs":[{"name":"prompt","shape":[1,1],"datatype":"BYTES","data":[""]},` + "\n" +
 				` {"name":"max_tokens","shape":[1],"datatype":"INT32","data":[0]},` + "\n" + ` {"name":"stream","shape":[1],"datatype":"BOOL","data":[false]}]}`},
-		{"a matrix", []model.TensorMetadata{tensor("m", "INT64", -1, 2, 2)}, []string{"m [0, 0]", "m [0, 1]", "m [1, 0]", "m [1, 1]"},
+		{"a matrix", []embedded.TensorMetadata{tensor("m", "INT64", -1, 2, 2)}, []string{"m [0, 0]", "m [0, 1]", "m [1, 0]", "m [1, 1]"},
 			`{"inputs":[{"name":"m","shape":[1,2,2],"datatype":"INT64","data":[0,0,0,0]}]}`},
-		{"a scalar", []model.TensorMetadata{tensor("s", "FP64")}, []string{"s"}, `{"inputs":[{"name":"s","shape":[],"datatype":"FP64","data":[0]}]}`},
-		{"too many for fields", []model.TensorMetadata{tensor("x", "UINT8", 7, 7)}, nil,
+		{"a scalar", []embedded.TensorMetadata{tensor("s", "FP64")}, []string{"s"}, `{"inputs":[{"name":"s","shape":[],"datatype":"FP64","data":[0]}]}`},
+		{"too many for fields", []embedded.TensorMetadata{tensor("x", "UINT8", 7, 7)}, nil,
 			`{"inputs":[{"name":"x","shape":[7,7],"datatype":"UINT8","data":[` + strings.TrimSuffix(strings.Repeat("0,", 49), ",") + `]}]}`},
-		{"an image", []model.TensorMetadata{tensor("x", "FP32", -1, 3, 224, 224)}, nil, `{"inputs":[{"name":"x","shape":[1,3,224,224],"datatype":"FP32","data":[]}]}`},
-		{"a size that overflows", []model.TensorMetadata{tensor("x", "FP32", 1<<62, 1<<62, 1<<62, 4)}, nil,
+		{"an image", []embedded.TensorMetadata{tensor("x", "FP32", -1, 3, 224, 224)}, nil, `{"inputs":[{"name":"x","shape":[1,3,224,224],"datatype":"FP32","data":[]}]}`},
+		{"a size that overflows", []embedded.TensorMetadata{tensor("x", "FP32", 1<<62, 1<<62, 1<<62, 4)}, nil,
 			`{"inputs":[{"name":"x","shape":[4611686018427387904,4611686018427387904,4611686018427387904,4],"datatype":"FP32","data":[]}]}`},
-		{"another datatype", []model.TensorMetadata{tensor("x", "COMPLEX", 1)}, nil, `{"inputs":[{"name":"x","shape":[1],"datatype":"COMPLEX","data":[]}]}`},
-		{"names that are none of ours to trust", []model.TensorMetadata{tensor("a\"'`\\\u202e</script>é", "BOOL", -5)}, []string{"a\"'`\\\u202e</script>é"},
+		{"another datatype", []embedded.TensorMetadata{tensor("x", "COMPLEX", 1)}, nil, `{"inputs":[{"name":"x","shape":[1],"datatype":"COMPLEX","data":[]}]}`},
+		{"names that are none of ours to trust", []embedded.TensorMetadata{tensor("a\"'`\\\u202e</script>é", "BOOL", -5)}, []string{"a\"'`\\\u202e</script>é"},
 			`{"inputs":[{"name":"a\"'` + "`" + `\\\u202e\u003c/script\u003eé","shape":[1],"datatype":"BOOL","data":[false]}]}`},
 	}
 	for _, test := range tests {
@@ -71,11 +71,11 @@ func TestForm(t *testing.T) {
 
 // Metadata without bounds make no page without bounds.
 func TestMetadataBounds(t *testing.T) {
-	for name, inputs := range map[string][]model.TensorMetadata{
-		"inputs":     make([]model.TensorMetadata, maxTensors+1),
+	for name, inputs := range map[string][]embedded.TensorMetadata{
+		"inputs":     make([]embedded.TensorMetadata, maxTensors+1),
 		"name":       {tensor(strings.Repeat("x", maxName+1), "FP32", 1)},
 		"no name":    {tensor("", "FP32", 1)},
-		"datatype":   {tensor("x", model.Datatype(strings.Repeat("x", maxName+1)), 1)},
+		"datatype":   {tensor("x", embedded.Datatype(strings.Repeat("x", maxName+1)), 1)},
 		"dimensions": {tensor("x", "FP32", 1, 1, 1, 1, 1, 1, 1, 1, 1)},
 	} {
 		if _, err := newForm(inputs); err == nil {
@@ -87,7 +87,7 @@ func TestMetadataBounds(t *testing.T) {
 // What people type becomes the JSON of the datatype, or a sentence.
 func TestElements(t *testing.T) {
 	for _, test := range []struct {
-		datatype    model.Datatype
+		datatype    embedded.Datatype
 		typed, want string // "" where it is refused
 	}{
 		{"FP32", "1.5", "1.5"}, {"FP32", " -1e-7 ", "-1e-07"}, {"FP64", "NaN", ""}, {"FP64", "Infinity", ""}, {"FP64", "1e999", ""}, {"FP64", "", ""}, {"FP64", "0x10", ""},
@@ -96,7 +96,7 @@ func TestElements(t *testing.T) {
 		{"BOOL", "true", "true"}, {"BOOL", "1", ""},
 		{"BYTES", ` a "b"` + "\r\nc ", `" a \"b\"\nc "`},
 	} {
-		f, err := newForm([]model.TensorMetadata{tensor("x", test.datatype, 1)})
+		f, err := newForm([]embedded.TensorMetadata{tensor("x", test.datatype, 1)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestElements(t *testing.T) {
 			t.Errorf("%s %q: %s, %v", test.datatype, test.typed, got, err)
 		}
 	}
-	f, err := newForm([]model.TensorMetadata{tensor("x", "FP32", 2)})
+	f, err := newForm([]embedded.TensorMetadata{tensor("x", "FP32", 2)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +133,8 @@ func TestSliders(t *testing.T) {
 		"the wrong way round":    {2, 1, false},
 		"beside the round ones":  {1e300, 1.0000000000000002e300, false},
 	} {
-		f, err := newForm([]model.TensorMetadata{{
-			Name: "input", Datatype: model.FP64, Shape: []int{-1, 1},
+		f, err := newForm([]embedded.TensorMetadata{{
+			Name: "input", Datatype: embedded.FP64, Shape: []int{-1, 1},
 			Parameters: map[string]any{"features": []string{"x"}, "min": []float64{test.low}, "max": []float64{test.high}},
 		}})
 		if err != nil {
@@ -162,7 +162,7 @@ func FuzzForm(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var metadata model.Metadata
+		var metadata embedded.Metadata
 		if json.Unmarshal([]byte(text), &metadata) != nil {
 			return
 		}
@@ -171,11 +171,11 @@ func FuzzForm(f *testing.F) {
 			return
 		}
 		request, err := made.request()
-		var read struct{ Inputs []model.TensorMetadata }
+		var read struct{ Inputs []embedded.TensorMetadata }
 		if err != nil || json.Unmarshal([]byte(request), &read) != nil || len(read.Inputs) != len(metadata.Inputs) {
 			t.Fatalf("%s: %s, %v", text, request, err)
 		}
-		var again struct{ Inputs []model.TensorMetadata }
+		var again struct{ Inputs []embedded.TensorMetadata }
 		if err := json.Unmarshal([]byte(literal(request)), &again); err != nil || !reflect.DeepEqual(read, again) {
 			t.Errorf("%s: as a literal it is another request: %s", request, literal(request))
 		}

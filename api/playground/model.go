@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/login"
-	"keycloak-model-api/api/model"
 	"keycloak-model-api/policy"
 )
 
@@ -117,7 +117,7 @@ func (p *Playground) describe(r *http.Request, s *login.Session, current *policy
 }
 
 // fill shows what the model says of itself.
-func (m *modelView) fill(metadata model.Metadata) {
+func (m *modelView) fill(metadata embedded.Metadata) {
 	m.Platform, m.classes = clip(metadata.Platform, maxName), map[string][]string{}
 	for _, t := range metadata.Outputs {
 		m.Outputs = append(m.Outputs, viewOf(t))
@@ -135,18 +135,18 @@ type described struct {
 }
 
 type saying struct {
-	metadata model.Metadata
+	metadata embedded.Metadata
 	at       time.Time
 }
 
-func (d *described) get(current *policy.Policy, name string) (model.Metadata, bool) {
+func (d *described) get(current *policy.Policy, name string) (embedded.Metadata, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	said, ok := d.models[name]
 	return said.metadata, ok && d.policy == current && time.Since(said.at) < describedFor
 }
 
-func (d *described) put(current *policy.Policy, name string, metadata model.Metadata) {
+func (d *described) put(current *policy.Policy, name string, metadata embedded.Metadata) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.policy != current {

@@ -16,14 +16,14 @@ import (
 	"sync"
 	"testing"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/embedded"
 )
 
 // hostile is a name that tries to leave every quote, tag and line.
 const hostile = "a\"b'c`d\\e${f}$(g)%s\n</script>é日本🌸\u202e\u2066\u200f\x7f\u2028'''"
 
 // rendered returns the page of a model with such metadata.
-func rendered(t *testing.T, api string, m *modelView, metadata model.Metadata) string {
+func rendered(t *testing.T, api string, m *modelView, metadata embedded.Metadata) string {
 	t.Helper()
 	var err error
 	if m.Form, err = newForm(metadata.Inputs); err != nil {
@@ -41,14 +41,14 @@ func rendered(t *testing.T, api string, m *modelView, metadata model.Metadata) s
 	return w.Body.String()
 }
 
-func hostileMetadata() model.Metadata {
-	return model.Metadata{
+func hostileMetadata() embedded.Metadata {
+	return embedded.Metadata{
 		Platform: hostile,
-		Inputs: []model.TensorMetadata{
+		Inputs: []embedded.TensorMetadata{
 			{Name: hostile, Datatype: "BYTES", Shape: []int{-1}, Parameters: map[string]any{"features": []string{hostile}, "unit": hostile}},
 			{Name: "n", Datatype: "FP64", Shape: []int{1}},
 		},
-		Outputs: []model.TensorMetadata{{Name: hostile, Datatype: hostile, Shape: []int{1}, Parameters: map[string]any{"classes": []string{hostile}}}},
+		Outputs: []embedded.TensorMetadata{{Name: hostile, Datatype: hostile, Shape: []int{1}, Parameters: map[string]any{"classes": []string{hostile}}}},
 	}
 }
 

@@ -46,7 +46,7 @@ func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method str
 
 	h := w.Header()
 	h["Content-Type"] = nil // otherwise net/http guesses one where the upstream gives none
-	for _, name := range passOut {
+	for _, name := range u.out {
 		if values := answer.Header[name]; len(values) > 0 {
 			h[name] = values
 		}

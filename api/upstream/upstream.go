@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ type Identity struct {
 	Client    string // `azp` of the verified token
 }
 
-// Headers that pass, inwards and outwards. The lists are of what may pass, so
+// Headers that pass, inwards and outwards, beside those of Config. The lists are of what may pass, so
 // that a header which nobody thought of doesn't: Authorization, Cookie, DPoP,
 // Forwarded, X-Forwarded-*, X-Real-Ip, X-User and their spellings with
 // underscores never get in, Set-Cookie and CORS headers never out.
@@ -45,8 +46,8 @@ type Identity struct {
 // A field of these lists is never hop-by-hop, so Connection can't take it away
 // (RFC 9110, section 7.6.1): what was judged is what is sent.
 var (
-	passIn  = []string{"Accept", "Accept-Encoding", "Content-Encoding", "Content-Type", "Inference-Header-Content-Length", "Traceparent", "Tracestate"}
-	passOut = []string{"Content-Encoding", "Content-Type", "Inference-Header-Content-Length", "Retry-After"}
+	passIn  = []string{"Accept", "Accept-Encoding", "Content-Encoding", "Content-Type", "Traceparent", "Tracestate"}
+	passOut = []string{"Content-Encoding", "Content-Type", "Retry-After"}
 )
 
 // Upstream is a model server.
@@ -54,16 +55,20 @@ type Upstream struct {
 	config        Config
 	base          url.URL  // its path has no slash at the end
 	authorization []string // value of the header; nil for none
+	in, out       []string // headers that pass
 	buffers       sync.Pool
 }
 
 // Config is what New needs.
 type Config struct {
-	URL        string            // of the model server, without /v2
+	URL        string            // of the model server, before the path of a request
 	Credential string            // bearer token for the model server; empty for none
 	Timeout    time.Duration     // of one exchange, from the request to the end of the answer
 	Transport  http.RoundTripper // shared by all upstreams, see Transport
 	MediaTypes []string          // that an answer may have, in lower case and without parameters
+
+	// HeadersIn and HeadersOut pass too, inwards and outwards: those of the protocol.
+	HeadersIn, HeadersOut []string
 
 	// Fail answers the caller when the upstream can't. Nothing has been sent yet.
 	Fail func(http.ResponseWriter, *http.Request, *refusal.Error)
@@ -93,6 +98,7 @@ func New(c Config) (*Upstream, error) {
 		return nil, errors.New("upstream: the credential has a space, a line break or a character outside ASCII in it")
 	}
 	u := &Upstream{config: c, base: url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimSuffix(base.Path, "/")}}
+	u.in, u.out = slices.Concat(passIn, c.HeadersIn), slices.Concat(passOut, c.HeadersOut)
 	if c.Credential != "" {
 		u.authorization = []string{"Bearer " + c.Credential}
 	}
@@ -142,7 +148,7 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, body []byte, 
 // header returns the headers of a request to the upstream.
 func (u *Upstream) header(in http.Header, who Identity) http.Header {
 	h := make(http.Header, 16)
-	for _, name := range passIn {
+	for _, name := range u.in {
 		if values := in[name]; len(values) > 0 {
 			h[name] = values
 		}

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"math"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/embedded"
 )
 
 // maxRows bounds the work of one request.
@@ -31,26 +31,26 @@ type classifier struct {
 }
 
 // New returns the classifier under the name that the policy gives it.
-func New(name string) (*model.Model, error) {
+func New(name string) (*embedded.Model, error) {
 	c := &classifier{name: name}
 	if err := json.Unmarshal(fitted, c); err != nil {
 		return nil, fmt.Errorf("iris: embedded coefficients: %w", err)
 	}
-	return &model.Model{Metadata: c.metadata(), Infer: c.infer}, nil
+	return &embedded.Model{Metadata: c.metadata(), Infer: c.infer}, nil
 }
 
-func (c *classifier) metadata() model.Metadata {
-	return model.Metadata{
+func (c *classifier) metadata() embedded.Metadata {
+	return embedded.Metadata{
 		Name:     c.name,
 		Platform: "keycloak-model-api",
-		Inputs: []model.TensorMetadata{{
-			Name: "input", Datatype: model.FP64, Shape: []int{-1, len(c.Features)},
+		Inputs: []embedded.TensorMetadata{{
+			Name: "input", Datatype: embedded.FP64, Shape: []int{-1, len(c.Features)},
 			Parameters: map[string]any{"features": c.Features, "unit": c.Unit, "min": c.Min, "max": c.Max},
 		}},
-		Outputs: []model.TensorMetadata{
-			{Name: "label", Datatype: model.BYTES, Shape: []int{-1}},
+		Outputs: []embedded.TensorMetadata{
+			{Name: "label", Datatype: embedded.BYTES, Shape: []int{-1}},
 			{
-				Name: "probabilities", Datatype: model.FP64, Shape: []int{-1, len(c.Classes)},
+				Name: "probabilities", Datatype: embedded.FP64, Shape: []int{-1, len(c.Classes)},
 				Parameters: map[string]any{"classes": c.Classes},
 			},
 		},
@@ -58,20 +58,20 @@ func (c *classifier) metadata() model.Metadata {
 }
 
 // infer classifies the rows of the one input: FP32 or FP64, [n,4].
-func (c *classifier) infer(r *model.Request) (*model.Response, error) {
+func (c *classifier) infer(r *embedded.Request) (*embedded.Response, error) {
 	if len(r.Inputs) != 1 || r.Inputs[0].Name != "input" {
-		return nil, &model.Error{Message: `send exactly one input, named "input"`}
+		return nil, &embedded.Error{Message: `send exactly one input, named "input"`}
 	}
 	in := r.Inputs[0]
-	if in.Datatype != model.FP32 && in.Datatype != model.FP64 {
-		return nil, &model.Error{Message: fmt.Sprintf("input has datatype %s: use FP32 or FP64", in.Datatype)}
+	if in.Datatype != embedded.FP32 && in.Datatype != embedded.FP64 {
+		return nil, &embedded.Error{Message: fmt.Sprintf("input has datatype %s: use FP32 or FP64", in.Datatype)}
 	}
 	if len(in.Shape) != 2 || in.Shape[1] != len(c.Features) {
-		return nil, &model.Error{Message: fmt.Sprintf("input has shape %v: use [n %d], a row for each flower with %v in %s", in.Shape, len(c.Features), c.Features, c.Unit)}
+		return nil, &embedded.Error{Message: fmt.Sprintf("input has shape %v: use [n %d], a row for each flower with %v in %s", in.Shape, len(c.Features), c.Features, c.Unit)}
 	}
 	n := in.Shape[0]
 	if n > maxRows {
-		return nil, &model.Error{Message: fmt.Sprintf("input has %d rows: send at most %d in one request", n, maxRows)}
+		return nil, &embedded.Error{Message: fmt.Sprintf("input has %d rows: send at most %d in one request", n, maxRows)}
 	}
 
 	rows := in.Data.([]float64)
@@ -88,14 +88,14 @@ func (c *classifier) infer(r *model.Request) (*model.Response, error) {
 		labels[i] = c.Classes[best]
 		probabilities = append(probabilities, p...)
 	}
-	outputs, err := r.Select([]model.Tensor{
-		{Name: "label", Datatype: model.BYTES, Shape: []int{n}, Data: labels},
-		{Name: "probabilities", Datatype: model.FP64, Shape: []int{n, len(c.Classes)}, Data: probabilities},
+	outputs, err := r.Select([]embedded.Tensor{
+		{Name: "label", Datatype: embedded.BYTES, Shape: []int{n}, Data: labels},
+		{Name: "probabilities", Datatype: embedded.FP64, Shape: []int{n, len(c.Classes)}, Data: probabilities},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &model.Response{ModelName: c.name, ID: r.ID, Outputs: outputs}, nil
+	return &embedded.Response{ModelName: c.name, ID: r.ID, Outputs: outputs}, nil
 }
 
 // classify returns the probability of each class: the softmax of the linear

@@ -1,8 +1,8 @@
-// Package model holds the types of the Open Inference Protocol v2 (the
+// Package embedded holds the types of the Open Inference Protocol v2 (the
 // KServe "predict protocol, version 2", HTTP/REST with JSON) and checks what
 // arrives against them. The models that the API itself holds are packages
 // below this one.
-package model
+package embedded
 
 // Model is a model that the API itself holds.
 type Model struct {
@@ -65,17 +65,10 @@ const (
 	BYTES Datatype = "BYTES"
 )
 
-// AnswerTypes are the media types that a model server answers in: JSON, tensors
-// in binary, a stream of events, and text for failures of what it is built on.
-// None of them is a page, which a browser would show as one of ours.
-func AnswerTypes() []string {
-	return []string{"application/json", "application/octet-stream", "application/problem+json", "text/event-stream", "text/plain"}
-}
-
 // Error is what is wrong with a request, as a sentence for its sender.
 type Error struct{ Message string }
 
-func (e *Error) Error() string { return "model: " + e.Message }
+func (e *Error) Error() string { return "embedded: " + e.Message }
 
 // Select returns the outputs that r asks for, in its order: all of them when
 // it names none.

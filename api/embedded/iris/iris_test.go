@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"keycloak-model-api/api/model"
+	"keycloak-model-api/api/embedded"
 )
 
-func newModel(t *testing.T) *model.Model {
+func newModel(t *testing.T) *embedded.Model {
 	t.Helper()
 	m, err := New("iris")
 	if err != nil {
@@ -28,8 +28,8 @@ func infer(t *testing.T, rows [][]float64) (labels []string, probabilities []flo
 	for _, row := range rows {
 		flat = append(flat, row...)
 	}
-	answer, err := newModel(t).Infer(&model.Request{Inputs: []model.Tensor{
-		{Name: "input", Datatype: model.FP64, Shape: []int{len(rows), 4}, Data: flat},
+	answer, err := newModel(t).Infer(&embedded.Request{Inputs: []embedded.Tensor{
+		{Name: "input", Datatype: embedded.FP64, Shape: []int{len(rows), 4}, Data: flat},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -118,24 +118,24 @@ func TestProbabilitiesSumToOneForAnyFiniteRow(t *testing.T) {
 func TestBadTensors(t *testing.T) {
 	row := []float64{5.1, 3.5, 1.4, 0.2}
 	tests := map[string]struct {
-		request model.Request
+		request embedded.Request
 		want    string
 	}{
-		"no input":       {model.Request{}, "exactly one input"},
-		"other name":     {model.Request{Inputs: []model.Tensor{{Name: "x", Datatype: model.FP64, Shape: []int{1, 4}, Data: row}}}, "exactly one input"},
-		"whole numbers":  {model.Request{Inputs: []model.Tensor{{Name: "input", Datatype: "INT64", Shape: []int{1, 4}, Data: []int64{5, 3, 1, 0}}}}, "use FP32 or FP64"},
-		"one dimension":  {model.Request{Inputs: []model.Tensor{{Name: "input", Datatype: model.FP64, Shape: []int{4}, Data: row}}}, "use [n 4]"},
-		"three features": {model.Request{Inputs: []model.Tensor{{Name: "input", Datatype: model.FP64, Shape: []int{1, 3}, Data: row[:3]}}}, "use [n 4]"},
-		"too many rows":  {model.Request{Inputs: []model.Tensor{{Name: "input", Datatype: model.FP32, Shape: []int{maxRows + 1, 4}, Data: make([]float64, 4*(maxRows+1))}}}, "at most 10000"},
-		"unknown output": {model.Request{Inputs: []model.Tensor{{Name: "input", Datatype: model.FP64, Shape: []int{1, 4}, Data: row}}, Outputs: []string{"logits"}}, "the outputs are label, probabilities"},
+		"no input":       {embedded.Request{}, "exactly one input"},
+		"other name":     {embedded.Request{Inputs: []embedded.Tensor{{Name: "x", Datatype: embedded.FP64, Shape: []int{1, 4}, Data: row}}}, "exactly one input"},
+		"whole numbers":  {embedded.Request{Inputs: []embedded.Tensor{{Name: "input", Datatype: "INT64", Shape: []int{1, 4}, Data: []int64{5, 3, 1, 0}}}}, "use FP32 or FP64"},
+		"one dimension":  {embedded.Request{Inputs: []embedded.Tensor{{Name: "input", Datatype: embedded.FP64, Shape: []int{4}, Data: row}}}, "use [n 4]"},
+		"three features": {embedded.Request{Inputs: []embedded.Tensor{{Name: "input", Datatype: embedded.FP64, Shape: []int{1, 3}, Data: row[:3]}}}, "use [n 4]"},
+		"too many rows":  {embedded.Request{Inputs: []embedded.Tensor{{Name: "input", Datatype: embedded.FP32, Shape: []int{maxRows + 1, 4}, Data: make([]float64, 4*(maxRows+1))}}}, "at most 10000"},
+		"unknown output": {embedded.Request{Inputs: []embedded.Tensor{{Name: "input", Datatype: embedded.FP64, Shape: []int{1, 4}, Data: row}}, Outputs: []string{"logits"}}, "the outputs are label, probabilities"},
 	}
 	m := newModel(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.Infer(&test.request)
-			var bad *model.Error
+			var bad *embedded.Error
 			if !errors.As(err, &bad) || !strings.Contains(bad.Message, test.want) {
-				t.Errorf("got %v, want a *model.Error with %q", err, test.want)
+				t.Errorf("got %v, want a *embedded.Error with %q", err, test.want)
 			}
 		})
 	}
@@ -144,8 +144,8 @@ func TestBadTensors(t *testing.T) {
 // What Infer answers is what Metadata promises.
 func TestAnswerFitsMetadata(t *testing.T) {
 	m := newModel(t)
-	answer, err := m.Infer(&model.Request{ID: "7", Inputs: []model.Tensor{
-		{Name: "input", Datatype: model.FP32, Shape: []int{2, 4}, Data: make([]float64, 8)},
+	answer, err := m.Infer(&embedded.Request{ID: "7", Inputs: []embedded.Tensor{
+		{Name: "input", Datatype: embedded.FP32, Shape: []int{2, 4}, Data: make([]float64, 8)},
 	}})
 	if err != nil {
 		t.Fatal(err)
