@@ -83,9 +83,10 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 	return refusal.New(refusal.MediaTypeUnsupported, err, accepted[0])
 }
 
-// readBody returns the whole body of r, which must have a media type that c's model
-// takes: one that the API holds takes the protocol's first, uncompressed. A body that says that it is too large is not asked for: the first Read is
-// what answers 100 Continue. The error is a *refusal.Error.
+// readBody returns the whole body of r, which must have a media type that c's
+// model takes: one that the API holds takes the protocol's first, uncompressed. A
+// body that says that it is too large is not asked for: the first Read is what
+// answers 100 Continue. The error is a *refusal.Error.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, c *call) ([]byte, error) {
 	accepted, embedded := p.RequestTypes, c.model != nil && c.model.embedded != nil
 	if embedded {
