@@ -13,14 +13,18 @@ import (
 )
 
 type mocks struct {
-	mu   sync.Mutex
-	made []string
+	mu        sync.Mutex
+	made      []string
+	protected []string
 }
 
 func (m *mocks) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.made = append(m.made, args.TypeToken+" "+args.Name)
+	if args.RegisterRPC.GetProtect() {
+		m.protected = append(m.protected, args.TypeToken+" "+args.Name)
+	}
 	return args.Name + "-id", args.Inputs, nil
 }
 
@@ -50,6 +54,21 @@ func TestAloneInAnotherProgram(t *testing.T) {
 	got := slices.DeleteFunc(m.made, func(s string) bool { return strings.HasPrefix(s, "pulumi:") })
 	if !slices.Equal(got, want) {
 		t.Errorf("resources %q, want %q", got, want)
+	}
+}
+
+// examples/components/README.md says so of the components.
+func TestProtectIsInherited(t *testing.T) {
+	m := &mocks{}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := New(ctx, "mine", &Args{Realm: pulumi.String("r"), Clients: []config.Client{{ClientID: "c", Kind: "cli"}}}, pulumi.Protect(true))
+		return err
+	}, pulumi.WithMocks("p", "s", m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(m.protected, "keycloak:openid/client:Client c") || len(m.protected) != len(m.made) {
+		t.Errorf("protected are %q of %q", m.protected, m.made)
 	}
 }
 

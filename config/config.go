@@ -240,7 +240,7 @@ type RoleMapping struct {
 type LDAP struct {
 	Name              string            `json:"name" required:"true" doc:"Name of the federation. Required."`
 	URL               string            `json:"url" required:"true" doc:"ldap:// or ldaps:// URL. Required."`
-	BindDN            string            `json:"bindDn" doc:"Account that searches; its password stands in federationSecrets."`
+	BindDN            string            `json:"bindDn" doc:"Account that searches; its password stands in federationSecrets. Once set it can only be changed, not taken out: the provider keeps the last value."`
 	UsersDN           string            `json:"usersDn" required:"true" doc:"Where users are. Required."`
 	Vendor            string            `json:"vendor" enum:"OTHER,EDIRECTORY,AD,RHDS,TIVOLI" default:"OTHER" doc:"Kind of directory."`
 	UsernameAttribute string            `json:"usernameAttribute" default:"uid" doc:"LDAP attribute of the username."`

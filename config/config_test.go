@@ -452,6 +452,33 @@ config:
 	}
 }
 
+// dev merges the secrets that it makes with those of Pulumi.yaml, and so the key
+// comes as a secret one.
+func TestPlainSecretInProjectFile(t *testing.T) {
+	for _, tt := range []struct {
+		name, project, stack string
+		refused              bool
+	}{
+		{"as its default", "config: {clientSecrets: {type: object, default: {portal: hunter2}}}", "", true},
+		{"as its value", "config: {keycloak-model-api:clientSecrets: {value: {portal: hunter2}}}", "", true},
+		{"as text", `config: {clientSecrets: {type: object, default: '{"portal": "hunter2"}'}}`, "", true},
+		{"no secret", "config: {clientSecrets: {type: object, default: {}}}", "", false},
+		{"only its type", "config: {clientSecrets: {type: object}}", "", false},
+		{"the stack's own win", "config: {clientSecrets: {default: {portal: hunter2}}}", "config: {keycloak-model-api:clientSecrets: {secure: v1:abc}}", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			files := map[string]string{"Pulumi.yaml": tt.project, "Pulumi.test.yaml": tt.stack}
+			_, _, err := parse(t, "environment: dev", false, files)
+			if refused := err != nil && strings.Contains(err.Error(), "clientSecrets: has a plain secret in Pulumi.yaml"); refused != tt.refused {
+				t.Errorf("got %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the secret shows: %v", err)
+			}
+		})
+	}
+}
+
 // A URL that holds a password is refused, and not repeated.
 func TestPasswordsInURLs(t *testing.T) {
 	for key, text := range map[string]string{

@@ -39,7 +39,7 @@ type Source struct {
 	Value    func(key string) (string, bool)   // value of a full key such as keycloak:url
 	IsSecret func(key string) bool             // whether the value of a full key is encrypted
 	Getenv   func(string) string               // KEYCLOAK_URL, KEYCLOAK_BASE_PATH and PULUMI_CONFIG
-	ReadFile func(name string) ([]byte, error) // for usersFile and the stack file
+	ReadFile func(name string) ([]byte, error) // for usersFile, the stack file and Pulumi.yaml
 }
 
 // Parse reads, completes and validates a configuration. It returns the warnings
@@ -121,7 +121,9 @@ func plainSecrets(d *decoder, src Source, file stackFile, v reflect.Value) {
 			path := fmt.Sprintf("%s[%q]", key, name)
 			refuse(path, "--path '"+path+"'")
 		}
-		if names == nil && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+key) {
+		if !file.sets(key) && inProjectFile(src, key) {
+			d.errorf(key, "has a plain secret in Pulumi.yaml: remove it, change the secret, and set it by: pulumi config set --secret --path '%s[\"NAME\"]'", key)
+		} else if names == nil && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+key) {
 			refuse(key, "--path '"+key+`["NAME"]'`)
 		}
 	}

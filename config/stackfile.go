@@ -108,6 +108,30 @@ func (f stackFile) plain(key string) (names []string) {
 	return names
 }
 
+// inProjectFile says whether Pulumi.yaml gives a key a value, which stands there
+// in plain text. It holds where the stack file does not set the key.
+func inProjectFile(src Source, key string) bool {
+	text, err := src.ReadFile("Pulumi.yaml")
+	if err != nil {
+		return false
+	}
+	var project struct {
+		Config map[string]struct{ Default, Value any }
+	}
+	if yaml.Unmarshal(text, &project) != nil {
+		return false // Pulumi itself reports it
+	}
+	for _, name := range []string{key, src.Project + ":" + key} {
+		declared := project.Config[name]
+		for _, value := range []any{declared.Default, declared.Value} {
+			if m, ok := value.(map[string]any); value != nil && value != "" && !(ok && len(m) == 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // encrypted says that a value is what the CLI makes of a secret: {secure: …}.
 func encrypted(n *yaml.Node) bool {
 	key, _ := member(n, "secure")

@@ -583,7 +583,7 @@ func (c *checker) ldap() {
 			}
 		}
 		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {
-			c.missingSecret("federationSecrets", l.Name, " (or leave bindDn out for an anonymous search)")
+			c.missingSecret("federationSecrets", l.Name, " (without bindDn the search is anonymous, but an account that Keycloak already has stays there)")
 		}
 	}
 }
