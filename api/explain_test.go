@@ -45,7 +45,7 @@ func TestExplainCommand(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"accepted", nil, good + "\n", 0, []string{"13  revocation        ok", " 8  introspection     skipped", "base role         ok", "The token is accepted."}},
+		{"accepted", nil, good + "\n", 0, []string{"12  revocation        ok", " 8  introspection     skipped", "base role         ok", "The token is accepted."}},
 		{"model allowed", []string{"-model", "iris"}, good, 0, []string{"model             ok"}},
 		{"model forbidden", []string{"-model", "forbidden"}, good, 1, []string{"model             refused", "role model-forbidden", "code      model_unknown"}},
 		{"no such model", []string{"-model", "x"}, good, 1, []string{`model "x" in the policy`, "model_unknown"}},

@@ -95,8 +95,21 @@ func newBearer(ctx context.Context, issuer string, cacheEntries int) (protection
 	}
 	return protection{
 		check:   func(r *http.Request) error { _, err := v.Check(r); return err },
-		protect: func(next http.Handler) http.Handler { return bearer.Middleware(v, next) },
+		protect: func(next http.Handler) http.Handler { return bearerMiddleware(v, next) },
 	}, nil
+}
+
+// bearerMiddleware lets requests with a valid access token through to next.
+func bearerMiddleware(v *bearer.Verifier, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		principal, err := v.Check(r)
+		if refused, ok := errors.AsType[*bearer.Error](err); ok {
+			v.WriteChallenge(w, refused)
+			http.Error(w, refused.Message, refused.Status)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, principal)))
+	})
 }
 
 // caller is what a hand-written middleware hands on.

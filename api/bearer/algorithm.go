@@ -21,8 +21,8 @@ type algorithm struct {
 	fits   func(key crypto.PublicKey) bool
 }
 
-// algorithms are all that can be allowed. Symmetric ones and `none` are not
-// among them, so no configuration can bring them in.
+// algorithms are all that are allowed. Symmetric ones and `none` are not among
+// them.
 var algorithms = map[string]*algorithm{
 	"RS256": {"RS256", crypto.SHA256, verifyPKCS1v15, isRSA},
 	"RS384": {"RS384", crypto.SHA384, verifyPKCS1v15, isRSA},
@@ -36,8 +36,8 @@ var algorithms = map[string]*algorithm{
 	"EdDSA": {"EdDSA", 0, verifyEd25519, isEd25519},
 }
 
-// Algorithms returns the names of all algorithms that Config.Algorithms can
-// allow, in a fixed order.
+// Algorithms returns the JOSE names of the algorithms that a token may be
+// signed with, in a fixed order.
 func Algorithms() []string {
 	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }

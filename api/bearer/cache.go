@@ -45,15 +45,15 @@ func (e *verified) usable(moment clock.Moment, ttl time.Duration, skew int64) bo
 // another cache.
 //
 // Reading takes no lock, and the limit on the weight bounds the memory. The
-// ways grow with the tokens, since the garbage collector reads all of them in
+// slots grow with the tokens, since the garbage collector reads all of them in
 // each of its rounds: room for 100,000 tokens would cost a server that has few
 // a tenth of its time. Refusals are never in it.
 //
 // As in shares, a principal's tokens weigh at most as much as is left free for
-// the others', and take no way from another's that still count.
+// the others', and take no slot from another's that still count.
 type cache struct {
-	ways    atomic.Pointer[ways]
-	largest int // number of ways that they may grow to
+	slots   atomic.Pointer[slots]
+	largest int // number of slots that they may grow to
 	limit   int64
 
 	mu     sync.Mutex // one writer at a time
@@ -67,42 +67,42 @@ type weighed struct {
 	weight int64
 }
 
-// ways are a set-associative table of atomic pointers: the hash picks a set,
-// and a token is in one of the set's few ways or nowhere.
-type ways struct {
+// slots are a set-associative table of atomic pointers: the hash picks a set,
+// and a token is in one of the set's few slots or nowhere.
+type slots struct {
 	entries []atomic.Pointer[verified]
 	mask    uint64 // number of sets - 1
 }
 
 const (
-	waysPerSet = 8 // pointers fill one cache line
-	fewestWays = 1 << 10
-	growth     = 4
+	slotsPerSet = 8 // pointers fill one cache line
+	fewestSlots = 1 << 10
+	growth      = 4
 )
 
 // newCache makes a cache of at most limit typical tokens, or none if limit < 0.
-// It grows to at least twice as many ways, so that a set hardly ever fills
+// It grows to at least twice as many slots, so that a set hardly ever fills
 // before the cache does.
 func newCache(limit int) *cache {
 	if limit < 0 {
 		return nil
 	}
-	largest := waysPerSet << bits.Len64(uint64(max(2*limit/waysPerSet, 1)-1))
+	largest := slotsPerSet << bits.Len64(uint64(max(2*limit/slotsPerSet, 1)-1))
 	c := &cache{largest: largest, limit: int64(limit), held: map[identity]*weighed{}}
-	c.ways.Store(newWays(min(fewestWays, largest)))
+	c.slots.Store(newSlots(min(fewestSlots, largest)))
 	return c
 }
 
-// newWays makes n ways, a power of two.
-func newWays(n int) *ways {
-	return &ways{entries: make([]atomic.Pointer[verified], n), mask: uint64(n/waysPerSet - 1)}
+// newSlots makes n slots, a power of two.
+func newSlots(n int) *slots {
+	return &slots{entries: make([]atomic.Pointer[verified], n), mask: uint64(n/slotsPerSet - 1)}
 }
 
-// place returns the set of a hash and the way in it that is looked at first.
-func (w *ways) place(hash *[32]byte) (set []atomic.Pointer[verified], first uint64) {
+// place returns the set of a hash and the slot in it that is looked at first.
+func (s *slots) place(hash *[32]byte) (set []atomic.Pointer[verified], first uint64) {
 	h := binary.LittleEndian.Uint64(hash[:])
-	at := (h & w.mask) * waysPerSet
-	return w.entries[at : at+waysPerSet : at+waysPerSet], h >> 61
+	at := (h & s.mask) * slotsPerSet
+	return s.entries[at : at+slotsPerSet : at+slotsPerSet], h >> 61
 }
 
 // get returns the entry of a token, or nil.
@@ -110,9 +110,9 @@ func (c *cache) get(hash *[32]byte) *verified {
 	if c == nil {
 		return nil
 	}
-	set, first := c.ways.Load().place(hash)
-	for i := range uint64(waysPerSet) {
-		if e := set[(first+i)%waysPerSet].Load(); e != nil && e.hash == *hash {
+	set, first := c.slots.Load().place(hash)
+	for i := range uint64(slotsPerSet) {
+		if e := set[(first+i)%slotsPerSet].Load(); e != nil && e.hash == *hash {
 			return e
 		}
 	}
@@ -131,22 +131,22 @@ func (c *cache) put(e *verified) {
 	if e.by = c.held[of]; e.by == nil {
 		e.by = &weighed{of: of}
 	}
-	w := c.ways.Load()
-	way := w.room(e)
-	if way == nil {
+	s := c.slots.Load()
+	slot := s.room(e)
+	if slot == nil {
 		return
 	}
-	if old := way.Load(); old != nil {
-		way.Store(nil)
+	if old := slot.Load(); old != nil {
+		slot.Store(nil)
 		c.count(old, -old.weight)
 	}
 	if e.by.weight+e.weight > c.limit-c.weight {
 		return
 	}
-	way.Store(e)
+	slot.Store(e)
 	c.count(e, e.weight)
-	if len(w.entries) < c.largest && 2*c.weight > int64(len(w.entries)) {
-		c.grow(w)
+	if len(s.entries) < c.largest && 2*c.weight > int64(len(s.entries)) {
+		c.grow(s)
 	}
 }
 
@@ -161,40 +161,40 @@ func (c *cache) count(e *verified, weight int64) {
 	}
 }
 
-// grow puts the entries of w into more ways. The caller has the lock.
-func (c *cache) grow(w *ways) {
-	more := newWays(min(growth*len(w.entries), c.largest))
-	for i := range w.entries {
-		if e := w.entries[i].Load(); e != nil {
-			if way := more.room(e); way != nil && way.Load() == nil {
-				way.Store(e)
+// grow puts the entries of s into more slots. The caller has the lock.
+func (c *cache) grow(s *slots) {
+	more := newSlots(min(growth*len(s.entries), c.largest))
+	for i := range s.entries {
+		if e := s.entries[i].Load(); e != nil {
+			if slot := more.room(e); slot != nil && slot.Load() == nil {
+				slot.Store(e)
 			} else {
 				c.count(e, -e.weight)
 			}
 		}
 	}
-	c.ways.Store(more)
+	c.slots.Store(more)
 }
 
-// room returns the way for e: that of an older entry of the same token,
+// room returns the slot for e: that of an older entry of the same token,
 // otherwise a free one, otherwise one of an entry that has ended, otherwise the
 // one of the principal's own whose entry ends first, otherwise nil.
-func (w *ways) room(e *verified) (way *atomic.Pointer[verified]) {
-	set, first := w.place(&e.hash)
+func (s *slots) room(e *verified) (slot *atomic.Pointer[verified]) {
+	set, first := s.place(&e.hash)
 	now := e.at.Unix()
-	until := int64(math.MaxInt64) // of way's entry; 0 if it is free or has ended
-	for i := range uint64(waysPerSet) {
-		next := &set[(first+i)%waysPerSet]
+	until := int64(math.MaxInt64) // of slot's entry; 0 if it is free or has ended
+	for i := range uint64(slotsPerSet) {
+		next := &set[(first+i)%slotsPerSet]
 		switch x := next.Load(); {
 		case x != nil && x.hash == e.hash:
 			return next
 		case (x == nil || x.until <= now) && until > 0:
-			way, until = next, 0
+			slot, until = next, 0
 		case x != nil && x.by == e.by && x.until < until:
-			way, until = next, x.until
+			slot, until = next, x.until
 		}
 	}
-	return way
+	return slot
 }
 
 // sweep drops the entries that can't be used any more.
@@ -204,10 +204,10 @@ func (c *cache) sweep(now clock.Moment, ttl time.Duration, skew int64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.ways.Load()
-	for i := range w.entries {
-		if e := w.entries[i].Load(); e != nil && !e.usable(now, ttl, skew) {
-			w.entries[i].Store(nil)
+	s := c.slots.Load()
+	for i := range s.entries {
+		if e := s.entries[i].Load(); e != nil && !e.usable(now, ttl, skew) {
+			s.entries[i].Store(nil)
 			c.count(e, -e.weight)
 		}
 	}

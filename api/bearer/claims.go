@@ -1,6 +1,8 @@
 package bearer
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +12,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The configured paths.
+// ClaimPaths are paths into the token's claims as Keycloak's mappers write
+// them: dots separate, `\.` is a dot within a name, and `${client_id}` stands
+// for every client. An empty path means the default of its comment.
+type ClaimPaths struct {
+	RealmRoles  string // realm_access.roles
+	ClientRoles string // resource_access.${client_id}.roles
+	Groups      string // groups
+	Username    string // preferred_username
+}
+
+// The claims that have a path, by their index in claimPaths.
 const (
 	realmRoles = iota
 	clientRoles
@@ -19,31 +31,72 @@ const (
 	pathCount
 )
 
-// paths are the configured claim paths, taken apart.
-type paths struct {
-	tops []string            // first element of each path
-	rest [pathCount][]string // what follows
+// claimPaths say of each path where it is configured and what Keycloak writes.
+var claimPaths = [pathCount]struct {
+	name, usual string
+	of          func(ClaimPaths) string
+}{
+	realmRoles:  {"RealmRoles", "realm_access.roles", func(c ClaimPaths) string { return c.RealmRoles }},
+	clientRoles: {"ClientRoles", "resource_access.${client_id}.roles", func(c ClaimPaths) string { return c.ClientRoles }},
+	groups:      {"Groups", "groups", func(c ClaimPaths) string { return c.Groups }},
+	username:    {"Username", "preferred_username", func(c ClaimPaths) string { return c.Username }},
 }
 
-func newPaths(c ClaimPaths) paths {
+// paths are the configured claim paths, taken apart.
+type paths struct {
+	whole [pathCount]string
+	tops  []string            // first element of each path
+	rest  [pathCount][]string // what follows
+}
+
+// newPaths takes the paths apart. The error names all that are none.
+func newPaths(c ClaimPaths) (paths, error) {
 	var p paths
-	for i, s := range [pathCount]string{c.RealmRoles, c.ClientRoles, c.Groups, c.Username} {
-		path := parsePath(s)
+	var errs []error
+	for i, known := range claimPaths {
+		p.whole[i] = cmp.Or(known.of(c), known.usual)
+		path := parsePath(p.whole[i])
+		client := slices.Index(path, anyClient)
+		if slices.Contains(path, "") || (client >= 1) != (i == clientRoles) || client == 0 {
+			errs = append(errs, fmt.Errorf("bearer: Claims.%s: %q is not a path such as %s", known.name, p.whole[i], known.usual))
+		}
 		p.tops, p.rest[i] = append(p.tops, path[0]), path[1:]
 	}
-	return p
+	return p, errors.Join(errs...)
+}
+
+// anyClient is the element of ClaimPaths.ClientRoles that stands for every
+// client, in the notation of Keycloak's own role mappers.
+const anyClient = "${client_id}"
+
+// parsePath splits a claim path at its dots; `\.` is a dot within a name.
+func parsePath(s string) []string {
+	parts := []string{""}
+	for i := 0; i < len(s); i++ {
+		last := &parts[len(parts)-1]
+		switch {
+		case s[i] == '\\' && i+1 < len(s) && (s[i+1] == '.' || s[i+1] == '\\'):
+			i++
+			*last += s[i : i+1]
+		case s[i] == '.':
+			parts = append(parts, "")
+		default:
+			*last += s[i : i+1]
+		}
+	}
+	return parts
 }
 
 // fill takes identity, roles, groups and scopes out of verified claims.
-func (a *attempt) fill() (err error) {
-	c, p, rest := &a.claims, &a.found.principal, &a.v.paths.rest
-	name, err := descend(c.found[username], rest[username])
+func (c *tokenCheck) fill() (err error) {
+	raw, p, paths := &c.claims, &c.found.principal, &c.v.paths
+	name, err := descend(raw.found[username], paths.rest[username])
 	if err != nil {
-		return fmt.Errorf("%s: %w", a.v.config.Claims.Username, err)
+		return fmt.Errorf("%s: %w", paths.whole[username], err)
 	}
-	party := c.party
+	party := raw.party
 	if party == nil {
-		party = c.clientID
+		party = raw.clientID
 	}
 	// One string holds all the short ones: a cached principal stays small.
 	var room [512]byte
@@ -52,7 +105,7 @@ func (a *attempt) fill() (err error) {
 	for i, value := range [...]struct {
 		name string
 		raw  jsontext.Value
-	}{{"sub", c.subject}, {"username", name}, {"azp", party}, {"sid", c.session}, {"jti", c.id}} {
+	}{{"sub", raw.subject}, {"username", name}, {"azp", party}, {"sid", raw.session}, {"jti", raw.id}} {
 		if value.raw != nil {
 			if value.raw.Kind() != '"' {
 				return fmt.Errorf("%s %w", value.name, errNotString)
@@ -64,22 +117,22 @@ func (a *attempt) fill() (err error) {
 		ends[i] = len(packed)
 	}
 	s := string(packed)
-	p.Issuer = a.found.issuer.URL
+	p.Issuer = c.found.issuer.URL
 	p.Subject, p.Username, p.ClientID, p.SessionID, p.TokenID =
 		s[:ends[0]], s[ends[0]:ends[1]], s[ends[1]:ends[2]], s[ends[2]:ends[3]], s[ends[3]:]
 
-	i := &a.v.interned
-	if p.Scopes, err = intern(&i.scopes, c.scope, splitScope); err != nil {
+	i := &c.v.interned
+	if p.Scopes, err = intern(&i.scopes, raw.scope, splitScope); err != nil {
 		return fmt.Errorf("scope %w", err)
 	}
-	if p.RealmRoles, err = intern(&i.realmRoles, c.found[realmRoles], listAt(rest[realmRoles])); err != nil {
-		return fmt.Errorf("%s: %w", a.v.config.Claims.RealmRoles, err)
+	if p.RealmRoles, err = intern(&i.realmRoles, raw.found[realmRoles], listAt(paths.rest[realmRoles])); err != nil {
+		return fmt.Errorf("%s: %w", paths.whole[realmRoles], err)
 	}
-	if p.Groups, err = intern(&i.groups, c.found[groups], listAt(rest[groups])); err != nil {
-		return fmt.Errorf("%s: %w", a.v.config.Claims.Groups, err)
+	if p.Groups, err = intern(&i.groups, raw.found[groups], listAt(paths.rest[groups])); err != nil {
+		return fmt.Errorf("%s: %w", paths.whole[groups], err)
 	}
-	if p.ClientRoles, err = intern(&i.clientRoles, c.found[clientRoles], rolesByClient(rest[clientRoles])); err != nil {
-		return fmt.Errorf("%s: %w", a.v.config.Claims.ClientRoles, err)
+	if p.ClientRoles, err = intern(&i.clientRoles, raw.found[clientRoles], rolesByClient(paths.rest[clientRoles])); err != nil {
+		return fmt.Errorf("%s: %w", paths.whole[clientRoles], err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package bearer_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,22 +14,18 @@ import (
 // TestConfig: a wrong configuration names every mistake at once.
 func TestConfig(t *testing.T) {
 	_, err := bearer.New(t.Context(), bearer.Config{
-		Issuers:       []bearer.Issuer{{URL: "id.example"}, {URL: "https://id.example/#a"}, {URL: "https://id.example", InternalURL: "ftp://x"}, {URL: "https://id.example"}},
-		Algorithms:    []string{"HS256", "none"},
-		Claims:        bearer.ClaimPaths{RealmRoles: "a..b", ClientRoles: "resource_access.roles", Username: "${client_id}"},
-		Skew:          time.Second,
-		MaxLifetime:   time.Second,
-		MaxTokenBytes: 1,
-
-		KeyOutageBound: time.Second,
-		PublicURL:      "api.example",
+		Issuers:   []bearer.Issuer{{URL: "id.example"}, {URL: "https://id.example/#a"}, {URL: "https://id.example", InternalURL: "ftp://x"}, {URL: "https://id.example"}},
+		Claims:    bearer.ClaimPaths{RealmRoles: "a..b", ClientRoles: "resource_access.roles", Username: "${client_id}"},
+		Skew:      time.Second,
+		KeyMaxAge: time.Millisecond,
+		PublicURL: "api.example",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"Issuers[0].URL", "Issuers[1].URL", "Issuers[2].InternalURL", `"https://id.example" stands there twice`, "Audience", `"HS256"`, `"none"`,
-		"Claims.RealmRoles", "Claims.ClientRoles", "Claims.Username", "Skew is 1s", "MaxLifetime", "MaxTokenBytes", "KeyOutageBound", "PublicURL",
+		"Issuers[0].URL", "Issuers[1].URL", "Issuers[2].InternalURL", `"https://id.example" is listed twice`, "Audience",
+		"Claims.RealmRoles", "Claims.ClientRoles", "Claims.Username", "Skew is 1s", "KeyMaxAge is 1ms", "PublicURL",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error doesn't name %s:\n%v", want, err)
@@ -61,8 +58,8 @@ func TestPrincipal(t *testing.T) {
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("principal %+v\nwant      %+v", p, want)
 	}
-	if !p.HasRealmRole("model-api-access") || p.HasRealmRole("a") || !p.HasClientRole("my.dotted.client", "b") || p.HasClientRole("my", "b") || !p.HasScope("email") || p.HasScope("mail") {
-		t.Error("roles or scopes are found wrongly")
+	if !p.HasRealmRole("model-api-access") || p.HasRealmRole("a") {
+		t.Error("roles are found wrongly")
 	}
 }
 
@@ -78,7 +75,7 @@ func TestClaimPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.HasRealmRole("r") || !p.HasClientRole("x.y", "c") || len(p.Groups) != 1 || p.Username != p.Subject {
+	if !p.HasRealmRole("r") || !slices.Equal(p.ClientRoles["x.y"], []string{"c"}) || len(p.Groups) != 1 || p.Username != p.Subject {
 		t.Errorf("principal %+v", p)
 	}
 }
@@ -99,20 +96,6 @@ func TestIssuersApart(t *testing.T) {
 	forged := oidctest.Sign(two.Key("RS256"), oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": one.Key("RS256").ID}, one.Claims())
 	p, err := v.Verify(t.Context(), forged)
 	wantCode(t, p, err, bearer.SignatureInvalid) // RFC 8725, section 3.8
-}
-
-func TestAuthorizedParties(t *testing.T) {
-	issuer := newIssuer()
-	v := newVerifier(t, issuer, func(c *bearer.Config) { c.AuthorizedParties = []string{"my-api-client", "batch"} })
-	for _, claims := range []oidctest.Claims{{}, {"azp": nil, "client_id": "batch"}} {
-		if _, err := v.Verify(t.Context(), issuer.Token("RS256", claims)); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, claims := range []oidctest.Claims{{"azp": "other"}, {"azp": nil}, {"azp": "other", "client_id": "batch"}} {
-		p, err := v.Verify(t.Context(), issuer.Token("RS256", claims))
-		wantCode(t, p, err, bearer.PartyUnauthorized)
-	}
 }
 
 // TestKeySetForIDTokens: go-oidc's verifiers may use our key set.

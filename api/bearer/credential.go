@@ -48,7 +48,7 @@ func (v *Verifier) credential(r *http.Request) (Scheme, string, *Error) {
 // parseAuthorization splits the value of an Authorization header. The scheme
 // is taken in any case, followed by one or more spaces (RFC 9110, sections
 // 11.1 and 11.4). Other schemes count as no credential, as RFC 6750,
-// section 3.1, has it. Whether the token is a single one is asked by attempt.single.
+// section 3.1, has it. Whether the token is a single one is asked by tokenCheck.single.
 func parseAuthorization(value string) (Scheme, string, *Error) {
 	name, rest, _ := strings.Cut(value, " ")
 	var scheme Scheme

@@ -42,6 +42,10 @@ func confirmation(raw jsontext.Value) (string, error) {
 	return thumbprint, nil
 }
 
+// proofMaxAge is how old a DPoP proof may be, to which the skew is added. Proofs
+// are remembered for that time to refuse replays.
+const proofMaxAge = 30 * time.Second
+
 // maxProofBytes bounds a DPoP proof before anything in it is decoded.
 const maxProofBytes = 8 << 10
 
@@ -63,7 +67,7 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) (*Pro
 	if refusal != nil {
 		return nil, refuse(ProofInvalid, refusal)
 	}
-	algo := v.allowed[proof.header.algorithm]
+	algo := algorithms[proof.header.algorithm]
 	switch {
 	case !strings.EqualFold(proof.header.mediaType, "dpop+jwt"):
 		return invalid("header typ %.40q, want dpop+jwt", proof.header.mediaType)
@@ -101,7 +105,7 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) (*Pro
 		return invalid("claims: %w", err)
 	}
 	issuedAt, ok, err := seconds(claims.IssuedAt)
-	now, age := v.clock.Now().Unix(), int64(v.config.ProofMaxAge.Seconds())
+	now, age := v.clock.Now().Unix(), int64(proofMaxAge.Seconds())
 	switch {
 	case err != nil || !ok:
 		return invalid("iat is missing or no time")
@@ -184,5 +188,5 @@ func (p *Proof) Use() error {
 // newProofs makes the memory for used proofs. One is live while its iat could
 // pass, so twice the skew longer than it may be old.
 func newProofs(c Config) *shares[struct{}] {
-	return newShares[struct{}](c.MaxProofs, c.ProofMaxAge+2*c.Skew+time.Second, false)
+	return newShares[struct{}](c.limits.proofs, proofMaxAge+2*c.Skew+time.Second, false)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -165,8 +166,10 @@ func TestDPoP(t *testing.T) {
 	t.Run("challenge", func(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "DPoP "+token)
+		_, err := v.Check(r)
+		refused, _ := errors.AsType[*bearer.Error](err)
 		w := httptest.NewRecorder()
-		bearer.Middleware(v, http.NotFoundHandler()).ServeHTTP(w, r)
+		v.WriteChallenge(w, refused)
 		got := w.Header().Values("WWW-Authenticate")
 		if len(got) != 2 || strings.Contains(got[0], "error") || !strings.Contains(got[1], `error="invalid_dpop_proof"`) || !strings.Contains(got[1], `algs="RS256`) {
 			t.Errorf("challenges %q", got)
@@ -222,7 +225,7 @@ func TestOneProofPassesOnce(t *testing.T) {
 func TestProofsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := newIssuer()
-		v := newVerifier(t, issuer, func(c *bearer.Config) { c.PublicURL, c.MaxProofs = "https://api.example", 100 })
+		v := newVerifier(t, issuer, func(c *bearer.Config) { c.PublicURL = "https://api.example"; c.LimitProofs(100) })
 		synctest.Wait()
 		h := &holder{key: oidctest.NewKey("", "ES256")}
 		flooder := h.boundToken(issuer, "flooder")
@@ -236,10 +239,11 @@ func TestProofsAreShared(t *testing.T) {
 			case "":
 				passed++
 			case bearer.ProofsTooMany:
+				refused, _ := errors.AsType[*bearer.Error](err)
 				w := httptest.NewRecorder()
-				v.Refuse(w, first, err)
-				if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || w.Header().Get("WWW-Authenticate") != "" {
-					t.Fatalf("answer %d, %v", w.Code, w.Header())
+				v.WriteChallenge(w, refused)
+				if refused.Status != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || w.Header().Get("WWW-Authenticate") != "" {
+					t.Fatalf("status %d, %v", refused.Status, w.Header())
 				}
 			default:
 				t.Fatal(err)

@@ -1,7 +1,6 @@
 package bearer
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -48,7 +47,6 @@ const (
 	TokenTypeWrong           = refusal.TokenTypeWrong
 	SubjectMissing           = refusal.SubjectMissing
 	SenderConstraint         = refusal.SenderConstraint
-	PartyUnauthorized        = refusal.PartyUnauthorized
 	TokenRevoked             = refusal.TokenRevoked
 	LogoutJustNow            = refusal.LogoutJustNow
 	ActionRepeated           = refusal.ActionRepeated
@@ -56,19 +54,10 @@ const (
 	ProofInvalid             = refusal.ProofInvalid
 	ProofReplayed            = refusal.ProofReplayed
 	ProofsTooMany            = refusal.ProofsTooMany
-	ScopeMissing             = refusal.ScopeMissing
 )
 
 // refuse makes the Error of a code.
 func refuse(code Code, cause error) *Error { return refusal.New(code, cause) }
-
-// InsufficientScope is the refusal of a token that lacks one of scopes
-// (RFC 6750, section 3.1). A missing role is not a missing scope.
-func InsufficientScope(scopes ...string) *Error {
-	e := refuse(ScopeMissing, nil)
-	e.Scope = strings.Join(scopes, " ")
-	return e
-}
 
 // WriteChallenge sets the headers of a refusal: WWW-Authenticate as RFC 6750,
 // section 3, RFC 9449, section 7.1, and RFC 9728, section 5.1, have it,
@@ -85,7 +74,7 @@ func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 	}
 	h.Set("WWW-Authenticate", v.challenge("Bearer", e, !e.DPoP))
 	if v.config.PublicURL != "" {
-		h.Add("WWW-Authenticate", v.challenge("DPoP", e, e.DPoP)+`, algs="`+strings.Join(v.config.Algorithms, " ")+`"`)
+		h.Add("WWW-Authenticate", v.challenge("DPoP", e, e.DPoP)+`, algs="`+strings.Join(Algorithms(), " ")+`"`)
 	}
 }
 
@@ -104,12 +93,9 @@ func (v *Verifier) challenge(scheme string, e *Error, used bool) string {
 	var b strings.Builder
 	b.WriteString(scheme)
 	b.WriteString(" realm=")
-	b.WriteString(quote(v.config.Realm))
+	b.WriteString(quote(v.config.Audience))
 	if used && e.OAuth != "" {
 		b.WriteString(`, error="` + e.OAuth + `", error_description=` + quote(e.Message))
-	}
-	if used && e.Scope != "" {
-		b.WriteString(", scope=" + quote(e.Scope))
 	}
 	if v.config.ResourceMetadata != "" {
 		b.WriteString(", resource_metadata=" + quote(v.config.ResourceMetadata))
@@ -125,19 +111,4 @@ func quote(s string) string {
 		}
 		return r
 	}, s) + `"`
-}
-
-// WriteProblem writes e as problem+json (RFC 9457) with the member `code`.
-func WriteProblem(w http.ResponseWriter, _ *http.Request, e *Error) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(e.Status)
-	// The caller may be gone; there is nobody left to tell.
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false) // people read it, too
-	_ = encoder.Encode(struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-		Code   Code   `json:"code"`
-	}{http.StatusText(e.Status), e.Status, e.Message, e.Code})
 }

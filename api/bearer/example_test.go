@@ -2,7 +2,9 @@ package bearer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 
@@ -10,33 +12,40 @@ import (
 	"keycloak-model-api/internal/oidctest"
 )
 
-// Three lines protect a handler: make the verifier, put the middleware around
-// the handler, ask who calls.
+// Make the verifier once; then each request is one call to Check, and one to
+// WriteChallenge if it is refused.
 func Example() {
 	issuer := oidctest.Start() // stands for a Keycloak realm
 	defer issuer.Close()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
-	verifier, err := bearer.New(ctx, bearer.Config{Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: "model-serving-api"})
+	verifier, err := bearer.New(ctx, bearer.Config{
+		Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: "model-serving-api", Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	api := bearer.Middleware(verifier, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, _ := bearer.FromContext(r.Context())
-		fmt.Fprintf(w, "hello %s, client %s", caller.Username, caller.ClientID)
-	}))
+	api := func(w http.ResponseWriter, r *http.Request) {
+		principal, err := verifier.Check(r)
+		if refused, ok := errors.AsType[*bearer.Error](err); ok {
+			verifier.WriteChallenge(w, refused)
+			http.Error(w, refused.Message, refused.Status)
+			return
+		}
+		fmt.Fprintf(w, "hello %s, client %s", principal.Username, principal.ClientID)
+	}
 
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
 	w := httptest.NewRecorder()
-	api.ServeHTTP(w, r)
+	api(w, r)
 	fmt.Println(w.Code, w.Body)
 
 	r.Header.Del("Authorization")
 	w = httptest.NewRecorder()
-	api.ServeHTTP(w, r)
+	api(w, r)
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output:
 	// 200 hello ml-api-user, client my-api-client

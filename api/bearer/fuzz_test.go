@@ -83,30 +83,34 @@ func FuzzClaims(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	config := Config{Audience: "a"}.withDefaults()
-	v := &Verifier{config: config, paths: newPaths(config.Claims)}
+	paths, err := newPaths(config.Claims)
+	if err != nil {
+		f.Fatal(err)
+	}
+	v := &Verifier{config: config, paths: paths}
 	known := &issuer{Issuer: Issuer{URL: "a"}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		a := &attempt{v: v, scheme: Bearer, now: time.Now().Unix()}
-		a.claims.payload, a.claims.tops = raw, v.paths.tops
-		if json.Unmarshal(raw, &a.claims) != nil {
+		c := &tokenCheck{v: v, scheme: Bearer, now: time.Now().Unix()}
+		c.claims.payload, c.claims.tops = raw, v.paths.tops
+		if json.Unmarshal(raw, &c.claims) != nil {
 			return
 		}
 		var members map[string]jsontext.Value
 		if err := json.Unmarshal(raw, &members); err != nil {
 			t.Fatalf("%s is accepted though %v", raw, err)
 		}
-		a.found.issuer = known
-		if at, ok, err := seconds(a.claims.expiry); err == nil && ok && (at < 0 || at > maxTime) {
+		c.found.issuer = known
+		if at, ok, err := seconds(c.claims.expiry); err == nil && ok && (at < 0 || at > maxTime) {
 			t.Errorf("exp %d", at)
 		}
-		if _, err := confirmation(a.claims.confirmation); err != nil {
+		if _, err := confirmation(c.claims.confirmation); err != nil {
 			return
 		}
-		if a.fill() != nil {
+		if c.fill() != nil {
 			return
 		}
-		if sub, err := text(members["sub"]); err != nil || sub != a.found.principal.Subject {
-			t.Errorf("sub %q, want %q, %v", a.found.principal.Subject, sub, err)
+		if sub, err := text(members["sub"]); err != nil || sub != c.found.principal.Subject {
+			t.Errorf("sub %q, want %q, %v", c.found.principal.Subject, sub, err)
 		}
 	})
 }

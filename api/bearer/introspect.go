@@ -48,52 +48,50 @@ func (v *Verifier) IntrospectToken(ctx context.Context, token string) (*Principa
 // introspection: the issuer says that the token is active. It is asked about
 // lightweight tokens, which have no audience, and where a model wants it, and
 // only about what could be accepted so far. What the answer says of audience,
-// subject, roles and groups takes the place of what the token says; all else
-// stays as it was signed.
-func (a *attempt) introspection() *Error {
-	if !a.ask && !a.lightweight() {
+// subject, roles and groups takes the place of what the token says; everything
+// else stays as it was signed.
+func (c *tokenCheck) introspection() *Error {
+	if !c.ask && !c.lightweight() {
 		return nil
 	}
-	for _, check := range []func(*attempt) *Error{(*attempt).times, (*attempt).kind} {
-		if refusal := check(a); refusal != nil {
-			return refusal
-		}
+	if refusal := c.pass((*tokenCheck).times, (*tokenCheck).kind); refusal != nil {
+		return refusal
 	}
-	payload, err := a.found.issuer.introspect(a)
+	payload, err := c.found.issuer.introspect(c)
 	if err != nil {
 		return refuse(IntrospectionUnavailable, err)
 	}
 	if payload == nil {
 		return refuse(TokenInactive, nil)
 	}
-	answer := claims{payload: payload, tops: a.v.paths.tops}
+	answer := claims{payload: payload, tops: c.v.paths.tops}
 	if err := json.Unmarshal(payload, &answer); err != nil {
 		return refuse(IntrospectionUnavailable, fmt.Errorf("introspection answer: %w", err))
 	}
 	for _, same := range []struct {
 		name      string
 		said, got []byte
-	}{{"iss", a.claims.issuer, answer.issuer}, {"sub", a.claims.subject, answer.subject}, {"jti", a.claims.id, answer.id}} {
+	}{{"iss", c.claims.issuer, answer.issuer}, {"sub", c.claims.subject, answer.subject}, {"jti", c.claims.id, answer.id}} {
 		if same.said != nil && same.got != nil && string(same.said) != string(same.got) {
 			return refuse(IntrospectionUnavailable, fmt.Errorf("introspection answer is about another token: its %s differs", same.name))
 		}
 	}
-	a.asked = true
-	a.claims.audience, a.claims.found = answer.audience, answer.found
+	c.asked = true
+	c.claims.audience, c.claims.found = answer.audience, answer.found
 	if answer.subject != nil {
-		a.claims.subject = answer.subject
+		c.claims.subject = answer.subject
 	}
 	return nil
 }
 
 // lightweight tells whether the issuer is asked for the audience, since the
 // token has none.
-func (a *attempt) lightweight() bool {
-	return a.claims.audience == nil && a.found.issuer.ClientID != ""
+func (c *tokenCheck) lightweight() bool {
+	return c.claims.audience == nil && c.found.issuer.ClientID != ""
 }
 
-// asker asks one issuer about tokens.
-type asker struct {
+// introspector asks one issuer about tokens.
+type introspector struct {
 	flights singleflight.Group // one request for each token at a time
 
 	mu       sync.Mutex
@@ -116,12 +114,12 @@ func newReplies(c Config) *shares[[]byte] {
 
 // introspect returns the issuer's answer about a token, nil if it is not
 // active. It waits no longer than waitTimeout.
-func (i *issuer) introspect(a *attempt) ([]byte, error) {
-	now := a.v.clock.Now()
-	if payload, ok := a.v.replies.get(a.found.hash, now); ok {
+func (i *issuer) introspect(c *tokenCheck) ([]byte, error) {
+	now := c.v.clock.Now()
+	if payload, ok := c.v.replies.get(c.found.hash, now); ok {
 		return payload, nil
 	}
-	s := &i.asker
+	s := &i.introspector
 	s.mu.Lock()
 	failure := s.failure
 	if now.Stepped(s.failed) || now.Youngest(s.failed) > failureWait {
@@ -134,13 +132,13 @@ func (i *issuer) introspect(a *attempt) ([]byte, error) {
 	if i.ClientID == "" {
 		return nil, errors.New("bearer: no client id and secret to introspect with")
 	}
-	flight := s.flights.DoChan(string(a.found.hash[:]), func() (any, error) {
+	flight := s.flights.DoChan(string(c.found.hash[:]), func() (any, error) {
 		// It serves all who wait for it: its own time-out ends it.
-		payload, err := i.request(context.Background(), a.token)
-		s.ended(err, a.v.clock.Now())
+		payload, err := i.request(context.Background(), c.token)
+		s.ended(err, c.v.clock.Now())
 		if err == nil {
 			// What isn't kept is asked for again.
-			_ = a.v.replies.put(a.found.hash, a.asker(payload), payload, now)
+			_ = c.v.replies.put(c.found.hash, c.replyOwner(payload), payload, now)
 		}
 		return payload, err
 	})
@@ -154,30 +152,30 @@ func (i *issuer) introspect(a *attempt) ([]byte, error) {
 		return done.Val.([]byte), nil
 	case <-timer.C:
 		return nil, errors.New("bearer: the issuer takes too long to answer")
-	case <-a.ctx.Done():
-		return nil, a.ctx.Err()
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
 	}
 }
 
-// asker is whose share an answer takes: its subject's; of a token that is not
+// replyOwner is whose share an answer takes: its subject's; of a token that is not
 // active the subject's or, where a lightweight one names none, the session's.
-func (a *attempt) asker(payload []byte) identity {
+func (c *tokenCheck) replyOwner(payload []byte) identity {
 	var answer struct {
 		Subject jsontext.Value `json:"sub"`
 	}
 	if payload != nil {
 		_ = json.Unmarshal(payload, &answer) // which the checks read again
 	}
-	for _, name := range []jsontext.Value{answer.Subject, a.claims.subject, a.claims.session} {
+	for _, name := range []jsontext.Value{answer.Subject, c.claims.subject, c.claims.session} {
 		if s, err := text(name); err == nil && s != "" {
-			return identity{a.found.issuer.URL, s}
+			return identity{c.found.issuer.URL, s}
 		}
 	}
-	return identity{issuer: a.found.issuer.URL}
+	return identity{issuer: c.found.issuer.URL}
 }
 
 // ended keeps why a request failed, if it did.
-func (s *asker) ended(err error, now clock.Moment) {
+func (s *introspector) ended(err error, now clock.Moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure, s.failed = err, now; err != nil {
@@ -187,9 +185,9 @@ func (s *asker) ended(err error, now clock.Moment) {
 
 // request sends one introspection request (RFC 7662, section 2.1).
 func (i *issuer) request(ctx context.Context, token string) ([]byte, error) {
-	i.asker.mu.Lock()
-	endpoint := i.asker.endpoint
-	i.asker.mu.Unlock()
+	i.introspector.mu.Lock()
+	endpoint := i.introspector.endpoint
+	i.introspector.mu.Unlock()
 	if endpoint == "" {
 		at, err := i.keys.endpoints(ctx)
 		if err != nil {
@@ -198,9 +196,9 @@ func (i *issuer) request(ctx context.Context, token string) ([]byte, error) {
 		if endpoint = at.Introspection; endpoint == "" {
 			return nil, errors.New("bearer: the issuer has no introspection_endpoint")
 		}
-		i.asker.mu.Lock()
-		i.asker.endpoint = endpoint
-		i.asker.mu.Unlock()
+		i.introspector.mu.Lock()
+		i.introspector.endpoint = endpoint
+		i.introspector.mu.Unlock()
 	}
 	body := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body))

@@ -68,7 +68,7 @@ func newKeySet(issuer Issuer, c *Config, clock clock.Clock) *keySet {
 	client.Timeout = fetchTimeout
 	client.CheckRedirect = sameHost
 	return &keySet{
-		issuer: issuer, maxAge: c.KeyMaxAge, bound: c.KeyOutageBound,
+		issuer: issuer, maxAge: c.KeyMaxAge, bound: max(c.KeyMaxAge, time.Hour),
 		client: &client, clock: clock, log: c.Logger.With("issuer", issuer.URL),
 		wanted: make(chan struct{}, 1), end: make(chan struct{}),
 	}
@@ -100,7 +100,8 @@ func (s *keySet) stale(f *fetched) bool {
 	return now.Stepped(f.at) || now.Oldest(f.at) >= s.bound
 }
 
-// having returns the current keys if one of them has the id, else nil.
+// having returns the current keys if one of them has the id, and
+// otherwise nil.
 func (s *keySet) having(id string) []*signingKey {
 	keys := s.current()
 	for _, key := range keys {
@@ -204,7 +205,8 @@ func (s *keySet) refresh(ctx context.Context) error {
 	} else {
 		s.log.Warn("keys could not be fetched", "err", err)
 		if last := s.keys.Load(); last != nil && s.stale(last) {
-			s.log.Error("keys are not used any more: too old, or of unknown age since the clock stepped, and the issuer can't be asked", "bound", s.bound)
+			s.log.Error("keys are not used any more: too old, or of unknown age since the clock stepped, and the issuer can't be asked",
+				"bound", s.bound)
 			s.publish(nil, began)
 		}
 	}

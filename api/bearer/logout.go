@@ -75,29 +75,22 @@ const maxLogoutAge = 5 * time.Minute
 // has it. Like an access token's its unverified `iss` only picks one
 // configured issuer.
 func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []string) (Logout, error) {
-	if len(token) > v.config.MaxTokenBytes {
-		return Logout{}, refuse(TokenTooLarge, nil)
+	c := &tokenCheck{v: v, ctx: ctx, token: token, now: v.clock.Now().Unix(), fetches: true}
+	if refusal := c.pass((*tokenCheck).size, (*tokenCheck).shape, (*tokenCheck).algorithm, (*tokenCheck).issuer); refusal != nil {
+		return Logout{}, refusal
 	}
-	a := &attempt{v: v, ctx: ctx, token: token, now: v.clock.Now().Unix(), fetches: true}
-	for _, check := range []func(*attempt) *Error{(*attempt).shape, (*attempt).algorithm, (*attempt).issuer} {
-		if refusal := check(a); refusal != nil {
-			return Logout{}, refusal
-		}
-	}
-	switch strings.ToLower(a.header.mediaType) {
+	switch strings.ToLower(c.header.mediaType) {
 	case "logout+jwt", "application/logout+jwt":
 	default:
-		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("header typ %.40q, want logout+jwt", a.header.mediaType))
+		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("header typ %.40q, want logout+jwt", c.header.mediaType))
 	}
 	// The claims come first, so that no key is fetched for a token that can't be one.
-	logout, err := a.logout(clients)
+	logout, err := c.logout(clients)
 	if err != nil {
 		return Logout{}, err
 	}
-	for _, check := range []func(*attempt) *Error{(*attempt).key, (*attempt).signature} {
-		if refusal := check(a); refusal != nil {
-			return Logout{}, refusal
-		}
+	if refusal := c.pass((*tokenCheck).key, (*tokenCheck).signature); refusal != nil {
+		return Logout{}, refusal
 	}
 	return logout, nil
 }
@@ -106,9 +99,9 @@ func (v *Verifier) verifyLogout(ctx context.Context, token string, clients []str
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // logout checks the claims of a logout token.
-func (a *attempt) logout(clients []string) (Logout, error) {
+func (c *tokenCheck) logout(clients []string) (Logout, error) {
 	var claims logoutClaims
-	if err := claims.read(a.payload); err != nil {
+	if err := claims.read(c.payload); err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
 	issuedAt, okIssued, errIssued := seconds(claims.IssuedAt)
@@ -117,8 +110,8 @@ func (a *attempt) logout(clients []string) (Logout, error) {
 	if err := errors.Join(errIssued, errExpiry, errAudience); err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
-	skew := a.v.skew()
-	switch oldest := a.now - int64(maxLogoutAge/time.Second) - skew; {
+	skew := c.v.skew()
+	switch oldest := c.now - int64(maxLogoutAge/time.Second) - skew; {
 	case claims.Type != "" && claims.Type != "Logout":
 		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("typ %.40q, want Logout", claims.Type))
 	case claims.Events[logoutEvent].Kind() != '{':
@@ -131,14 +124,14 @@ func (a *attempt) logout(clients []string) (Logout, error) {
 		return Logout{}, refuse(ClaimsMalformed, errors.New("no jti, or neither sub nor sid"))
 	case !slices.ContainsFunc(audiences, func(aud string) bool { return slices.Contains(clients, aud) }):
 		return Logout{}, refuse(AudienceWrong, fmt.Errorf("aud %.200q is no client of the policy", audiences))
-	case a.now >= expiry+skew:
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("exp is %s", unix(expiry).UTC().Format(time.RFC3339)))
+	case c.now >= expiry+skew:
+		return Logout{}, refuse(TokenExpired, fmt.Errorf("exp is %s", date(expiry)))
 	case issuedAt < oldest:
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", unix(issuedAt).UTC().Format(time.RFC3339), maxLogoutAge))
-	case issuedAt > a.now+skew:
-		return Logout{}, refuse(IssuedInFuture, fmt.Errorf("iat is %s", unix(issuedAt).UTC().Format(time.RFC3339)))
+		return Logout{}, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", date(issuedAt), maxLogoutAge))
+	case issuedAt > c.now+skew:
+		return Logout{}, refuse(IssuedInFuture, fmt.Errorf("iat is %s", date(issuedAt)))
 	}
-	return Logout{Issuer: a.found.issuer.URL, Subject: claims.Subject, SessionID: claims.SessionID, IssuedAt: unix(issuedAt)}, nil
+	return Logout{Issuer: c.found.issuer.URL, Subject: claims.Subject, SessionID: claims.SessionID, IssuedAt: unix(issuedAt)}, nil
 }
 
 // logoutClaims are the claims that decide about a logout token (Back-Channel
@@ -185,7 +178,7 @@ func (v *Verifier) receive(w http.ResponseWriter, r *http.Request, mediaType str
 		return "", &callbackError{http.StatusBadRequest, "want a body of type " + mediaType}
 	}
 	// A form has the name of the field beside the token.
-	r.Body = http.MaxBytesReader(w, r.Body, int64(v.config.MaxTokenBytes)+100)
+	r.Body = http.MaxBytesReader(w, r.Body, int64(maxTokenBytes)+100)
 	if mediaType == "text/plain" {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -410,10 +410,12 @@ func TestLoginInTheSecondOfALogout(t *testing.T) {
 		check("a token of that second, of a session of before", older, bearer.TokenRevoked)
 		check("a login of that second", login, bearer.LogoutJustNow)
 		check("a cached token of that second", cached, bearer.LogoutJustNow)
+		_, err := v.Check(request(login))
+		refused, _ := errors.AsType[*bearer.Error](err)
 		w := httptest.NewRecorder()
-		bearer.Middleware(v, http.NotFoundHandler()).ServeHTTP(w, request(login))
-		if w.Code != 401 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Header().Get("WWW-Authenticate"), "invalid_token") {
-			t.Errorf("answer %d, %v", w.Code, w.Header())
+		v.WriteChallenge(w, refused)
+		if refused.Status != 401 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Header().Get("WWW-Authenticate"), "invalid_token") {
+			t.Errorf("status %d, %v", refused.Status, w.Header())
 		}
 		time.Sleep(time.Second)
 		postForm(h, url.Values{"logout_token": {logout}})
@@ -461,7 +463,7 @@ func TestStepsForgetNoLogout(t *testing.T) {
 func TestLogoutsOfOneUserAreJoined(t *testing.T) {
 	issuer := newIssuer()
 	issuer.Key("EdDSA")
-	v := newVerifier(t, issuer, func(c *bearer.Config) { c.MaxRevocations = 64 * 100 })
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.LimitRevocations(64 * 100) })
 	now := time.Now().Unix()
 	of := func(subject, sid string, iat int64) string {
 		return issuer.Token("EdDSA", oidctest.Claims{"sub": subject, "sid": sid, "iat": iat, "exp": now + 3600})
@@ -569,7 +571,7 @@ func TestNotBeforeIsPolled(t *testing.T) {
 // A full deny list gives up entries, never refusals.
 func TestDenyListIsBounded(t *testing.T) {
 	issuer := newIssuer()
-	v := newVerifier(t, issuer, func(c *bearer.Config) { c.MaxRevocations = 128 })
+	v := newVerifier(t, issuer, func(c *bearer.Config) { c.LimitRevocations(128) })
 	now := time.Now()
 	session := func(n int) string { return fmt.Sprint("session-", n) }
 	issued := func(n int) time.Time { return now.Add(time.Duration(n-3000) * time.Second / 10) }

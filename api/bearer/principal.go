@@ -1,8 +1,6 @@
 package bearer
 
 import (
-	"context"
-	"net/http"
 	"slices"
 	"time"
 
@@ -16,7 +14,7 @@ type Principal struct {
 	Issuer   string // `iss`
 	Subject  string // `sub`, unique within the issuer
 	Username string // `preferred_username`; for people to read, it can change
-	ClientID string // `azp`, else `client_id`: the client that got the token
+	ClientID string // `azp`, or `client_id` without it: the client that got the token
 
 	RealmRoles  []string            // roles of the realm
 	ClientRoles map[string][]string // client id to its roles
@@ -38,33 +36,3 @@ func (p *Principal) ForPolicy() policy.Principal {
 
 // HasRealmRole tells whether p has a role of the realm.
 func (p *Principal) HasRealmRole(role string) bool { return slices.Contains(p.RealmRoles, role) }
-
-// HasClientRole tells whether p has a role of a client, both by name.
-func (p *Principal) HasClientRole(client, role string) bool {
-	return slices.Contains(p.ClientRoles[client], role)
-}
-
-// HasScope tells whether p's token has a scope.
-func (p *Principal) HasScope(scope string) bool { return slices.Contains(p.Scopes, scope) }
-
-type principalKey struct{}
-
-// FromContext returns the principal of a request that passed Middleware, and
-// whether there is one.
-func FromContext(ctx context.Context) (*Principal, bool) {
-	p, ok := ctx.Value(principalKey{}).(*Principal)
-	return p, ok
-}
-
-// Middleware lets only requests with exactly one valid access token through
-// to next, which finds the caller by FromContext. It reads no body.
-func Middleware(v *Verifier, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, err := v.Check(r)
-		if err != nil {
-			v.Refuse(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
-	})
-}

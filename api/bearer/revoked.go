@@ -25,7 +25,7 @@ type Revocation struct {
 }
 
 // Revoke refuses from now on what r says, verified tokens included. It is kept
-// for Config.MaxLifetime, after which no token that it is for can be alive.
+// for maxLifetime, after which no token that it is for can be alive.
 // An earlier revocation of the same is replaced only by a later one.
 func (v *Verifier) Revoke(r Revocation) error {
 	issuer := v.issuer([]byte(r.Issuer))
@@ -235,5 +235,5 @@ func (l *denyList) mark(key denied) (mark, bool) {
 }
 
 func newDenyList(c *Config) *denyList {
-	return &denyList{seed: maphash.MakeSeed(), limit: c.MaxRevocations / denyShards, keep: c.MaxLifetime + 2*c.Skew, sessions: map[string]int{}}
+	return &denyList{seed: maphash.MakeSeed(), limit: c.limits.revocations / denyShards, keep: maxLifetime + 2*c.Skew, sessions: map[string]int{}}
 }

@@ -270,3 +270,6 @@ func descend(raw jsontext.Value, path []string) (jsontext.Value, error) {
 }
 
 func unix(seconds int64) time.Time { return time.Unix(seconds, 0) }
+
+// date renders a time for people who read a cause.
+func date(seconds int64) string { return unix(seconds).UTC().Format(time.RFC3339) }

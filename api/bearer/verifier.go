@@ -18,7 +18,6 @@ type Verifier struct {
 	config  Config
 	clock   clock.Clock
 	issuers []*issuer
-	allowed map[string]*algorithm
 	paths   paths
 	cache   *cache
 	interned
@@ -29,31 +28,32 @@ type Verifier struct {
 // issuer is what a Verifier knows of one configured issuer.
 type issuer struct {
 	Issuer
-	keys   *keySet
-	denied *denyList
-	asker  asker
+	keys         *keySet
+	denied       *denyList
+	introspector introspector
 }
+
+// cacheTTL bounds the time for which a token isn't verified again; the token's
+// own expiry bounds it too.
+const cacheTTL = 5 * time.Minute
 
 // New makes a Verifier and begins to fetch the keys of every issuer, without
 // waiting for them: until they are there, Check answers 503. The keys are kept
 // up to date until ctx ends. The error lists everything that is wrong with c.
 func New(ctx context.Context, c Config) (*Verifier, error) {
-	if err := c.Validate(); err != nil {
+	c = c.withDefaults()
+	paths, err := newPaths(c.Claims)
+	if err := errors.Join(c.validate(), err); err != nil {
 		return nil, err
 	}
-	c = c.withDefaults()
 	v := &Verifier{
 		config:  c,
 		clock:   clock.New(c.Now),
-		allowed: map[string]*algorithm{},
-		paths:   newPaths(c.Claims),
+		paths:   paths,
 		cache:   newCache(c.CacheEntries),
 		proofs:  newProofs(c),
 		actions: newActions(c),
 		replies: newReplies(c),
-	}
-	for _, name := range c.Algorithms {
-		v.allowed[name] = algorithms[name]
 	}
 	for _, i := range c.Issuers {
 		known := &issuer{Issuer: i, keys: newKeySet(i, &c, v.clock), denied: newDenyList(&c)}
@@ -74,7 +74,7 @@ func (v *Verifier) sweep(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			v.cache.sweep(v.clock.Now(), v.config.CacheTTL, v.skew())
+			v.cache.sweep(v.clock.Now(), cacheTTL, v.skew())
 		case <-ctx.Done():
 			return
 		}
@@ -130,27 +130,27 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 // about, because of ask or since the token is a lightweight one, has a cache
 // of its own.
 func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask bool) (*verified, *[32]byte, *Error) {
-	if len(token) > v.config.MaxTokenBytes {
+	if len(token) > maxTokenBytes {
 		return nil, nil, refuse(TokenTooLarge, nil)
 	}
 	hash := sha256.Sum256(view(token))
 	now := v.clock.Now()
-	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, v.config.CacheTTL, v.skew()) && e.matches(scheme) &&
+	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, cacheTTL, v.skew()) && e.matches(scheme) &&
 		e.issuer.denied.covers(&e.principal, e.issuedAt, now) == nil {
 		return e, &e.hash, nil
 	}
-	a := &attempt{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
-	a.found.hash = hash
+	c := &tokenCheck{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
+	c.found.hash = hash
 	for i := range checks {
-		if refusal := checks[i].run(a); refusal != nil {
+		if refusal := checks[i].run(c); refusal != nil {
 			return nil, nil, refusal
 		}
 	}
-	e := a.found
+	e := c.found
 	e.at = now
-	e.until = min(e.expiry+v.skew(), a.now+int64(v.config.CacheTTL/time.Second))
+	e.until = min(e.expiry+v.skew(), c.now+int64(cacheTTL/time.Second))
 	e.weight = weight(len(token))
-	if !a.asked {
+	if !c.asked {
 		v.cache.put(&e)
 	}
 	return &e, &e.hash, nil
@@ -162,6 +162,15 @@ func (e *verified) matches(scheme Scheme) bool { return (scheme == DPoP) == (e.t
 
 func (v *Verifier) skew() int64 { return int64(v.config.Skew / time.Second) }
 
+// issuerURLs returns the URLs of the configured issuers.
+func (v *Verifier) issuerURLs() []string {
+	var urls []string
+	for _, known := range v.issuers {
+		urls = append(urls, known.URL)
+	}
+	return urls
+}
+
 // issuer returns the configured issuer whose URL is iss, byte for byte, or nil.
 func (v *Verifier) issuer(iss []byte) *issuer {
 	for _, known := range v.issuers {
@@ -172,24 +181,8 @@ func (v *Verifier) issuer(iss []byte) *issuer {
 	return nil
 }
 
-// Refuse answers a request with err of Check: challenge, then the body by
-// Config.WriteError. The cause goes to the log. An unread body is not read:
-// under HTTP/1 the connection ends instead.
-func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = refuse(TokenMalformed, err)
-	}
-	v.config.Logger.InfoContext(r.Context(), "credential refused", "code", e.Code, "status", e.Status, "err", e)
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
-	v.WriteChallenge(w, e)
-	v.config.WriteError(w, r, e)
-}
-
-// Ready returns nil when the keys of at least one issuer can be used, else
-// what keeps each issuer's from being fetched.
+// Ready returns nil when the keys of at least one issuer can be used, and
+// otherwise what keeps each issuer's from being fetched.
 func (v *Verifier) Ready() error {
 	var errs []error
 	for _, i := range v.issuers {
@@ -219,20 +212,11 @@ type remoteKeys struct {
 
 // VerifySignature implements oidc.KeySet. The error is an *Error.
 func (k remoteKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	if len(jwt) > k.v.config.MaxTokenBytes {
-		return nil, refuse(TokenTooLarge, nil)
+	c := &tokenCheck{v: k.v, ctx: ctx, token: jwt}
+	c.found.issuer = k.issuer
+	refusal := c.pass((*tokenCheck).size, (*tokenCheck).shape, (*tokenCheck).algorithm, (*tokenCheck).key, (*tokenCheck).signature)
+	if refusal != nil {
+		return nil, refusal
 	}
-	a := &attempt{v: k.v, ctx: ctx, token: jwt}
-	for _, check := range []func(*attempt) *Error{(*attempt).shape, (*attempt).algorithm} {
-		if refusal := check(a); refusal != nil {
-			return nil, refusal
-		}
-	}
-	a.found.issuer = k.issuer
-	for _, check := range []func(*attempt) *Error{(*attempt).key, (*attempt).signature} {
-		if refusal := check(a); refusal != nil {
-			return nil, refusal
-		}
-	}
-	return a.payload, nil
+	return c.payload, nil
 }

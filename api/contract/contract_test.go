@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -47,7 +48,7 @@ func faults(results []Result) []string {
 	return names
 }
 
-func TestOurMiddlewarePasses(t *testing.T) {
+func TestOurVerifierPasses(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	verifier, err := bearer.New(t.Context(), bearer.Config{
@@ -59,7 +60,15 @@ func TestOurMiddlewarePasses(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); verifier.Ready() != nil && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	results, err := run(t, target(t, issuer, bearer.Middleware(verifier, http.NotFoundHandler())))
+	results, err := run(t, target(t, issuer, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := verifier.Check(r)
+		if refused, ok := errors.AsType[*bearer.Error](err); ok {
+			verifier.WriteChallenge(w, refused)
+			http.Error(w, refused.Message, refused.Status)
+			return
+		}
+		http.NotFound(w, r)
+	})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		PublicURL:         o.PublicURL,
 		ResourceMetadata:  metadataURL(o.PublicURL),
 		KeyMaxAge:         o.KeyMaxAge,
-		KeyOutageBound:    max(o.KeyMaxAge, time.Hour),
 		NotBeforeInterval: o.NotBeforeInterval,
 		IntrospectionTTL:  o.IntrospectionTTL,
 		HTTPClient:        o.HTTPClient,

@@ -49,7 +49,6 @@ type Error struct {
 	Status  int
 	Message string // for the caller
 	OAuth   string // error attribute of the challenge, empty for none
-	Scope   string // that an access token must have, separated by spaces
 	DPoP    bool   // the credential came with the scheme DPoP
 	Cause   error  // for the log; may be nil
 }

@@ -34,7 +34,6 @@ const (
 	TokenTypeWrong           Code = "token_type_wrong"
 	SubjectMissing           Code = "subject_missing"
 	SenderConstraint         Code = "sender_constraint"
-	PartyUnauthorized        Code = "authorized_party_wrong"
 	TokenRevoked             Code = "token_revoked"
 	LogoutJustNow            Code = "logout_just_now"
 	ActionRepeated           Code = "action_repeated"
@@ -47,7 +46,6 @@ const (
 
 	// What the principal may do.
 	RoleMissing   Code = "role_missing"
-	ScopeMissing  Code = "insufficient_scope"
 	ModelUnknown  Code = "model_unknown"
 	ActionRefused Code = "action_refused"
 
@@ -95,10 +93,9 @@ const (
 
 // The error attributes of a challenge.
 const (
-	invalidRequest    = "invalid_request"
-	invalidToken      = "invalid_token"
-	insufficientScope = "insufficient_scope"
-	invalidDPoPProof  = "invalid_dpop_proof"
+	invalidRequest   = "invalid_request"
+	invalidToken     = "invalid_token"
+	invalidDPoPProof = "invalid_dpop_proof"
 )
 
 // table has one row for each code: code, status, OAuth error, what the caller
@@ -191,9 +188,6 @@ var table = []Reason{
 	{SenderConstraint, 401, invalidToken,
 		"Send a sender-constrained token with the scheme DPoP and a proof, and any other with the scheme Bearer.",
 		"Keycloak: Clients → Capability config → Require DPoP bound tokens (dpop.bound.access.tokens) must go with how {client} sends the token."},
-	{PartyUnauthorized, 401, invalidToken,
-		"The client that got this access token may not call this API.",
-		"Config.AuthorizedParties of the API must list {client}."},
 	{TokenRevoked, 401, invalidToken,
 		"The access token was revoked or its session has ended. Sign in again.",
 		"Sign in again. The realm's not-before: Keycloak, Sessions → Action → Revocation."},
@@ -218,9 +212,6 @@ var table = []Reason{
 	{RoleMissing, 403, "",
 		"The access token lacks the realm role %s: ask for it, then get a new token.",
 		"Stack configuration: give the user a role of a model, which contains the base role. Keycloak: Users → Role mapping. Then get a new token; it must come through the client scope roles."},
-	{ScopeMissing, 403, insufficientScope,
-		"The access token lacks a scope that this request needs.",
-		"Add the scope to the client's default or optional scopes, and let the client request it."},
 	{ModelUnknown, 404, "",
 		"There is no model of this name that you may call: GET /v2/models lists those that you may.",
 		"Stack configuration: models, and roles of the user or its groups; then pulumi up, reload the API, get a new token."},
