@@ -24,6 +24,10 @@ type Config struct {
 	// a free one, which the log names.
 	Listen string `flag:"listen" default:"127.0.0.1:8000" doc:"Address to listen on, or fd:3 for a listening socket that the parent process hands over as that file descriptor."`
 
+	// AdminListen is off unless it is set: a port that nobody asked for is one more
+	// that has to be closed.
+	AdminListen string `flag:"admin-listen" doc:"Address of the operators' listener, with GET /metrics for Prometheus: :9464 is port 9464 of 127.0.0.1. There is no access control there, so keep it in a private network. Default: none."`
+
 	// Stack holds the outputs of the stack, of which the policy is read again
 	// on SIGHUP.
 	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output --json --show-secrets. SIGHUP reads its policy again."`
@@ -131,14 +135,9 @@ func parseConfig(args []string, getenv func(string) string) (Config, error) {
 // from what bearer.Config says about its own part.
 func (c Config) validate() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
-	if _, inherited, err := inheritedSocket(c.Listen); inherited && err != nil {
-		wrong("-listen: %w", err)
-	} else if inherited {
-		// The parent process has chosen the address.
-	} else if _, port, err := net.SplitHostPort(c.Listen); err != nil {
-		wrong("-listen: %q is not host:port, such as 127.0.0.1:8000", c.Listen)
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		wrong("-listen: port %q is not a number from 0 to 65535", port)
+	errs = append(errs, checkListen("listen", c.Listen))
+	if c.AdminListen != "" {
+		errs = append(errs, checkListen("admin-listen", c.AdminListen))
 	}
 	errs = append(errs, checkPublicURL(c.PublicURL), checkInternalURL(c.IssuerInternalURL), checkClockSkew(c.ClockSkew))
 	for _, origin := range c.corsOrigins() {
@@ -179,6 +178,31 @@ func (c Config) validate() (errs []error) {
 		wrong("-shutdown-timeout: %v is not a time to wait: use one such as 25s", c.ShutdownTimeout)
 	}
 	return errs
+}
+
+// checkListen says why nothing can listen on an address.
+func checkListen(flag, address string) error {
+	if _, inherited, err := inheritedSocket(address); inherited && err != nil {
+		return fmt.Errorf("api: -%s: %w", flag, err)
+	} else if inherited {
+		return nil // the parent process has chosen the address
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("api: -%s: %q is not host:port, such as 127.0.0.1:8000", flag, address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("api: -%s: port %q is not a number from 0 to 65535", flag, port)
+	}
+	return nil
+}
+
+// adminAddress is AdminListen, on the loopback interface unless it names another.
+func (c Config) adminAddress() string {
+	if strings.HasPrefix(c.AdminListen, ":") {
+		return "127.0.0.1" + c.AdminListen
+	}
+	return c.AdminListen
 }
 
 // These flags are the subcommands', too. A URL may be left out.

@@ -40,7 +40,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return &usageError{err}
 	}
 
-	listener, err := listen(config.Listen)
+	listener, err := listen("listen", config.Listen)
 	if err != nil {
 		return err
 	}
@@ -49,6 +49,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	if publicURL == "" {
 		publicURL = "http://" + listener.Addr().String()
 	}
+
+	metrics := observe.NewMetrics(time.Now)
 
 	// A reader of the log that dies is a failure of the log, not the API's end.
 	signal.Ignore(syscall.SIGPIPE)
@@ -62,7 +64,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
 		UpstreamTimeout: config.UpstreamTimeout, MaxBody: config.MaxBody,
-		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Logger: log,
+		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Logger: log,
 	})
 	if err != nil {
 		return &usageError{err}
@@ -75,26 +77,29 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		for {
 			select {
 			case <-hup:
-				reload(g, config.Stack, log)
+				reload(g, config.Stack, metrics, log)
 			case <-background.Done():
 				return
 			}
 		}
 	}()
+	if err := serveAdmin(background, config, metrics, log); err != nil {
+		return err
+	}
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
 	return listenUntil(ctx, listener, g, config, log)
 }
 
 // listen opens the address, or takes a socket that is open already.
-func listen(address string) (net.Listener, error) {
+func listen(flag, address string) (net.Listener, error) {
 	descriptor, inherited, err := inheritedSocket(address)
 	if err != nil {
-		return nil, fmt.Errorf("api: -listen: %w", err)
+		return nil, fmt.Errorf("api: -%s: %w", flag, err)
 	}
 	if !inherited {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, fmt.Errorf("api: %w", err)
+			return nil, fmt.Errorf("api: -%s: %w", flag, err)
 		}
 		return listener, nil
 	}
@@ -102,7 +107,7 @@ func listen(address string) (net.Listener, error) {
 	defer file.Close() // the listener has a copy
 	listener, err := net.FileListener(file)
 	if err != nil {
-		return nil, fmt.Errorf("api: -listen: %s is no listening socket: %w", address, err)
+		return nil, fmt.Errorf("api: -%s: %s is no listening socket: %w", flag, address, err)
 	}
 	return listener, nil
 }
@@ -145,16 +150,42 @@ func readStack(path string) (*policy.Outputs, error) {
 }
 
 // reload takes over a changed policy.
-func reload(g *gateway.Gateway, path string, log *slog.Logger) {
+func reload(g *gateway.Gateway, path string, metrics *observe.Metrics, log *slog.Logger) {
 	outputs, err := readStack(path)
 	if err == nil {
 		err = g.Reload(outputs)
 	}
 	if err != nil {
+		metrics.PolicyRefused()
 		log.Error("policy not reloaded: the one from before stays in force", "err", err)
 		return
 	}
 	log.Info("policy reloaded", "models", len(outputs.Policy.Models))
+}
+
+// serveAdmin serves operators until ctx ends, if there is an address for that.
+func serveAdmin(ctx context.Context, config Config, metrics *observe.Metrics, log *slog.Logger) error {
+	if config.AdminListen == "" {
+		return nil
+	}
+	listener, err := listen("admin-listen", config.adminAddress())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler())
+	server := &http.Server{
+		Handler: mux, ReadTimeout: readHeaderTimeout, WriteTimeout: adminTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	context.AfterFunc(ctx, func() { server.Close() })
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the operators' listener has failed", "err", err)
+		}
+	}()
+	log.Info("operators' listener", "address", listener.Addr().String(), "path", "/metrics")
+	return nil
 }
 
 // Bounds of one connection. A caller that is slower than these is cut off; those
@@ -164,6 +195,7 @@ const (
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 256 << 10 // the gateway refuses with a code from 64 KiB on
 	minDrain          = 100 * time.Millisecond
+	adminTimeout      = 30 * time.Second // one answer to an operator
 )
 
 // listenUntil serves until ctx ends. Then nothing is ready any more, and after

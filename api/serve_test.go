@@ -664,3 +664,38 @@ func TestInheritedSocketAndLogForPeople(t *testing.T) {
 		t.Errorf("the log is\n%s", log)
 	}
 }
+
+// Metrics are on a listener of their own, which is off unless it is asked for, and
+// on the loopback interface where the address names no other.
+func TestAdminListener(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	g := start(t, issuer, testPolicy(), "-admin-listen", ":0")
+	var admin string
+	for line := range strings.Lines(g.log.String()) {
+		var record struct{ Msg, Address string }
+		if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "operators' listener" {
+			admin = record.Address
+		}
+	}
+	if !strings.HasPrefix(admin, "127.0.0.1:") {
+		t.Fatalf("the operators' listener is at %q", admin)
+	}
+	for _, test := range []struct {
+		name, url string
+		status    int
+		holds     string
+	}{
+		{"metrics", "http://" + admin + "/metrics", 200, "model_api_build_info{"},
+		{"nothing else", "http://" + admin + "/v2/models", 404, ""},
+		{"not for callers", g.url + "/metrics", 401, ""},
+	} {
+		r, err := http.NewRequest("GET", test.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, body := send(t, r); response.StatusCode != test.status || !strings.Contains(body, test.holds) {
+			t.Errorf("%s: %s %s", test.name, response.Status, body)
+		}
+	}
+}

@@ -63,6 +63,11 @@ type Config struct {
 	// Default 5 s.
 	IntrospectionTTL time.Duration
 
+	// Checked is called with the outcome of each Authenticate that came to a
+	// token: nil or the refusal, and whether the token was in the cache. It must
+	// not wait. Default: none.
+	Checked func(refused *Error, cached bool)
+
 	// HTTPClient is used to fetch metadata and keys. Its time-out and its
 	// redirect policy are replaced by ours. Default: http.DefaultTransport.
 	HTTPClient *http.Client

@@ -53,6 +53,7 @@ type keySet struct {
 	waiting int           // requests
 	begun   int           // number of fetches that began
 	ended   int           // number of fetches that ended
+	failed  uint64        // of them, without keys
 	lastErr error         // of the last fetch that ended
 	end     chan struct{} // closed at the end of a fetch, and replaced
 }
@@ -213,6 +214,9 @@ func (s *keySet) refresh(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended, s.lastErr = s.begun, err
+	if err != nil {
+		s.failed++
+	}
 	close(s.end)
 	s.end = make(chan struct{})
 	return err
@@ -359,6 +363,17 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 		return nil, fmt.Errorf("bearer: %s answered more than %d bytes", address, maxBody)
 	}
 	return body, nil
+}
+
+// status says how old the keys are and how their fetches went.
+func (s *keySet) status() KeySetStatus {
+	age := time.Duration(-1)
+	if last := s.keys.Load(); last != nil {
+		age = s.clock.Now().Oldest(last.at)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return KeySetStatus{Issuer: s.issuer.URL, Age: age, Fetches: uint64(s.ended), Failures: s.failed}
 }
 
 // ready returns nil when there are keys, and otherwise why there are none. A

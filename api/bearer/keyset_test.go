@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -729,4 +730,43 @@ func with(key jose.JSONWebKey, name string, value any) map[string]any {
 	}
 	members[name] = value
 	return members
+}
+
+// What there is to say of keys: their age, and how often they were fetched.
+func TestKeySetStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := oidctest.New("https://id.example/realms/example-realm")
+		v, err := bearer.New(t.Context(), bearer.Config{Issuers: []bearer.Issuer{{URL: issuer.URL}}, Audience: issuer.Audience, HTTPClient: issuer.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := bearer.KeySetStatus{Issuer: issuer.URL, Fetches: 1}
+		if got := v.KeySets(); len(got) != 1 || got[0] != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		time.Sleep(time.Minute)
+		if got := v.KeySets()[0].Age; got != time.Minute {
+			t.Errorf("age %v after a minute", got)
+		}
+	})
+}
+
+// Keys that could not be fetched have no age, and each failure counts.
+func TestKeySetStatusWithoutKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := oidctest.New("https://id.example/realms/example-realm")
+		v, err := bearer.New(t.Context(), bearer.Config{
+			Issuers: []bearer.Issuer{{URL: issuer.URL + "/gone"}}, Audience: issuer.Audience, HTTPClient: issuer.Client(),
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		if got := v.KeySets()[0]; got.Age >= 0 || got.Fetches != 2 || got.Failures != 2 {
+			t.Errorf("got %+v, want no age and two failures", got)
+		}
+	})
 }

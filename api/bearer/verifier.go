@@ -102,10 +102,13 @@ func (v *Verifier) Authenticate(r *http.Request) (*Principal, *Proof, error) {
 	if refusal != nil {
 		return nil, nil, refusal
 	}
-	found, hash, refusal := v.verify(r.Context(), scheme, token, false)
+	found, cached, refusal := v.verify(r.Context(), scheme, token, false)
 	var proof *Proof
 	if refusal == nil && scheme == DPoP {
-		proof, refusal = v.prove(r, found, hash)
+		proof, refusal = v.prove(r, found, &found.hash)
+	}
+	if v.config.Checked != nil {
+		v.config.Checked(refusal, cached)
 	}
 	if refusal != nil {
 		refusal.DPoP = scheme == DPoP
@@ -125,25 +128,25 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	return &found.principal, nil
 }
 
-// verify returns a verified token from the cache, or verifies it. What can
-// change while a token lives is checked either way. What the issuer was asked
-// about, because of ask or since the token is a lightweight one, has a cache
-// of its own.
-func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask bool) (*verified, *[32]byte, *Error) {
+// verify returns a verified token from the cache, or verifies it; cached tells
+// which. What can change while a token lives is checked either way. What the
+// issuer was asked about, because of ask or since the token is a lightweight
+// one, has a cache of its own.
+func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask bool) (found *verified, cached bool, refused *Error) {
 	if len(token) > maxTokenBytes {
-		return nil, nil, refuse(TokenTooLarge, nil)
+		return nil, false, refuse(TokenTooLarge, nil)
 	}
 	hash := sha256.Sum256(view(token))
 	now := v.clock.Now()
 	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, cacheTTL, v.skew()) && e.matches(scheme) &&
 		e.issuer.denied.covers(&e.principal, e.issuedAt, now) == nil {
-		return e, &e.hash, nil
+		return e, true, nil
 	}
 	c := &tokenCheck{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
 	c.found.hash = hash
 	for i := range checks {
 		if refusal := checks[i].run(c); refusal != nil {
-			return nil, nil, refusal
+			return nil, false, refusal
 		}
 	}
 	e := c.found
@@ -153,7 +156,7 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 	if !c.asked {
 		v.cache.put(&e)
 	}
-	return &e, &e.hash, nil
+	return &e, false, nil
 }
 
 // matches tells whether the token may come with scheme: sender-constrained
@@ -193,6 +196,22 @@ func (v *Verifier) Ready() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// KeySetStatus is what there is to say of the signing keys of one issuer.
+type KeySetStatus struct {
+	Issuer            string
+	Age               time.Duration // since the fetch that gave them began; negative without keys
+	Fetches, Failures uint64        // that ended since the start; those that failed are among them
+}
+
+// KeySets returns the status of each issuer's keys.
+func (v *Verifier) KeySets() []KeySetStatus {
+	var all []KeySetStatus
+	for _, i := range v.issuers {
+		all = append(all, i.keys.status())
+	}
+	return all
 }
 
 // KeySet returns the key set of a configured issuer for go-oidc's verifiers of

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +66,9 @@ type Options struct {
 	// audit records. Default: none.
 	TrustedProxies []netip.Prefix
 
-	Audit  *observe.Audit // gets a record of each decision
-	Logger *slog.Logger   // gets everything else
+	Audit   *observe.Audit   // gets a record of each decision
+	Metrics *observe.Metrics // counts them. Default: some that nobody reads
+	Logger  *slog.Logger     // gets everything else
 }
 
 // Gateway is the API as an http.Handler.
@@ -83,6 +85,7 @@ type Gateway struct {
 	protocols      []*protocol.Protocol
 
 	access   atomic.Pointer[access] // replaced as a whole by Reload
+	reloads  sync.Mutex             // one Reload at a time
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
 	now      func() time.Time
@@ -92,6 +95,9 @@ type Gateway struct {
 // lasts until ctx ends. The error lists everything that is wrong with o. The
 // issuer need not be there yet: until it is, requests get 503.
 func New(ctx context.Context, o Options) (*Gateway, error) {
+	if o.Metrics == nil {
+		o.Metrics = observe.NewMetrics(time.Now)
+	}
 	transport := upstream.Transport()
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
 	g := &Gateway{options: o, transport: transport, protocols: protocols(), log: o.Logger, now: time.Now}
@@ -111,13 +117,15 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		NotBeforeInterval: o.NotBeforeInterval,
 		IntrospectionTTL:  o.IntrospectionTTL,
 		HTTPClient:        o.HTTPClient,
+		Checked:           g.tokenChecked,
 		Logger:            o.Logger,
 	})
 	if err := errors.Join(accessErr, err); err != nil {
 		return nil, err
 	}
 	g.verifier = verifier
-	g.access.Store(access)
+	g.enforce(access)
+	o.Metrics.Watch(observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost})
 	if err := g.signPeopleIn(); err != nil {
 		g.log.Warn("nobody can sign in with a browser", "err", err)
 	}
@@ -137,6 +145,8 @@ func (g *Gateway) Drain() { g.draining.Store(true) }
 // stays in force. Keys and verified tokens stay, so what they depend on must
 // be what it was.
 func (g *Gateway) Reload(outputs *policy.Outputs) error {
+	g.reloads.Lock()
+	defer g.reloads.Unlock()
 	access, err := newAccess(outputs.Policy, g.options.UpstreamTimeout, g.transport, g.options.Getenv)
 	if err != nil {
 		return err
@@ -145,8 +155,39 @@ func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	if outputs.Issuer != before.Issuer || outputs.Audience != before.Audience || outputs.Policy.Claims != before.Policy.Claims {
 		return errors.New("gateway: the issuer, the audience or the policy's claims have changed: start the API again")
 	}
-	g.access.Store(access)
+	access.generation = g.access.Load().generation + 1
+	g.enforce(access)
 	return nil
+}
+
+// enforce lets access decide from now on. Requests under way keep theirs.
+func (g *Gateway) enforce(a *access) {
+	g.access.Store(a)
+	var models, clients []string
+	for _, m := range a.policy.Models {
+		models = append(models, m.Name)
+	}
+	for _, c := range a.policy.Clients {
+		clients = append(clients, c.ClientID)
+	}
+	g.options.Metrics.PolicyLoaded(a.generation, models, clients)
+}
+
+// tokenChecked counts the check of an access token.
+func (g *Gateway) tokenChecked(refused *refusal.Error, cached bool) {
+	var code refusal.Code
+	if refused != nil {
+		code = refused.Code
+	}
+	g.options.Metrics.TokenChecked(string(code), cached)
+}
+
+// keySets says how the signing keys are.
+func (g *Gateway) keySets() (all []observe.KeySet) {
+	for _, s := range g.verifier.KeySets() {
+		all = append(all, observe.KeySet(s))
+	}
+	return all
 }
 
 // CheckModels says which models of a policy can't be served, without asking
@@ -158,8 +199,9 @@ func CheckModels(p *policy.Policy, getenv func(string) string) error {
 
 // access is a policy with its models ready to be called.
 type access struct {
-	policy *policy.Policy
-	models map[string]*served
+	generation uint64 // 1 for the first policy
+	policy     *policy.Policy
+	models     map[string]*served
 }
 
 // served is one model of the policy: it is either embedded or upstream.
@@ -172,7 +214,7 @@ type served struct {
 // newAccess prepares the models of a policy. The error lists all that can't
 // be served.
 func newAccess(p *policy.Policy, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*access, error) {
-	a := &access{policy: p, models: map[string]*served{}}
+	a := &access{generation: 1, policy: p, models: map[string]*served{}}
 	var errs []error
 	for _, m := range p.Models {
 		ready, err := newServed(m, timeout, transport, getenv)
@@ -207,7 +249,8 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 	u, err := upstream.New(upstream.Config{
 		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: speaks.AnswerTypes,
 		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,
-		Fail: refuse,
+		Fail:   refuse,
+		Begins: func(r *http.Request, stream bool) { recordOf(r).exchange.First(stream) },
 		Broken: func(r *http.Request, e *refusal.Error) {
 			record := recordOf(r)
 			record.code, record.cause = e.Code, e

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
@@ -191,6 +192,7 @@ type record struct {
 	code      refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
 	cause     error        // of a refusal
 	status    int
+	exchange  observe.Exchange   // with the model's server; zero without one
 	protocol  *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
 }
 
@@ -212,6 +214,7 @@ func recordOf(r *http.Request) *record { return r.Context().Value(recordKey{}).(
 func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
+		g.options.Metrics.Begin()
 		g.setDeadlines(w)
 		record := &record{id: rand.Text(), protocol: g.protocolOf(r.URL.Path)}
 		h := w.Header()
@@ -226,6 +229,7 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		// that net/http wants.
 		defer func() {
 			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
+			g.options.Metrics.End(record.measured(took))
 			switch {
 			case record.admitted:
 				g.options.Audit.Decided(ctx, record.attrs(r, g.options.TrustedProxies, took)...)
@@ -265,6 +269,17 @@ func (d *record) attrs(r *http.Request, trusted []netip.Prefix, took time.Durati
 		attrs = append(attrs, slog.String("cause", d.cause.Error()))
 	}
 	return attrs
+}
+
+// measured is what is counted of d.
+func (d *record) measured(took time.Duration) observe.Request {
+	m := observe.Request{
+		Model: d.model, Action: d.action, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
+	}
+	if d.principal != nil {
+		m.Client = d.principal.ClientID
+	}
+	return m
 }
 
 // statusWriter notes the status for the audit record, and lets no refusal

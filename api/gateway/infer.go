@@ -49,7 +49,7 @@ type readiness struct {
 // that was allowed. It has answered unless there is an error.
 func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, body []byte) error {
 	if c.model != nil && c.model.upstream != nil {
-		forward(w, r, c, body)
+		g.forward(w, r, c, body)
 		return nil
 	}
 	request := protocol.Call{Body: body}
@@ -128,9 +128,12 @@ func bodyRefusal(err error) *refusal.Error {
 }
 
 // forward passes a request on to the model's server.
-func forward(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
+	record := recordOf(r)
+	record.exchange = g.options.Metrics.Exchange(record.model)
+	defer record.exchange.End() // it may end in a panic
 	c.model.upstream.Forward(w, r, body, upstream.Identity{
-		RequestID: recordOf(r).id,
+		RequestID: record.id,
 		Issuer:    c.principal.Issuer,
 		Subject:   c.principal.Subject,
 		Client:    c.principal.ClientID,

@@ -20,12 +20,12 @@ const held = 64 << 10
 // (WHATWG HTML, section 9.2).
 const eventStream = "text/event-stream"
 
-// pass sends the upstream's answer to a request of this method to w: all at
+// pass sends the upstream's answer to r to w: all at
 // once when it fits the buffer, otherwise in parts, and an event stream part by
 // part from its first byte. It has begun when something was sent. Of the answer
 // only the status, the headers of passOut and the body come through: neither
 // informational answers nor trailers do.
-func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method string) (begun bool, err error) {
+func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, r *http.Request) (begun bool, err error) {
 	mediaType, err := u.check(answer)
 	if err != nil {
 		return false, err
@@ -35,6 +35,7 @@ func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method str
 	if mediaType == eventStream {
 		buffer, atLeast = make([]byte, 4<<10), 1
 	} else {
+		u.config.Begins(r, false)
 		b := u.buffers.Get().(*[held]byte)
 		defer u.buffers.Put(b)
 		buffer = b[:]
@@ -42,6 +43,9 @@ func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method str
 	n, err := fill(answer.Body, buffer, atLeast)
 	if err != nil && err != io.EOF {
 		return false, err
+	}
+	if mediaType == eventStream {
+		u.config.Begins(r, true)
 	}
 
 	h := w.Header()
@@ -55,7 +59,7 @@ func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, method str
 	case answer.StatusCode == http.StatusNoContent: // has no length (RFC 9110, section 8.6)
 	case answer.ContentLength >= 0:
 		h["Content-Length"] = []string{strconv.FormatInt(answer.ContentLength, 10)}
-	case err == io.EOF && method != http.MethodHead:
+	case err == io.EOF && r.Method != http.MethodHead:
 		h["Content-Length"] = []string{strconv.Itoa(n)}
 	}
 	w.WriteHeader(answer.StatusCode)

@@ -73,6 +73,10 @@ type Config struct {
 	// Fail answers the caller when the upstream can't. Nothing has been sent yet.
 	Fail func(http.ResponseWriter, *http.Request, *refusal.Error)
 
+	// Begins is called when an answer that is passed on begins: a stream with its
+	// first bytes, another one with its headers. May be nil.
+	Begins func(r *http.Request, stream bool)
+
 	// Broken is told of an answer that breaks off after it has begun.
 	Broken func(*http.Request, *refusal.Error)
 }
@@ -96,6 +100,9 @@ func New(c Config) (*Upstream, error) {
 	}
 	if strings.ContainsFunc(c.Credential, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("upstream: the credential has a space, a line break or a character outside ASCII in it")
+	}
+	if c.Begins == nil {
+		c.Begins = func(*http.Request, bool) {}
 	}
 	u := &Upstream{config: c, base: url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimSuffix(base.Path, "/")}}
 	u.in, u.out = slices.Concat(passIn, c.HeadersIn), slices.Concat(passOut, c.HeadersOut)
@@ -133,7 +140,7 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, body []byte, 
 	answer, err := u.config.Transport.RoundTrip(out)
 	if err == nil {
 		defer answer.Body.Close()
-		begun, err = u.pass(w, answer, r.Method)
+		begun, err = u.pass(w, answer, r)
 	}
 	switch {
 	case err == nil:
