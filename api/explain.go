@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/gateway"
+	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/policy"
 )
 
@@ -80,6 +83,7 @@ func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	}
 	steps, principal := verifier.Explain(ctx, token)
 	steps = append(steps, explainPolicy(stack.Policy, principal, *model)...)
+	steps = append(steps, explainSignIn(stack, principal, *model, *skew)...)
 	return printSteps(stdout, steps)
 }
 
@@ -138,6 +142,48 @@ func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) 
 		return []bearer.Step{base}
 	}
 	return []bearer.Step{base, named}
+}
+
+// explainSignIn tells whether the person signed in as the model asks, if it asks
+// for anything.
+func explainSignIn(stack *policy.Outputs, principal *bearer.Principal, model string, skew time.Duration) []bearer.Step {
+	models := stack.Policy.Models
+	i := slices.IndexFunc(models, func(m policy.Model) bool { return m.Name == model && m.Authentication != nil })
+	if i < 0 {
+		return nil
+	}
+	asked := models[i].Authentication
+	step := bearer.Step{
+		Check: "sign-in", Verdict: bearer.Skipped,
+		Expected: fmt.Sprintf("level %s at most %s ago by the claim %s, acr, no offline_access", strings.Join(asked.ACR, " or "), asked.Within(), bearer.LevelsClaim),
+	}
+	if asked.ServiceAccounts {
+		step.Expected += "; or a service account"
+	}
+	if principal == nil {
+		return []bearer.Step{step}
+	}
+	step.Verdict, step.Found = bearer.Passed, signIn(principal)
+	if refused := stepup.Check(asked, principal, time.Now(), skew); refused != nil {
+		step.Verdict, step.Code, step.Cause = bearer.Refused, refused.Code, refused.Message
+		step.Fix = refusal.Fix(refused.Code, principal.ClientID, stack.Audience)
+	}
+	return []bearer.Step{step}
+}
+
+// signIn is what a token says of how its person signed in.
+func signIn(p *bearer.Principal) string {
+	if p.SessionID == "" {
+		return "a service account"
+	}
+	said := []string{"acr " + cmp.Or(p.SignIn.ACR, "(none)")}
+	for _, level := range slices.Sorted(maps.Keys(p.SignIn.Levels)) {
+		said = append(said, "level "+level+" at "+p.SignIn.Levels[level].UTC().Format(time.RFC3339))
+	}
+	if p.SignIn.Levels == nil {
+		said = append(said, "no "+bearer.LevelsClaim)
+	}
+	return strings.Join(append(said, "scopes "+strings.Join(p.Scopes, " ")), "; ")
 }
 
 // grants are what a token says that models can ask for.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/policy"
 )
 
 // files writes what the subcommands read and returns their paths.
@@ -27,7 +29,10 @@ func files(t *testing.T, issuer *oidctest.Issuer) (stack, jwks string) {
 		return path
 	}
 	stack = write("stack.json", map[string]any{
-		"issuer": issuer.URL, "audience": issuer.Audience, "client_id": issuer.Audience, "client_secret": "api-secret", "policy": testPolicy(),
+		"issuer": issuer.URL, "audience": issuer.Audience, "client_id": issuer.Audience, "client_secret": "api-secret", "policy": testPolicy(policy.Model{
+			Name: "ledger", Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Embedded: "iris",
+			Authentication: &policy.Authentication{ACR: []string{"2"}, LevelMaxAge: "15m"},
+		}),
 	})
 	return stack, write("keys.json", issuer.JWKS())
 }
@@ -49,6 +54,13 @@ func TestExplainCommand(t *testing.T) {
 		{"model allowed", []string{"-model", "iris"}, good, 0, []string{"model             ok"}},
 		{"model forbidden", []string{"-model", "forbidden"}, good, 1, []string{"model             refused", "role model-forbidden", "code      model_unknown"}},
 		{"no such model", []string{"-model", "x"}, good, 1, []string{`model "x" in the policy`, "model_unknown"}},
+		{"sign-in fresh", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.Claims{"loa_map": fmt.Sprintf(`{"2":%d}`, time.Now().Unix())}), 0,
+			[]string{"15  sign-in           ok", "expected  level 2 at most 15m0s ago by the claim loa_map", "found     acr 1; level 2 at 20"}},
+		{"sign-in not told", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.Claims{"acr": nil}), 1,
+			[]string{"sign-in           refused", "found     acr (none); no loa_map", "code      sign_in_untold", `default scopes of client "my-api-client"`}},
+		{"sign-in by a service account", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.ServiceAccount("batch")), 1,
+			[]string{"found     a service account", "code      service_account_refused"}},
+		{"sign-in with a token that is refused", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.Claims{"aud": "other"}), 1, []string{"sign-in           skipped"}},
 		{"no base role", nil, issuer.Token("RS256", oidctest.Claims{"realm_access": nil}), 1, []string{"base role         refused", "code      role_missing", "to fix"}},
 		{"wrong audience", nil, issuer.Token("RS256", oidctest.Claims{"aud": "other"}), 1,
 			[]string{`expected  aud "model-serving-api"`, `found     aud "other"`, "code      audience_wrong", `Included Client Audience "model-serving-api"`, "base role         skipped"}},

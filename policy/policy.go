@@ -53,8 +53,8 @@ type Model struct {
 	Upstream *Upstream `json:"upstream,omitempty"` // a model server that the API stands in front of
 
 	Allow          Conditions      `json:"allow,omitzero"`
-	Authentication *Authentication `json:"authentication,omitempty"` // not enforced yet
-	Body           jsontext.Value  `json:"body,omitempty"`           // not enforced yet
+	Authentication *Authentication `json:"authentication,omitempty"`
+	Body           jsontext.Value  `json:"body,omitempty"` // not enforced yet
 
 	// Introspect asks the issuer about the token on each call (RFC 7662), with
 	// a short cache: a revoked token stops within seconds, at the cost of a
@@ -98,14 +98,6 @@ type Upstream struct {
 type Credential struct {
 	Env    string `json:"env"`
 	Header string `json:"header,omitempty"` // not enforced yet
-}
-
-// Authentication says how strong and how recent the sign-in of a caller must
-// be (RFC 9470).
-type Authentication struct {
-	Level           int    `json:"level,omitempty"`
-	MaxAge          string `json:"maxAge,omitempty"` // duration such as 15m
-	ServiceAccounts bool   `json:"serviceAccounts,omitempty"`
 }
 
 // Client is one client of the realm, as far as the API must know it.
@@ -179,9 +171,11 @@ func (m *Model) validate(errs *problems) {
 	}
 	errs.unenforced(at,
 		member{"protocol " + m.Protocol, m.Protocol != "" && m.Protocol != ProtocolOIP},
-		member{"authentication", m.Authentication != nil},
 		member{"body", m.Body != nil})
 	m.Allow.validate(at, errs)
+	if m.Authentication != nil {
+		m.Authentication.validate(at, errs)
+	}
 	if u := m.Upstream; u != nil {
 		if err := CheckUpstreamURL(u.URL); err != nil {
 			errs.addf("%supstream.url %w", at, err)

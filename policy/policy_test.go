@@ -21,6 +21,11 @@ func valid() *Policy {
 	}
 }
 
+// signIn makes a model ask for a sign-in.
+func signIn(a Authentication) func(*Policy) {
+	return func(p *Policy) { p.Models[1].Authentication = &a }
+}
+
 func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -49,9 +54,17 @@ func TestParseRefuses(t *testing.T) {
 		{"an upstream with the path of a model", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/v2/models/churn" }, "upstream.url holds /v2"},
 		{"a credential without a name", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{} }, "credential.env is empty"},
 
+		{"a sign-in of no level", signIn(Authentication{ACR: []string{}, LevelMaxAge: "15m"}), `model "churn": authentication.acr [] must name`},
+		{"a sign-in of a level with a quote in its name (RFC 9470, 3)", signIn(Authentication{ACR: []string{`2", max_age="9`}, LevelMaxAge: "15m"}), "authentication.acr"},
+		{"a sign-in of two levels in one name (RFC 9470, 3)", signIn(Authentication{ACR: []string{"2 3"}, LevelMaxAge: "15m"}), "authentication.acr"},
+		{"a sign-in that counts for ever", signIn(Authentication{ACR: []string{"2"}}), `authentication.levelMaxAge "" must be`},
+		{"a sign-in that counts for no time", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "0s"}), "authentication.levelMaxAge"},
+		{"a sign-in that counts for part of a second", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "1500ms"}), "authentication.levelMaxAge"},
+		{"a model's own time that is the longer one", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "15m", MaxAge: "16m"}), `authentication.maxAge "16m" must be`},
+		{"a model's own time that is none", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "15m", MaxAge: "0"}), "authentication.maxAge"},
+
 		// What no version of the API enforces yet must not look enforced.
 		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "openai" }, `model "churn": protocol openai is not enforced`},
-		{"step-up (RFC 9470)", func(p *Policy) { p.Models[1].Authentication = &Authentication{Level: 2} }, `model "churn": authentication is not enforced`},
 		{"rules for the body", func(p *Policy) { p.Models[1].Body = []byte(`{}`) }, `model "churn": body is not enforced`},
 		{"a name at the model server", func(p *Policy) { p.Models[1].Upstream.Model = "x" }, "upstream.model is not enforced"},
 		{"a certificate for the model server", func(p *Policy) { p.Models[1].Upstream.TLS = []byte(`{}`) }, "upstream.tls is not enforced"},

@@ -320,7 +320,7 @@ func (c *tokenCheck) times() *Error {
 	c.found.expiry, c.found.issuedAt, c.found.notBefore = expiry, issuedAt, notBefore
 	p := &c.found.principal
 	p.Expiry, p.IssuedAt = unix(expiry), unix(issuedAt)
-	if there[3] {
+	if p.AuthTime = (time.Time{}); there[3] {
 		p.AuthTime = unix(dates[3])
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -134,14 +135,36 @@ func (c *tokenCheck) fill() (err error) {
 	if p.ClientRoles, err = intern(&i.clientRoles, raw.found[clientRoles], rolesByClient(paths.rest[clientRoles])); err != nil {
 		return fmt.Errorf("%s: %w", paths.whole[clientRoles], err)
 	}
-	return nil
+	p.SignIn, err = c.signIn()
+	return err
+}
+
+// signIn takes out of verified claims how the person signed in.
+func (c *tokenCheck) signIn() (*SignIn, error) {
+	service := "false"
+	if c.claims.clientID != nil && c.found.principal.SessionID == "" {
+		service = "true"
+	}
+	key := slices.Concat(c.claims.acr, c.claims.levels, jsontext.Value(service))
+	return intern(&c.v.interned.signIns, key, func(jsontext.Value) (_ *SignIn, err error) {
+		s := SignIn{ServiceAccount: service == "true"}
+		if s.ACR, err = text(c.claims.acr); err != nil {
+			return nil, fmt.Errorf("acr %w", err)
+		}
+		if s.Levels, err = levels(c.claims.levels); err != nil {
+			return nil, fmt.Errorf("%s %w", LevelsClaim, err)
+		}
+		return &s, nil
+	})
 }
 
 // interned shares what many tokens have in common: whole lists of audiences,
-// roles, groups and scopes, by their JSON. Only verified tokens get here.
+// roles, groups and scopes, and sign-ins, by their JSON. Only verified tokens get
+// here.
 type interned struct {
 	audiences, scopes, realmRoles, groups table[[]string]
 	clientRoles                           table[map[string][]string]
+	signIns                               table[*SignIn]
 }
 
 // table is one map of decoded values by their JSON, bounded.
@@ -177,6 +200,31 @@ func intern[T any](t *table[T], raw jsontext.Value, decode func(jsontext.Value) 
 	}
 	t.values[string(raw)] = value
 	return value, nil
+}
+
+// levels decodes LevelsClaim: an object of times by level, which Keycloak writes
+// as text.
+func levels(raw jsontext.Value) (map[string]time.Time, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	object, err := text(raw)
+	if err != nil {
+		return nil, err
+	}
+	var times map[string]jsontext.Value
+	if err := json.Unmarshal([]byte(object), &times); err != nil {
+		return nil, err
+	}
+	reached := make(map[string]time.Time, len(times))
+	for level, raw := range times {
+		at, _, err := seconds(raw)
+		if err != nil {
+			return nil, fmt.Errorf("of level %.20q %w", level, err)
+		}
+		reached[level] = unix(at)
+	}
+	return reached, nil
 }
 
 func splitScope(raw jsontext.Value) ([]string, error) {

@@ -41,6 +41,7 @@ func TestPrincipal(t *testing.T) {
 	token := issuer.Token("RS256", oidctest.Claims{
 		"resource_access": map[string]any{"my.dotted.client": map[string]any{"roles": []string{"a", "b"}}},
 		"groups":          []string{"/ml/users"},
+		"loa_map":         `{"1":1795612220,"2":1795612214}`, // as Keycloak 26.7.3 writes it
 	})
 	p, err := newVerifier(t, issuer, nil).Verify(t.Context(), token)
 	if err != nil {
@@ -53,7 +54,9 @@ func TestPrincipal(t *testing.T) {
 		Groups:      []string{"/ml/users"},
 		Scopes:      []string{"openid", "profile", "email", "model-api"},
 		SessionID:   "yN3bqkT0a8rD5sWm2xQvJ7Lc", TokenID: "onrtac:0d4fd4b5-4d7c-4e1c-8a3e-5f4c0f6f2c9b",
-		IssuedAt: now, Expiry: now.Add(300 * time.Second), AuthTime: now.Add(-5 * time.Second),
+		IssuedAt: now, Expiry: now.Add(300 * time.Second),
+		AuthTime: now.Add(-5 * time.Second),
+		SignIn:   &bearer.SignIn{ACR: "1", Levels: map[string]time.Time{"1": time.Unix(1795612220, 0), "2": time.Unix(1795612214, 0)}},
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("principal %+v\nwant      %+v", p, want)

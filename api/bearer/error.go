@@ -97,6 +97,12 @@ func (v *Verifier) challenge(scheme string, e *Error, used bool) string {
 	if used && e.OAuth != "" {
 		b.WriteString(`, error="` + e.OAuth + `", error_description=` + quote(e.Message))
 	}
+	if used && e.ACR != "" { // RFC 9470, section 3
+		b.WriteString(", acr_values=" + quote(e.ACR))
+		if e.MaxAge != "" {
+			b.WriteString(", max_age=" + quote(e.MaxAge))
+		}
+	}
 	if v.config.ResourceMetadata != "" {
 		b.WriteString(", resource_metadata=" + quote(v.config.ResourceMetadata))
 	}

@@ -3,8 +3,6 @@ package bearer
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -94,9 +92,6 @@ func showTime(raw jsontext.Value) string {
 // fix names the line of configuration or the setting of Keycloak that makes a
 // refusal go away, or what the caller has to do.
 func (c *tokenCheck) fix(code Code) string {
-	party := "the client"
-	if p, err := text(c.claims.party); err == nil && p != "" {
-		party = fmt.Sprintf("client %q", p)
-	}
-	return strings.NewReplacer("{client}", party, "{audience}", strconv.Quote(c.v.config.Audience)).Replace(refusal.Of(code).Fix)
+	party, _ := text(c.claims.party) // one that can't be read is none
+	return refusal.Fix(code, party, c.v.config.Audience)
 }

@@ -48,8 +48,8 @@ func (v *Verifier) IntrospectToken(ctx context.Context, token string) (*Principa
 // introspection: the issuer says that the token is active. It is asked about
 // lightweight tokens, which have no audience, and where a model wants it, and
 // only about what could be accepted so far. What the answer says of audience,
-// subject, roles and groups takes the place of what the token says; everything
-// else stays as it was signed.
+// subject, roles, groups and the sign-in (RFC 9470, section 6.2) takes the place
+// of what the token says; everything else stays as it was signed.
 func (c *tokenCheck) introspection() *Error {
 	if !c.ask && !c.lightweight() {
 		return nil
@@ -78,6 +78,7 @@ func (c *tokenCheck) introspection() *Error {
 	}
 	c.asked = true
 	c.claims.audience, c.claims.found = answer.audience, answer.found
+	c.claims.acr, c.claims.levels, c.claims.authTime = answer.acr, answer.levels, answer.authTime
 	if answer.subject != nil {
 		c.claims.subject = answer.subject
 	}

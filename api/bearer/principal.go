@@ -26,8 +26,28 @@ type Principal struct {
 
 	IssuedAt time.Time // `iat`
 	Expiry   time.Time // `exp`
-	AuthTime time.Time // `auth_time`; zero when the token doesn't say
+	// AuthTime is `auth_time`: the session's last sign-in, at whatever level and
+	// by whatever client. Zero when the token doesn't say.
+	AuthTime time.Time
+	SignIn   *SignIn // shared by tokens that say the same
 }
+
+// SignIn says how the person of a token signed in.
+type SignIn struct {
+	// ACR is `acr`; empty when the token doesn't say. It survives each refresh,
+	// so nothing is decided by it.
+	ACR string
+	// Levels is LevelsClaim: when the session reached each level last.
+	Levels map[string]time.Time
+	// ServiceAccount says that nobody signed in: Keycloak writes `client_id` for
+	// the client credentials grant, whose tokens have no `sid`.
+	ServiceAccount bool
+}
+
+// LevelsClaim is the claim with the time of each level, in seconds since 1970 by
+// the level's name: the session note loa-map, which the stack maps into access
+// tokens and introspection answers.
+const LevelsClaim = "loa_map"
 
 // ForPolicy returns what the access policy decides by.
 func (p *Principal) ForPolicy() policy.Principal {

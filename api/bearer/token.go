@@ -112,7 +112,7 @@ type claims struct {
 	tops    []string // first elements of the configured paths
 
 	issuer, subject, audience, typ, party, clientID, session, id, scope jsontext.Value
-	expiry, notBefore, issuedAt, authTime, confirmation                 jsontext.Value
+	expiry, notBefore, issuedAt, authTime, confirmation, acr, levels    jsontext.Value
 
 	found [pathCount]jsontext.Value // the claims named in tops
 }
@@ -158,6 +158,10 @@ func (c *claims) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			c.scope = value
 		case "cnf":
 			c.confirmation = value
+		case "acr":
+			c.acr = value
+		case LevelsClaim:
+			c.levels = value
 		}
 		return nil
 	})

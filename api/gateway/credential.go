@@ -14,6 +14,7 @@ import (
 type credential struct {
 	principal *bearer.Principal
 	session   bool // of a browser
+	dpop      bool // a token with a proof of possession
 
 	// use takes up what works once, such as a proof of possession. Nothing may
 	// be done for the principal before it has returned nil.
@@ -62,7 +63,7 @@ func (g *Gateway) byToken(r *http.Request) (*credential, error) {
 		return nil, err
 	}
 	return &credential{
-		principal: principal, use: proof.Use,
+		principal: principal, dpop: proof != nil, use: proof.Use,
 		introspect: func(context.Context) (*bearer.Principal, error) { return g.verifier.Introspect(r) },
 	}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -141,6 +142,12 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protoc
 		return refusal.New(refusal.ActionRefused, nil, strings.Join(model.Allow.Actions, ", "))
 	case decision != policy.Allow:
 		return refusal.New(refusal.ModelUnknown, nil)
+	}
+	if stepup.Asked(route.Action) {
+		if refused := stepup.Check(model.Authentication, c.principal, g.now(), g.options.ClockSkew); refused != nil {
+			refused.DPoP = c.credential.dpop
+			return refused
+		}
 	}
 	c.model = c.access.models[model.Name]
 	return nil

@@ -8,6 +8,8 @@ package refusal
 import (
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 )
 
 // Code names a reason. Codes are stable: they stand in responses, logs and
@@ -18,8 +20,8 @@ type Code string
 type Reason struct {
 	Code   Code
 	Status int
-	// OAuth is the error attribute of the challenge: RFC 6750, section 3.1, and
-	// RFC 9449, section 7.1. Empty for none.
+	// OAuth is the error attribute of the challenge: RFC 6750, section 3.1,
+	// RFC 9449, section 7.1, and RFC 9470, section 3. Empty for none.
 	OAuth string
 	// Message is one sentence for the caller: what was expected and what to
 	// do. A verb of package fmt stands for what New is given.
@@ -39,6 +41,16 @@ func Of(code Code) Reason {
 	panic("refusal: no row for code " + string(code)) // a test of the table finds it
 }
 
+// Fix is what an operator changes about a refusal of a token that the client
+// got, for the API with this audience. The client may be empty.
+func Fix(code Code, client, audience string) string {
+	party := "the client"
+	if client != "" {
+		party = "client " + strconv.Quote(client)
+	}
+	return strings.NewReplacer("{client}", party, "{audience}", strconv.Quote(audience)).Replace(Of(code).Fix)
+}
+
 // All returns the table, in the order of the documentation.
 func All() []Reason { return append([]Reason(nil), table...) }
 
@@ -49,6 +61,8 @@ type Error struct {
 	Status  int
 	Message string // for the caller
 	OAuth   string // error attribute of the challenge, empty for none
+	ACR     string // that the person should sign in at (RFC 9470); empty for none
+	MaxAge  string // seconds that the sign-in may be old, where the challenge asks for that
 	DPoP    bool   // the credential came with the scheme DPoP
 	Cause   error  // for the log; may be nil
 }

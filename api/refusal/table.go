@@ -49,6 +49,12 @@ const (
 	ModelUnknown  Code = "model_unknown"
 	ActionRefused Code = "action_refused"
 
+	// How the person signed in (RFC 9470).
+	SignInTooWeak         Code = "insufficient_authentication"
+	SignInUntold          Code = "sign_in_untold"
+	ServiceAccountRefused Code = "service_account_refused"
+	OfflineTokenRefused   Code = "offline_token_refused"
+
 	// The request.
 	PathNotCanonical     Code = "path_not_canonical"
 	NotFound             Code = "not_found"
@@ -93,9 +99,10 @@ const (
 
 // The error attributes of a challenge.
 const (
-	invalidRequest   = "invalid_request"
-	invalidToken     = "invalid_token"
-	invalidDPoPProof = "invalid_dpop_proof"
+	invalidRequest             = "invalid_request"
+	invalidToken               = "invalid_token"
+	insufficientAuthentication = "insufficient_user_authentication"
+	invalidDPoPProof           = "invalid_dpop_proof"
 )
 
 // table has one row for each code: code, status, OAuth error, what the caller
@@ -218,6 +225,18 @@ var table = []Reason{
 	{ActionRefused, 403, "",
 		"You may call this model, but not for this: the model takes %s.",
 		"Stack configuration: allow.actions of the model."},
+	{SignInTooWeak, 401, insufficientAuthentication,
+		"This model asks for a sign-in of level %s that is not older than %s. Sign in again at that level.",
+		"Nothing: the person signs in again. Where that doesn't help: the session note loa-map must reach the tokens of {client} as the claim loa_map, which the client scope model-api does."},
+	{SignInUntold, 403, "",
+		"This model asks how its caller signed in, and the access token doesn't say: its client lacks the client scopes acr and basic.",
+		"Keycloak: put the client scopes acr and basic among the default scopes of {client}. A lightweight token needs them in introspection answers."},
+	{ServiceAccountRefused, 403, "",
+		"This model asks for a person who has signed in lately, which a service account can't do. Call it as a person.",
+		"Stack configuration: authentication.serviceAccounts of the model lets them in."},
+	{OfflineTokenRefused, 403, "",
+		"This model asks for a person who has signed in lately, and an offline token is used without one. Sign in without the scope offline_access.",
+		"{client} must not request offline_access; stack configuration: not in its defaultScopes."},
 	{PathNotCanonical, 400, "",
 		"Use a path with one slash between its segments, none at the end, no dot segments and no escapes.",
 		"The client builds the URL with an empty segment, a dot segment or an escape."},
