@@ -54,6 +54,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Hardening:      cfg.Level(),
 		Lifetimes:      cfg.Lifetimes,
 		Events:         cfg.Events,
+		Settings:       realmSettings(cfg),
 		UserAttributes: cfg.UserAttributes,
 		SigningKeys:    cfg.SigningKeys,
 		RetireKey:      cfg.RetireKey,
@@ -132,6 +133,26 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		return nil, err
 	}
 	return outputs(cfg, theClients)
+}
+
+// realmSettings are those of the realm as a whole.
+func realmSettings(cfg *config.Config) realm.Settings {
+	s := realm.Settings{
+		DisplayNameHTML: cfg.DisplayNameHTML,
+		FrontendURL:     cfg.FrontendURL,
+		Login:           &cfg.Login,
+		Themes:          cfg.Themes,
+		Locales:         cfg.Locales,
+		SMTP:            cfg.SMTP,
+		Attributes:      cfg.RealmAttributes,
+		OTP:             cfg.OTP,
+		WebAuthn:        cfg.WebAuthn,
+		Passkeys:        cfg.Passkeys,
+	}
+	if cfg.SMTPPassword != "" {
+		s.SMTPPassword = pulumi.String(cfg.SMTPPassword)
+	}
+	return s
 }
 
 func exemptions(cfg *config.Config) []guardrails.Exemption {

@@ -215,7 +215,7 @@ func up(t *testing.T, s settings) (*monitor, resource.PropertyMap, error) {
 		return ctx.RegisterResource("test:index:Outputs", "outputs", outputs, &pulumi.CustomResourceState{})
 	}, pulumi.WithMocks(project, "test", m), func(info *pulumi.RunInfo) {
 		info.Config = values
-		info.ConfigSecretKeys = []string{project + ":clientSecrets", project + ":initialPasswords", project + ":federationSecrets"}
+		info.ConfigSecretKeys = []string{project + ":clientSecrets", project + ":initialPasswords", project + ":federationSecrets", project + ":smtpPassword"}
 	})
 	var outputs resource.PropertyMap
 	for _, r := range m.resources {
@@ -258,8 +258,15 @@ func TestDevStack(t *testing.T) {
 		t.Errorf("the program looks up %v: a preview without a server would fail", m.calls)
 	}
 	for _, tt := range []struct{ typ, name, inputs string }{
-		{"index/realm:Realm", "example-realm", `{"accessCodeLifespan":"1m0s","accessTokenLifespan":"5m0s",
-			"displayName":"Example Realm","enabled":true,"loginWithEmailAllowed":true,"oauth2DeviceCodeLifespan":"10m0s","offlineSessionIdleTimeout":"720h0m0s","offlineSessionMaxLifespanEnabled":false,
+		{"index/realm:Realm", "example-realm", `{"accessCodeLifespan":"1m0s","accessCodeLifespanLogin":"30m0s","accessCodeLifespanUserAction":"5m0s","accessTokenLifespan":"5m0s",
+			"actionTokenGeneratedByAdminLifespan":"12h0m0s","actionTokenGeneratedByUserLifespan":"5m0s","oauth2DevicePollingInterval":5,
+			"otpPolicy":{"algorithm":"HmacSHA1","digits":6,"initialCounter":0,"lookAheadWindow":1,"period":30,"type":"totp"},
+			"webAuthnPolicy":{"attestationConveyancePreference":"not specified","authenticatorAttachment":"not specified","avoidSameAuthenticatorRegister":false,"createTimeout":0,
+				"relyingPartyEntityName":"keycloak","relyingPartyId":"","requireResidentKey":"not specified","signatureAlgorithms":["ES256","RS256"],"userVerificationRequirement":"not specified"},
+			"webAuthnPasswordlessPolicy":{"attestationConveyancePreference":"not specified","authenticatorAttachment":"not specified","avoidSameAuthenticatorRegister":false,"createTimeout":0,
+				"relyingPartyEntityName":"keycloak","relyingPartyId":"","requireResidentKey":"not specified","signatureAlgorithms":["ES256","RS256"],"userVerificationRequirement":"required"},
+			"displayName":"Example Realm","duplicateEmailsAllowed":false,"editUsernameAllowed":false,"enabled":true,"loginWithEmailAllowed":true,"registrationAllowed":false,
+			"registrationEmailAsUsername":false,"rememberMe":false,"resetPasswordAllowed":false,"userManagedAccess":false,"verifyEmail":false,"oauth2DeviceCodeLifespan":"10m0s","offlineSessionIdleTimeout":"720h0m0s","offlineSessionMaxLifespanEnabled":false,
 			"realm":"example-realm","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s"}`},
 		{"openid/client:Client", "model-serving-api", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"http://my-api-server/admin","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"http://my-api-server/api",
 			"clientId":"model-serving-api","clientSecret":"secret:api-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"",
@@ -706,6 +713,61 @@ events: {keepFor: 48h, adminDetails: false}
 		m.inputs(t, "index/realm:Realm", "test", `{"accessTokenLifespan":"1m30s","offlineSessionMaxLifespan":"240h0m0s","refreshTokenMaxReuse":2,"clientSessionIdleTimeout":"20m0s"}`)
 		m.inputs(t, "index/realmEvents:RealmEvents", "test", `{"eventsExpiration":172800,"adminEventsDetailsEnabled":false}`)
 	})
+}
+
+// TestRealmSettings: what the realm as a whole is told reaches the provider, and
+// each switch is written, since the provider turns one that is left out into false.
+func TestRealmSettings(t *testing.T) {
+	m := mustUp(t, `
+displayNameHtml: <b>Models</b>
+frontendUrl: https://models.example.com/auth/
+smtp: {host: mail.example.com, starttls: true, from: noreply@example.com, fromDisplayName: Models, replyTo: help@example.com, replyToDisplayName: Help, envelopeFrom: bounce@example.com, user: mailer}
+smtpPassword: a-mail-password
+login: {registration: true, emailAsUsername: true, withEmail: false, rememberMe: true, verifyEmail: true, resetPassword: true, editUsername: true, userManagedAccess: true}
+themes: {login: corp, account: corp-account, admin: keycloak.v2, email: corp-mail}
+locales: {supported: [en, de], default: de}
+realmAttributes: {tenant: acme}
+`)
+	m.inputs(t, "index/realm:Realm", "test", `{"displayName":"test","displayNameHtml":"<b>Models</b>",
+		"registrationAllowed":true,"registrationEmailAsUsername":true,"loginWithEmailAllowed":false,"duplicateEmailsAllowed":false,"rememberMe":true,
+		"verifyEmail":true,"resetPasswordAllowed":true,"editUsernameAllowed":true,"userManagedAccess":true,
+		"loginTheme":"corp","accountTheme":"corp-account","adminTheme":"keycloak.v2","emailTheme":"corp-mail",
+		"internationalization":{"supportedLocales":["de","en"],"defaultLocale":"de"},
+		"attributes":{"frontendUrl":"https://models.example.com/auth","tenant":"acme"},
+		"smtpServer":{"host":"mail.example.com","port":"587","from":"noreply@example.com","fromDisplayName":"Models","replyTo":"help@example.com",
+			"replyToDisplayName":"Help","envelopeFrom":"bounce@example.com","starttls":true,"ssl":false,"auth":{"username":"mailer","password":"secret:a-mail-password"}}}`)
+
+	bare := mustUp(t, `smtp: {host: mail.example.com, ssl: true, from: noreply@example.com}`)
+	bare.inputs(t, "index/realm:Realm", "test", `{"smtpServer":{"host":"mail.example.com","port":"465","from":"noreply@example.com","starttls":false,"ssl":true},
+		"registrationAllowed":false,"loginWithEmailAllowed":true,"verifyEmail":false}`).
+		absent(t, "displayNameHtml", "internationalization", "attributes", "loginTheme", "accountTheme", "adminTheme", "emailTheme")
+}
+
+func TestRealmPolicies(t *testing.T) {
+	m := mustUp(t, `
+hardening: off
+passwordPolicy: notUsername and length(20)
+sslRequired: all
+otp: {type: hotp, algorithm: HmacSHA512, digits: 8, period: 60s, initialCounter: 3, lookAhead: 0}
+webAuthn: {relyingPartyName: Models, relyingPartyId: example.com, algorithms: [RS256, ES512], attestation: direct, attachment: platform, residentKey: false, userVerification: preferred,
+  timeout: 2m, avoidSameAuthenticator: true, aaguids: [ee882879-721c-4913-9775-3dfcce97072a]}
+passkeys: {residentKey: true}
+bruteForce: {maxFailures: 7, quickLoginCheck: 500ms, permanent: true}
+headers: {frameOptions: DENY}
+lifetimes: {login: 20m, loginAction: 4m, userMail: 10m, adminMail: 6h, rememberMeIdle: 48h, rememberMeMax: 72h, devicePolling: 7s}
+login: {rememberMe: true}
+`)
+	m.inputs(t, "index/realm:Realm", "test", `{"passwordPolicy":"length(20) and notUsername","sslRequired":"all",
+		"otpPolicy":{"type":"hotp","algorithm":"HmacSHA512","digits":8,"period":60,"initialCounter":3,"lookAheadWindow":0},
+		"webAuthnPolicy":{"relyingPartyEntityName":"Models","relyingPartyId":"example.com","signatureAlgorithms":["ES512","RS256"],"attestationConveyancePreference":"direct","authenticatorAttachment":"platform",
+			"requireResidentKey":"No","userVerificationRequirement":"preferred","createTimeout":120,"avoidSameAuthenticatorRegister":true,"acceptableAaguids":["ee882879-721c-4913-9775-3dfcce97072a"]},
+		"webAuthnPasswordlessPolicy":{"relyingPartyEntityName":"keycloak","relyingPartyId":"","signatureAlgorithms":["ES256","RS256"],"attestationConveyancePreference":"not specified","authenticatorAttachment":"not specified",
+			"requireResidentKey":"Yes","userVerificationRequirement":"required","createTimeout":0,"avoidSameAuthenticatorRegister":false},
+		"securityDefenses":{"bruteForceDetection":{"permanentLockout":true,"maxLoginFailures":7,"waitIncrementSeconds":60,"maxFailureWaitSeconds":900,"failureResetTimeSeconds":43200,"quickLoginCheckMilliSeconds":500,"minimumQuickLoginWaitSeconds":60},
+			"headers":{"contentSecurityPolicy":"frame-src 'self'; frame-ancestors 'self'; object-src 'none';","contentSecurityPolicyReportOnly":"","xFrameOptions":"DENY","xContentTypeOptions":"nosniff","referrerPolicy":"no-referrer",
+				"xRobotsTag":"none","strictTransportSecurity":"max-age=31536000; includeSubDomains","xXssProtection":"1; mode=block"}},
+		"accessCodeLifespanLogin":"20m0s","accessCodeLifespanUserAction":"4m0s","actionTokenGeneratedByUserLifespan":"10m0s","actionTokenGeneratedByAdminLifespan":"6h0m0s",
+		"ssoSessionIdleTimeoutRememberMe":"48h0m0s","ssoSessionMaxLifespanRememberMe":"72h0m0s","oauth2DevicePollingInterval":7}`)
 }
 
 func TestSigningKeys(t *testing.T) {

@@ -16,19 +16,36 @@ import (
 // Config is everything that a stack can say. Each field is one key of the
 // namespace keycloak-model-api in Pulumi.<stack>.yaml.
 type Config struct {
-	Environment string `json:"environment" enum:"dev,staging,prod" default:"prod" doc:"What this stack is for. Only dev allows development's shortcuts, and turns what hardening would refuse into a warning."`
-	Realm       string `json:"realm" required:"true" doc:"Name of the realm: it becomes part of the issuer URL and can't be changed later. At most 36 characters. Required."`
-	DisplayName string `json:"displayName" doc:"Name that people see on the login page. Default: the realm's name."`
-	PublicURL   string `json:"publicUrl" doc:"Keycloak's URL as clients see it, with its base path, without /realms. Default: keycloak:url, then KEYCLOAK_URL."`
-	APIURL      string `json:"apiUrl" doc:"The model API's URL as Keycloak reaches it. Keycloak then tells the API when a session ends, by each client that people sign in with and that names no backchannelLogoutUrl of its own, so that the session's tokens stop at once: docs/revocation.md."`
-	Hardening   string `json:"hardening" enum:"baseline,strict,off" default:"baseline" doc:"How strict the realm and the checks of its clients are: docs/hardening.md has each as a table. Settings that are given here win over it."`
-	Protect     bool   `json:"protect" default:"true" doc:"Outside dev, guard the realm, its key stores and users against deletion. Set false and run pulumi up before a destroy."`
-	BaseRole    string `json:"baseRole" default:"model-api-access" doc:"Realm role that every caller of the API needs."`
+	Environment     string `json:"environment" enum:"dev,staging,prod" default:"prod" doc:"What this stack is for. Only dev allows development's shortcuts, and turns what hardening would refuse into a warning."`
+	Realm           string `json:"realm" required:"true" doc:"Name of the realm: it becomes part of the issuer URL and can't be changed later. At most 36 characters. Required."`
+	DisplayName     string `json:"displayName" doc:"Name that people see on the login page. Default: the realm's name."`
+	DisplayNameHTML string `json:"displayNameHtml" doc:"The same as HTML, for the head of the login page. Default: displayName."`
+	PublicURL       string `json:"publicUrl" doc:"Keycloak's URL as clients see it, with its base path, without /realms. Default: keycloak:url, then KEYCLOAK_URL."`
+	FrontendURL     string `json:"frontendUrl" doc:"Keycloak's URL in the tokens and links of this realm, where it is not that of the server. The issuer begins with it."`
+	APIURL          string `json:"apiUrl" doc:"The model API's URL as Keycloak reaches it. Keycloak then tells the API when a session ends, by each client that people sign in with and that names no backchannelLogoutUrl of its own, so that the session's tokens stop at once: docs/revocation.md."`
+	Hardening       string `json:"hardening" enum:"baseline,strict,off" default:"baseline" doc:"How strict the realm and the checks of its clients are: docs/hardening.md has each as a table. Settings that are given here win over it."`
+	Protect         bool   `json:"protect" default:"true" doc:"Outside dev, guard the realm, its key stores and users against deletion. Set false and run pulumi up before a destroy."`
+	BaseRole        string `json:"baseRole" default:"model-api-access" doc:"Realm role that every caller of the API needs."`
 
 	Lifetimes   Lifetimes    `json:"lifetimes" doc:"How long tokens and sessions live."`
 	SigningKeys []SigningKey `json:"signingKeys" doc:"Keys that sign tokens, beside the one that Keycloak makes itself."`
 	RetireKey   RetireKey    `json:"retireGeneratedKey" doc:"Imports and disables the key that Keycloak made itself: docs/keys.md."`
 	Events      Events       `json:"events" doc:"Login and admin events that Keycloak keeps."`
+
+	SMTP            SMTP              `json:"smtp" doc:"Mail server of the realm."`
+	SMTPPassword    Secret            `json:"smtpPassword" secret:"true" doc:"Password of smtp.user. Set it by: pulumi config set --secret smtpPassword."`
+	Login           Login             `json:"login" doc:"How people sign in."`
+	Themes          Themes            `json:"themes" doc:"How pages and mails look."`
+	Locales         Locales           `json:"locales" doc:"Languages of pages and mails."`
+	RealmAttributes map[string]string `json:"realmAttributes" doc:"Attributes of the realm that no other key sets."`
+
+	PasswordPolicy string     `json:"passwordPolicy" doc:"Rules for passwords in Keycloak's notation, such as length(15) and notUsername, in the place of hardening's."`
+	OTP            OTP        `json:"otp" doc:"One-time passwords of an authenticator app."`
+	WebAuthn       WebAuthn   `json:"webAuthn" doc:"Security keys as a second factor."`
+	Passkeys       WebAuthn   `json:"passkeys" doc:"Passkeys in the place of a password, which Keycloak calls passwordless WebAuthn."`
+	BruteForce     BruteForce `json:"bruteForce" doc:"What happens to who guesses passwords."`
+	Headers        Headers    `json:"headers" doc:"Security headers of the realm's pages."`
+	SSLRequired    string     `json:"sslRequired" enum:"all,external,none" doc:"From whom TLS is required: everybody, all but private addresses, or nobody. Default: by hardening."`
 
 	Models []Model `json:"models" doc:"The models, where each runs, and who may call it."`
 	Roles  []Role  `json:"roles" doc:"Realm roles beside the base role and those that models bring."`
@@ -61,6 +78,13 @@ type Lifetimes struct {
 	OfflineMax        string `json:"offlineMax" doc:"Offline session in all; setting it turns the bound on, as hardening does."`
 	DeviceCode        string `json:"deviceCode" doc:"Code of the device authorization grant."`
 	AuthorizationCode string `json:"authorizationCode" doc:"Authorization code."`
+	Login             string `json:"login" default:"30m" doc:"A login from its first page to its last."`
+	LoginAction       string `json:"loginAction" default:"5m" doc:"One step of it, such as a new password."`
+	UserMail          string `json:"userMail" default:"5m" doc:"Link in a mail that the user asked for, such as a reset of the password."`
+	AdminMail         string `json:"adminMail" default:"12h" doc:"Link in a mail that an administrator sent."`
+	RememberMeIdle    string `json:"rememberMeIdle" doc:"ssoIdle of who stays signed in (login.rememberMe). To take it back, set it to ssoIdle: the provider keeps the last value of what is left out."`
+	RememberMeMax     string `json:"rememberMeMax" doc:"ssoMax of who stays signed in. To take it back, set it to ssoMax."`
+	DevicePolling     string `json:"devicePolling" default:"5s" doc:"How long a device waits before it asks again whether its code was entered."`
 	RefreshTokenReuse *int   `json:"refreshTokenReuse" doc:"Turns rotation on: a refresh token may be used this many times more after its first use; 0 is strictest."`
 	ClientSessionIdle string `json:"clientSessionIdle" doc:"Client session without activity, at most ssoIdle. To take it back, set it to ssoIdle: the provider keeps the last value of what is left out."`
 	ClientSessionMax  string `json:"clientSessionMax" doc:"Client session in all, at most ssoMax. To take it back, set it to ssoMax."`

@@ -30,7 +30,7 @@ func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
 	path := jsonName(f)
 	if f.Type.Kind() == reflect.String {
 		var structure any
-		if strings.ContainsAny(raw[:1], "[{") && json.Unmarshal([]byte(raw), &structure) == nil {
+		if f.Tag.Get("secret") == "" && strings.ContainsAny(raw[:1], "[{") && json.Unmarshal([]byte(raw), &structure) == nil {
 			d.errorf(path, "expected %s, got %s", kindOf(f.Type), describe(structure))
 			return
 		}

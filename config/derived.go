@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -15,18 +16,27 @@ func (c *Config) Dev() bool { return c.Environment == "dev" }
 // against deletion.
 func (c *Config) Protected() bool { return c.Protect && !c.Dev() }
 
-// Level is the hardening of the realm. Development has no TLS, so none is
-// demanded beyond what Keycloak demands by itself.
+// Level is the hardening of the realm, with what the configuration sets itself. In
+// development, which has no TLS, none is demanded beyond what Keycloak demands by
+// itself.
 func (c *Config) Level() hardening.Level {
 	l := hardening.Of(c.Hardening)
 	if c.Dev() && l.SSLRequired != "" {
 		l.SSLRequired = "external"
 	}
+	l.SSLRequired = cmp.Or(c.SSLRequired, l.SSLRequired)
+	if c.PasswordPolicy != "" {
+		l.PasswordLength, l.PasswordPolicy = splitPolicy(c.PasswordPolicy)
+	}
+	l.BruteForce = c.BruteForce.over(l.BruteForce)
+	l.Headers = c.Headers.over(l.Headers)
 	return l
 }
 
 // Issuer is the realm's issuer URL.
-func (c *Config) Issuer() string { return c.keycloakURL + "/realms/" + c.Realm }
+func (c *Config) Issuer() string {
+	return cmp.Or(strings.TrimRight(c.FrontendURL, "/"), c.keycloakURL) + "/realms/" + c.Realm
+}
 
 // JWKSURI is where the realm publishes its keys.
 func (c *Config) JWKSURI() string { return c.Issuer() + "/protocol/openid-connect/certs" }

@@ -121,10 +121,14 @@ func plainSecrets(d *decoder, src Source, file stackFile, v reflect.Value) {
 			path := fmt.Sprintf("%s[%q]", key, name)
 			refuse(path, "--path '"+path+"'")
 		}
+		arguments := key // of one secret
+		if f.Type.Kind() != reflect.String {
+			arguments = "--path '" + key + `["NAME"]'`
+		}
 		if !file.sets(key) && inProjectFile(src, key) {
-			d.errorf(key, "has a plain secret in Pulumi.yaml: remove it, change the secret, and set it by: pulumi config set --secret --path '%s[\"NAME\"]'", key)
+			d.errorf(key, "has a plain secret in Pulumi.yaml: remove it, change the secret, and set it by: pulumi config set --secret %s", arguments)
 		} else if names == nil && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+key) {
-			refuse(key, "--path '"+key+`["NAME"]'`)
+			refuse(key, arguments)
 		}
 	}
 	for _, key := range []string{"keycloak:clientSecret", "keycloak:password"} {

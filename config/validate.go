@@ -77,6 +77,8 @@ func (c *checker) refuseUnlessExempt(resource, rule, path, format string, args .
 
 func (c *checker) all() {
 	c.realm()
+	c.settings()
+	c.policies()
 	c.lifetimes()
 	c.events()
 	c.keys()
@@ -163,6 +165,12 @@ func (c *checker) lifetimes() {
 	offlineMax := c.duration("lifetimes.offlineMax", l.OfflineMax)
 	c.duration("lifetimes.deviceCode", l.DeviceCode)
 	c.duration("lifetimes.authorizationCode", l.AuthorizationCode)
+	c.duration("lifetimes.login", l.Login)
+	c.duration("lifetimes.loginAction", l.LoginAction)
+	c.duration("lifetimes.userMail", l.UserMail)
+	c.duration("lifetimes.adminMail", l.AdminMail)
+	c.duration("lifetimes.devicePolling", l.DevicePolling)
+	c.rememberMe(l)
 	c.duration("events.keepFor", c.cfg.Events.KeepFor)
 	level := c.cfg.Level()
 	c.within("lifetimes.ssoIdle", idle, level.SSOIdle, "lifetimes.ssoMax", most, level.SSOMax)
@@ -185,6 +193,19 @@ func (c *checker) within(path string, idle, levelIdle time.Duration, bound strin
 		c.errorf(path, "%s is longer than %s, %s", idle, bound, most)
 	case cmp.Or(most, levelMost) > 0 && cmp.Or(idle, levelIdle) > cmp.Or(most, levelMost):
 		c.warnf(path, "%s is longer than %s, %s, which ends the session: set both", cmp.Or(idle, levelIdle), bound, cmp.Or(most, levelMost))
+	}
+}
+
+// rememberMe is refused where nobody can be remembered.
+func (c *checker) rememberMe(l Lifetimes) {
+	idle, most := c.duration("lifetimes.rememberMeIdle", l.RememberMeIdle), c.duration("lifetimes.rememberMeMax", l.RememberMeMax)
+	if idle > 0 && most > 0 && idle > most {
+		c.errorf("lifetimes.rememberMeIdle", "%s is longer than lifetimes.rememberMeMax, %s", idle, most)
+	}
+	for key, text := range map[string]string{"rememberMeIdle": l.RememberMeIdle, "rememberMeMax": l.RememberMeMax} {
+		if text != "" && !c.cfg.Login.RememberMe {
+			c.warnf("lifetimes."+key, "takes effect only with login.rememberMe")
+		}
 	}
 }
 

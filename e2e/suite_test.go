@@ -40,6 +40,8 @@ type suite struct {
 	bin      string // folder of the compiled programs
 	keycloak *keycloak.Server
 	admin    *keycloak.Admin
+
+	certificate, certificateKey string // files of a server on loopback that Keycloak trusts
 }
 
 // e is set by TestMain and only read after that.
@@ -77,6 +79,10 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	if e.certificate, e.certificateKey, err = newCertificate(dir); err != nil {
+		return 1, err
+	}
+	os.Setenv("JAVA_OPTS_APPEND", os.Getenv("JAVA_OPTS_APPEND")+" -Dkc.truststore-paths="+e.certificate)
 	e.keycloak, err = keycloak.Start(ctx, keycloak.Options{Distribution: distribution, DataDir: filepath.Join(dir, "keycloak"), Progress: os.Stderr})
 	if err != nil {
 		return 1, err
@@ -129,7 +135,8 @@ func (s *stack) output(name string) string { v, _ := s.Outputs[name].(string); r
 // clientSecret of a client that the stack declares.
 func (s *stack) clientSecret(id string) string { return s.secrets["clientSecrets"][id] }
 
-// secretsOf are what the tests give a stack: one secret object after the other.
+// secretsOf are what the tests give a stack: one secret object after the other. A key
+// that is one secret has it under the name "".
 type secretsOf map[string]map[string]string
 
 // Secrets of the dev stack.
@@ -170,7 +177,9 @@ func (s *suite) declare(t testing.TB, yaml string, secrets secretsOf) (*monitor.
 	}
 	config.Values["keycloak:url"] = s.keycloak.BaseURL
 	for key, entries := range secrets {
-		if err := config.AddSecrets(key, entries); err != nil {
+		if value, one := entries[""]; one {
+			config.AddSecret(key, value)
+		} else if err := config.AddSecrets(key, entries); err != nil {
 			t.Fatal(err)
 		}
 	}

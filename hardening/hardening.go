@@ -48,6 +48,7 @@ type BruteForce struct {
 // Headers are sent with every page of the realm.
 type Headers struct {
 	ContentSecurityPolicy   string
+	ReportOnly              string // Content-Security-Policy-Report-Only
 	FrameOptions            string
 	ContentTypeOptions      string
 	ReferrerPolicy          string
@@ -55,6 +56,22 @@ type Headers struct {
 	StrictTransportSecurity string
 	XSSProtection           string
 }
+
+// KeycloakBruteForce are Keycloak's own values, for a realm that turns the detection
+// on without a level.
+func KeycloakBruteForce() BruteForce {
+	return BruteForce{
+		MaxLoginFailures:  30,
+		WaitIncrement:     time.Minute,
+		MaxFailureWait:    15 * time.Minute,
+		FailureReset:      12 * time.Hour,
+		QuickLoginCheck:   time.Second,
+		MinimumQuickLogin: time.Minute,
+	}
+}
+
+// KeycloakHeaders are the headers of a new realm.
+func KeycloakHeaders() Headers { return *baseline.Headers }
 
 // Of returns the level of that name; an unknown one is "off".
 func Of(name string) Level {

@@ -23,6 +23,7 @@ type Args struct {
 	Hardening      hardening.Level       // what Lifetimes and Events leave out
 	Lifetimes      config.Lifetimes
 	Events         config.Events
+	Settings       Settings
 	UserAttributes []config.UserAttribute // attributes beside the four that every user has
 	SigningKeys    []config.SigningKey    // RestingKeys makes those that sign nothing
 	RetireKey      config.RetireKey
@@ -86,8 +87,6 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 		Realm:       pulumi.String(args.Name),
 		DisplayName: args.DisplayName,
 		Enabled:     pulumi.Bool(true),
-		// The provider turns each boolean that is left out into false.
-		LoginWithEmailAllowed: pulumi.Bool(true),
 
 		AccessTokenLifespan:       lifetime(l.AccessToken, level.AccessToken),
 		SsoSessionIdleTimeout:     lifetime(l.SSOIdle, level.SSOIdle),
@@ -99,8 +98,19 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 		ClientSessionIdleTimeout:  lifetime(l.ClientSessionIdle, 0),
 		ClientSessionMaxLifespan:  lifetime(l.ClientSessionMax, 0),
 
+		AccessCodeLifespanLogin:             lifetime(l.Login, 0),
+		AccessCodeLifespanUserAction:        lifetime(l.LoginAction, 0),
+		ActionTokenGeneratedByUserLifespan:  lifetime(l.UserMail, 0),
+		ActionTokenGeneratedByAdminLifespan: lifetime(l.AdminMail, 0),
+		SsoSessionIdleTimeoutRememberMe:     lifetime(l.RememberMeIdle, 0),
+		SsoSessionMaxLifespanRememberMe:     lifetime(l.RememberMeMax, 0),
+
 		SecurityDefenses: defenses(level),
 	}
+	if l.DevicePolling != "" {
+		a.Oauth2DevicePollingInterval = wholeSeconds(l.DevicePolling, 0)
+	}
+	args.Settings.set(a)
 	// Said even when it is off, or the provider keeps the last value.
 	a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(a.OfflineSessionMaxLifespan != nil)
 	if reuse := l.RefreshTokenReuse; reuse != nil {
@@ -162,13 +172,14 @@ func defenses(level hardening.Level) keycloak.RealmSecurityDefensesPtrInput {
 	}
 	if h := level.Headers; h != nil {
 		d.Headers = &keycloak.RealmSecurityDefensesHeadersArgs{
-			ContentSecurityPolicy:   pulumi.String(h.ContentSecurityPolicy),
-			XFrameOptions:           pulumi.String(h.FrameOptions),
-			XContentTypeOptions:     pulumi.String(h.ContentTypeOptions),
-			ReferrerPolicy:          pulumi.String(h.ReferrerPolicy),
-			XRobotsTag:              pulumi.String(h.RobotsTag),
-			StrictTransportSecurity: pulumi.String(h.StrictTransportSecurity),
-			XXssProtection:          pulumi.String(h.XSSProtection),
+			ContentSecurityPolicy:           pulumi.String(h.ContentSecurityPolicy),
+			ContentSecurityPolicyReportOnly: pulumi.String(h.ReportOnly),
+			XFrameOptions:                   pulumi.String(h.FrameOptions),
+			XContentTypeOptions:             pulumi.String(h.ContentTypeOptions),
+			ReferrerPolicy:                  pulumi.String(h.ReferrerPolicy),
+			XRobotsTag:                      pulumi.String(h.RobotsTag),
+			StrictTransportSecurity:         pulumi.String(h.StrictTransportSecurity),
+			XXssProtection:                  pulumi.String(h.XSSProtection),
 		}
 	}
 	return d

@@ -35,7 +35,11 @@ func (p *program) config() (*monitor.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for key, names := range neededSecrets(declaredIn(c, p.dir)) {
+	d := declaredIn(c, p.dir)
+	if d.smtp.User != "" {
+		c.AddSecret("smtpPassword", made.get("smtpPassword", d.smtp.User))
+	}
+	for key, names := range neededSecrets(d) {
 		// What is no object of strings stays as it is: the program says what is
 		// wrong with it.
 		given, err := c.Object(key)
@@ -66,6 +70,7 @@ type declared struct {
 	providers []config.IdentityProvider
 	ldap      []config.LDAP
 	models    []config.Model
+	smtp      config.SMTP
 }
 
 // declaredIn reads the configuration loosely: the program, which runs in dir,
@@ -77,6 +82,7 @@ func declaredIn(c *monitor.Config, dir string) declared {
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":identityProviders"]), &d.providers)
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":ldap"]), &d.ldap)
 	_ = json.Unmarshal([]byte(c.Values[c.Project+":models"]), &d.models)
+	_ = json.Unmarshal([]byte(c.Values[c.Project+":smtp"]), &d.smtp)
 	for i := range d.clients {
 		d.clients[i] = d.clients[i].WithDefaults()
 	}
@@ -199,6 +205,7 @@ func (p *program) localize(c *monitor.Config) {
 	delete(c.Values, basePathKey) // the URL has it
 	if p.local {
 		delete(c.Values, c.Project+":publicUrl")
+		delete(c.Values, c.Project+":frontendUrl")
 	}
 	clients, api := c.Project+":clients", c.Project+":apiUrl"
 	c.Values[clients] = strings.ReplaceAll(c.Values[clients], usualAPI+"/", p.apiURL+"/")

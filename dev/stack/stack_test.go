@@ -76,6 +76,7 @@ const people = `
   p:ldap:
     - {name: corp, bindDn: cn=reader}
     - {name: anonymous}
+  p:smtp: {host: mail, user: mailer}
 `
 
 func TestSecretsAreMade(t *testing.T) {
@@ -91,14 +92,15 @@ func TestSecretsAreMade(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff([]string{"p:clientSecrets", "p:federationSecrets", "p:initialPasswords"}, c.Secrets); diff != "" {
+		got["smtpPassword"] = map[string]string{"mailer": c.Values["p:smtpPassword"]}
+		if diff := cmp.Diff([]string{"p:clientSecrets", "p:federationSecrets", "p:initialPasswords", "p:smtpPassword"}, c.Secrets); diff != "" {
 			t.Errorf("secret keys (-want +got):\n%s", diff)
 		}
 		return got
 	}
 	first := read()
 	for key, names := range map[string][]string{
-		"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent", "listed"}, "federationSecrets": {"other", "corp"},
+		"clientSecrets": {"api", "given"}, "initialPasswords": {"by-default", "permanent", "listed"}, "federationSecrets": {"other", "corp"}, "smtpPassword": {"mailer"},
 	} {
 		if len(first[key]) != len(names) {
 			t.Errorf("%s has %d secrets, want %v", key, len(first[key]), names)
@@ -150,7 +152,7 @@ func TestUntilEnd(t *testing.T) {
 func TestLocalize(t *testing.T) {
 	values := func() *monitor.Config {
 		return &monitor.Config{Project: "p", Values: map[string]string{
-			"keycloak:url": "https://elsewhere", "keycloak:basePath": "/auth", "p:publicUrl": "https://public",
+			"keycloak:url": "https://elsewhere", "keycloak:basePath": "/auth", "p:publicUrl": "https://public", "p:frontendUrl": "https://front",
 			"p:clients": `[{"redirectUris":["https://my.api/callback","http://127.0.0.1:8000/callback"]}]`,
 		}}
 	}
@@ -164,7 +166,7 @@ func TestLocalize(t *testing.T) {
 			"p:clients":    `[{"redirectUris":["https://my.api/callback","http://127.0.0.1:2/callback"]}]`,
 		}},
 		{"somebody else's, behind a proxy", options{keycloakURL: "https://kc/auth", apiURL: "http://127.0.0.1:8000"}, map[string]string{
-			"keycloak:url": "https://kc/auth", "p:publicUrl": "https://public",
+			"keycloak:url": "https://kc/auth", "p:publicUrl": "https://public", "p:frontendUrl": "https://front",
 			"p:clients": `[{"redirectUris":["https://my.api/callback","http://127.0.0.1:8000/callback"]}]`,
 		}},
 	} {

@@ -109,12 +109,24 @@ func (c *Config) AddSecrets(key string, entries map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("monitor: %s: %w", key, err)
 	}
+	c.setSecret(key, text)
+	return nil
+}
+
+// AddSecret sets a key that holds one secret, as "pulumi config set --secret" would,
+// unless it is set.
+func (c *Config) AddSecret(key, value string) {
+	if c.Values[c.Project+":"+key] == "" {
+		c.setSecret(key, value)
+	}
+}
+
+func (c *Config) setSecret(key, text string) {
 	key = c.Project + ":" + key
 	c.Values[key] = text
 	if at, found := slices.BinarySearch(c.Secrets, key); !found {
 		c.Secrets = slices.Insert(c.Secrets, at, key)
 	}
-	return nil
 }
 
 // configText is a value of YAML as the program gets it.

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -101,7 +102,7 @@ var smtpFields = []field{
 	{"host", "host", nil}, {"port", "port", nil}, {"from", "from", nil},
 	{"fromDisplayName", "fromDisplayName", nil}, {"replyTo", "replyTo", nil},
 	{"replyToDisplayName", "replyToDisplayName", nil}, {"envelopeFrom", "envelopeFrom", nil},
-	{"starttls", "starttls", false}, {"ssl", "ssl", false},
+	{"starttls", "starttls", nil}, {"ssl", "ssl", nil},
 }
 
 func (b *builder) realm(realm *Realm, in *inputs) {
@@ -168,6 +169,7 @@ func (b *builder) realm(realm *Realm, in *inputs) {
 			server["auth"] = "true"
 			auth.config(server, []field{{"username", "user", nil}, {"password", "password", nil}})
 		}
+		maps.DeleteFunc(server, func(_, value string) bool { return value == "false" }) // which the provider leaves out
 		rep["smtpServer"] = server
 	}
 }

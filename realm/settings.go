@@ -1,0 +1,127 @@
+package realm
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"keycloak-model-api/config"
+)
+
+// Settings are what a realm as a whole is told beside its lifetimes and events. The
+// zero value is Keycloak's own.
+type Settings struct {
+	DisplayNameHTML string
+	FrontendURL     string
+	Login           *config.Login // nil is Keycloak's own
+	Themes          config.Themes
+	Locales         config.Locales
+	SMTP            config.SMTP
+	SMTPPassword    pulumi.StringInput // of SMTP.User, made a secret here; nil without one
+	Attributes      map[string]string
+	OTP             config.OTP
+	WebAuthn        config.WebAuthn
+	Passkeys        config.WebAuthn
+}
+
+// set writes the settings into the realm's inputs. The provider turns each switch
+// that is left out into false and keeps the last value of much else, so all is said
+// that has a value to say.
+func (s *Settings) set(a *keycloak.RealmArgs) {
+	s.login(a)
+	text := func(value string) pulumi.StringPtrInput {
+		if value == "" {
+			return nil
+		}
+		return pulumi.String(value)
+	}
+	a.DisplayNameHtml = text(s.DisplayNameHTML)
+	// The provider can't take a theme away, so one that is left out is not said.
+	a.LoginTheme, a.AccountTheme = text(s.Themes.Login), text(s.Themes.Account)
+	a.AdminTheme, a.EmailTheme = text(s.Themes.Admin), text(s.Themes.Email)
+	if supported := s.Locales.Supported; len(supported) > 0 {
+		a.Internationalization = &keycloak.RealmInternationalizationArgs{
+			SupportedLocales: pulumi.ToStringArray(slices.Sorted(slices.Values(supported))),
+			DefaultLocale:    pulumi.String(cmp.Or(s.Locales.Default, supported[0])),
+		}
+	}
+	if attributes := s.attributes(); len(attributes) > 0 {
+		a.Attributes = attributes
+	}
+	a.SmtpServer = s.smtp()
+	s.policies(a)
+}
+
+func (s *Settings) login(a *keycloak.RealmArgs) {
+	l := config.Login{WithEmail: true}
+	if s.Login != nil {
+		l = *s.Login
+	}
+	a.RegistrationAllowed = pulumi.Bool(l.Registration)
+	a.RegistrationEmailAsUsername = pulumi.Bool(l.EmailAsUsername)
+	a.LoginWithEmailAllowed = pulumi.Bool(l.WithEmail)
+	a.DuplicateEmailsAllowed = pulumi.Bool(l.DuplicateEmails)
+	a.RememberMe = pulumi.Bool(l.RememberMe)
+	a.VerifyEmail = pulumi.Bool(l.VerifyEmail)
+	a.ResetPasswordAllowed = pulumi.Bool(l.ResetPassword)
+	a.EditUsernameAllowed = pulumi.Bool(l.EditUsername)
+	a.UserManagedAccess = pulumi.Bool(l.UserManagedAccess)
+}
+
+// attributes are those of the realm, with the settings that Keycloak keeps among
+// them.
+func (s *Settings) attributes() pulumi.StringMap {
+	attributes := pulumi.ToStringMap(s.Attributes)
+	if s.FrontendURL != "" {
+		attributes["frontendUrl"] = pulumi.String(strings.TrimRight(s.FrontendURL, "/"))
+	}
+	return attributes
+}
+
+func (s *Settings) smtp() keycloak.RealmSmtpServerPtrInput {
+	m := s.SMTP
+	if m.Host == "" {
+		return nil
+	}
+	port := m.Port
+	switch {
+	case port != 0:
+	case m.SSL:
+		port = 465
+	case m.StartTLS:
+		port = 587
+	default:
+		port = 25
+	}
+	server := &keycloak.RealmSmtpServerArgs{
+		Host:     pulumi.String(m.Host),
+		Port:     pulumi.String(strconv.Itoa(port)),
+		From:     pulumi.String(m.From),
+		Starttls: pulumi.Bool(m.StartTLS),
+		Ssl:      pulumi.Bool(m.SSL),
+	}
+	for _, text := range []struct {
+		input *pulumi.StringPtrInput
+		value string
+	}{
+		{&server.FromDisplayName, m.FromDisplayName},
+		{&server.ReplyTo, m.ReplyTo},
+		{&server.ReplyToDisplayName, m.ReplyToDisplayName},
+		{&server.EnvelopeFrom, m.EnvelopeFrom},
+	} {
+		if text.value != "" {
+			*text.input = pulumi.String(text.value)
+		}
+	}
+	if m.User != "" && s.SMTPPassword != nil {
+		server.Auth = &keycloak.RealmSmtpServerAuthArgs{
+			Username: pulumi.String(m.User),
+			Password: pulumi.ToSecret(s.SMTPPassword.ToStringOutput()).(pulumi.StringOutput),
+		}
+	}
+	return server
+}
