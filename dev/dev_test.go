@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"keycloak-model-api/internal/cli"
 )
 
 func TestMain(m *testing.M) {
@@ -31,7 +33,7 @@ func TestCommand(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			bin := filepath.Join(env.WorkDir, "bin")
-			inRoot := "#!/bin/sh\ncd " + quote(root) + " && exec " + quote(goTool) + ` "$@"` + "\n"
+			inRoot := "#!/bin/sh\ncd " + cli.Quote(root) + " && exec " + cli.Quote(goTool) + ` "$@"` + "\n"
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			for _, name := range []string{"HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOFLAGS", "GOPROXY", "XDG_CACHE_HOME"} {
 				if value, set := os.LookupEnv(name); set {
@@ -53,17 +55,4 @@ func copyFile(file, dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, filepath.Base(file)), content, 0o644)
-}
-
-func TestQuote(t *testing.T) {
-	for text, want := range map[string]string{
-		"http://127.0.0.1:8080/realms/r": "http://127.0.0.1:8080/realms/r",
-		"@/a path/it's":                  `'@/a path/it'\''s'`,
-		"username=$(rm)":                 `'username=$(rm)'`,
-		"":                               "''",
-	} {
-		if got := quote(text); got != want {
-			t.Errorf("quote(%q) = %s, want %s", text, got, want)
-		}
-	}
 }

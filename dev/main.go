@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"keycloak-model-api/internal/child"
@@ -60,7 +61,8 @@ func stopOnSignals(cancel, impatient func()) {
 // options are the command line.
 type options struct {
 	stack       string // name: Pulumi.<stack>.yaml
-	keycloakURL string // of a Keycloak that runs already, empty to start one
+	keycloakURL string // of a Keycloak that runs already; empty to start one, or for the stack's own in drift
+	json        bool   // of drift: print JSON
 	preview     bool   // of render
 	export      string // of render: file to compare with
 	showSecrets bool   // of render: print secrets
@@ -91,13 +93,16 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	if err := errors.Join(os.MkdirAll(state, 0o700), os.Chmod(state, 0o700)); err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	if o.keycloakURL != "" && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
-		return &usageError{errors.New("dev: -keycloak needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
+	if (o.keycloakURL != "" || command == "drift") && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
+		return &usageError{errors.New("dev: a Keycloak that runs already needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
 	}
 	c := checkout{state: state, environ: environ}
-	if command == "render" {
+	switch command {
+	case "render":
 		err = c.render(ctx, o, stdout, stderr)
-	} else {
+	case "drift":
+		err = c.drift(ctx, o, stdout, stderr)
+	default:
 		err = c.up(ctx, patience, o, getenv, stdout)
 	}
 	if ctx.Err() != nil {
@@ -111,13 +116,18 @@ func parse(args []string) (o options, command string, err error) {
 	flags := flag.NewFlagSet("dev", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.stack, "stack", "dev", "")
-	if len(args) > 0 && args[0] == "render" {
+	if len(args) > 0 && slices.Contains([]string{"render", "drift"}, args[0]) {
 		command, args = args[0], args[1:]
+	}
+	if command == "render" {
 		flags.BoolVar(&o.preview, "preview", false, "")
 		flags.StringVar(&o.export, "diff", "", "")
 		flags.BoolVar(&o.showSecrets, "show-secrets", false, "")
 	} else {
 		flags.StringVar(&o.keycloakURL, "keycloak", "", "")
+	}
+	if command == "drift" {
+		flags.BoolVar(&o.json, "json", false, "")
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, "", err
@@ -148,11 +158,15 @@ type usageError struct{ error }
 // said is an error that a child process has already told the user of.
 type said struct{ error }
 
-func (said) Error() string { return "" }
+func (said) Error() string   { return "" }
+func (s said) Unwrap() error { return s.error }
 
 func exitCode(err error) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
+	}
+	if child, ok := errors.AsType[*exec.ExitError](err); ok && child.ExitCode() > 0 {
+		return child.ExitCode()
 	}
 	return 1
 }
@@ -174,6 +188,17 @@ func (c checkout) render(ctx context.Context, o options, stdout, stderr io.Write
 	return toldBy(child.Run(ctx, cmd))
 }
 
+// drift has the live realm compared with what the stack declares. What goes wrong
+// before that ends with 2, as in there: 1 says that the realm differs.
+func (c checkout) drift(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	if err := c.build(ctx, stderr, ".", "./dev/stack"); err != nil {
+		return &usageError{err}
+	}
+	cmd := c.stackCommand(o.stack, fmt.Sprintf("-json=%t", o.json), "-keycloak", o.keycloakURL, "drift")
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return toldBy(child.Run(ctx, cmd))
+}
+
 // toldBy marks the failure of a child process that has explained it itself.
 func toldBy(err error) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -184,27 +209,33 @@ func toldBy(err error) error {
 
 const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
        go run ./dev render [-stack NAME] [-show-secrets | -preview | -diff REALM.json]
+       go run ./dev drift [-stack NAME] [-keycloak URL] [-json]
 
 The first starts Keycloak, makes the realm that the stack declares, starts the
 API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
 them. Each start begins with the realm as it is declared: what was changed in it
 by hand is gone. The second prints the realm as one file, and needs no Keycloak.
-Secrets in it are masked; with them Keycloak's --import-realm takes the file.
+Secrets in it are masked; with them Keycloak's --import-realm takes the file. The
+third reads a live realm and tells what the next pulumi up would overwrite in it,
+what it would leave, and what the stack could declare: docs/drift.md.
 
   -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of
                     environment dev lacks are made at random and kept.
   -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
-                    that was made by this command is replaced.
+                    that was made by this command is replaced. For drift: read
+                    it there; without it, where keycloak:url of the stack says.
   -show-secrets     Print secrets too, for a file that --import-realm takes: send
                     it to a file that only its owner may read (umask 077).
   -preview          Print the resources and the access policy instead.
   -diff REALM.json  Print what would change against an export of the realm.
+  -json             Print what drift found as JSON.
 
 Environment:
   KEYCLOAK_HOME     An unpacked Keycloak to start instead of a fetched one.
   KEYCLOAK_USER, KEYCLOAK_PASSWORD, or
   KEYCLOAK_CLIENT_ID, KEYCLOAK_CLIENT_SECRET
-                    Account for -keycloak, of the realm master or KEYCLOAK_REALM.
+                    Account for -keycloak and drift, of the realm master or
+                    KEYCLOAK_REALM.
   PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
                     Decrypts the stack's secure: values.
   API_...           Settings of the API: go run ./api -h. API_LISTEN is where it
@@ -221,5 +252,6 @@ Files, all in .dev, for the owner alone:
   curl-secrets          Secrets of the commands to type next.
 
 Exit status: 0 after Ctrl-C or when all was printed, 1 after a failure, 2 for a
-wrong command line.
+wrong command line. Of drift: 0 no difference, 1 a difference, 2 a failure; go run
+makes 1 of each, so build it for that: go build -o bin/ ./dev && bin/dev drift.
 `

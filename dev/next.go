@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"keycloak-model-api/internal/cli"
 )
 
 // example is who can get a token and call a model, as ./dev/stack prints it.
@@ -39,13 +40,13 @@ func (u *up) whatNext() string {
     -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d %s
 
-`, quote(api+"/v2/models/"+e.Model+"/infer"), quote(irisRequest))
+`, cli.Quote(api+"/v2/models/"+e.Model+"/infer"), cli.Quote(irisRequest))
 	} else {
 		fmt.Fprintf(&b, `and the models that it may call:
 
   curl -sS %s -H "Authorization: Bearer $TOKEN"
 
-`, quote(api+"/v2/models"))
+`, cli.Quote(api+"/v2/models"))
 	}
 	fmt.Fprintf(&b, "Playground     %s/\n", api)
 	if len(e.Users) > 0 {
@@ -60,10 +61,10 @@ func (u *up) whatNext() string {
 // getToken tells how to put an access token into the variable TOKEN.
 func (u *up) getToken() string {
 	e := u.example
-	who, form := "user "+e.Username, []string{"--data-urlencode " + quote("client_id="+e.ClientID)}
+	who, form := "user "+e.Username, []string{"--data-urlencode " + cli.Quote("client_id="+e.ClientID)}
 	switch {
 	case e.Grant == "password":
-		form = append(form, "--data-urlencode "+quote("username="+e.Username))
+		form = append(form, "--data-urlencode "+cli.Quote("username="+e.Username))
 	case e.Grant == "client_credentials":
 		who = "client " + e.ClientID
 	case e.CLI != "":
@@ -71,7 +72,7 @@ func (u *up) getToken() string {
 
   go run ./modelctl login -bearer -api %s -client-id %s && TOKEN=$(go run ./modelctl token)
 
-`, quote(u.api), quote(e.CLI))
+`, cli.Quote(u.api), cli.Quote(e.CLI))
 	default:
 		return `The stack has nobody who can get an access token in a terminal: add a client of kind cli, to
 sign in with go run ./modelctl login, or one of kind service. Once TOKEN is an access token,
@@ -85,8 +86,8 @@ in another terminal,
     -d grant_type=%s %s -d %s |
     sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p')
 
-`, who, quote(e.Issuer+"/protocol/openid-connect/token"), e.Grant, strings.Join(form, " "),
-		quote("@"+filepath.Join(u.state, "curl-secrets")))
+`, who, cli.Quote(e.Issuer+"/protocol/openid-connect/token"), e.Grant, strings.Join(form, " "),
+		cli.Quote("@"+filepath.Join(u.state, "curl-secrets")))
 }
 
 // enumerate names the first of many.
@@ -95,16 +96,6 @@ func enumerate(names []string, most int) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`)
-
-// quote makes text one word of a POSIX shell.
-func quote(text string) string {
-	if plain.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // warnings passes on what a program says, but counts its warnings.

@@ -146,6 +146,19 @@ func compare(t *testing.T, st *stack) {
 	for _, d := range differences {
 		t.Error(d)
 	}
+	// An account that may only read sees the same, but for one flow.
+	read, err := e.admin.Read(t.Context(), st.output("realm_name"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differences, err = render.Compare(st.Model, read); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range differences {
+		if d.Path != "authenticationFlows.saml ecp" {
+			t.Errorf("read, not exported: %v", d)
+		}
+	}
 }
 
 // createUser makes a user by hand, as an administrator would.

@@ -111,7 +111,7 @@ func copyLog(file string) {
 
 // build compiles every program that the tests start, in one call of go build.
 func (s *suite) build() error {
-	command := exec.Command("go", "build", "-trimpath", "-o", s.bin+string(filepath.Separator), ".", "./api", "./modelctl")
+	command := exec.Command("go", "build", "-trimpath", "-o", s.bin+string(filepath.Separator), ".", "./api", "./modelctl", "./dev/stack")
 	command.Dir = s.root
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

@@ -97,14 +97,19 @@ func (p *program) declareHere(ctx context.Context) (*declaration, error) {
 	return &declaration{c, result, realms}, nil
 }
 
-func (p *program) makeRealms(ctx context.Context, d *declaration) error {
-	admin := keycloak.NewAdmin(p.keycloakURL, keycloak.Credentials{
+// admin is the Keycloak at url with the account of the environment.
+func (p *program) admin(url string) *keycloak.Admin {
+	return keycloak.NewAdmin(url, keycloak.Credentials{
 		Realm:        p.getenv("KEYCLOAK_REALM"),
 		ClientID:     p.getenv("KEYCLOAK_CLIENT_ID"),
 		ClientSecret: p.getenv("KEYCLOAK_CLIENT_SECRET"),
 		Username:     p.getenv("KEYCLOAK_USER"),
 		Password:     p.getenv("KEYCLOAK_PASSWORD"),
 	})
+}
+
+func (p *program) makeRealms(ctx context.Context, d *declaration) error {
+	admin := p.admin(p.keycloakURL)
 	for _, realm := range d.realms {
 		err := realm.Apply(ctx, admin)
 		if _, refused := errors.AsType[*oauth2.RetrieveError](err); refused && p.local {

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,10 +19,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Environ(), os.Stdin, os.Stdout, os.Stderr); err != nil {
-		if ctx.Err() == nil { // else dev has stopped it, and knows
+		if ctx.Err() == nil && !errors.Is(err, errDrift) { // otherwise dev has stopped it, and knows
 			fmt.Fprintln(os.Stderr, err)
 		}
-		os.Exit(1)
+		os.Exit(exitCode(os.Args[len(os.Args)-1], err))
 	}
 }
 
@@ -36,8 +37,9 @@ type options struct {
 	// showSecrets is for import.
 	showSecrets bool
 	file        string // for adopt: where to write the import file
+	json        bool   // for drift: print JSON
 
-	keycloakURL string // for apply and prepare: the Keycloak that gets the realm, base path included
+	keycloakURL string // for apply, prepare and drift: the Keycloak of the realm, base path included
 	local       bool   // for apply and prepare: that Keycloak is one that dev has started
 	apiURL      string // for apply and prepare: where the API will listen
 }
@@ -55,7 +57,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
 	flags.BoolVar(&o.showSecrets, "show-secrets", false, "for import: with secrets, as Keycloak needs it")
 	flags.StringVar(&o.file, "file", "", "for adopt: where to write the import file")
-	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply and prepare: the Keycloak's URL")
+	flags.BoolVar(&o.json, "json", false, "for drift: as JSON")
+	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply, prepare and drift: the Keycloak's URL")
 	flags.BoolVar(&o.local, "local", false, "for apply and prepare: the Keycloak was started for this")
 	flags.StringVar(&o.apiURL, "api", "", "for apply and prepare: the API's URL")
 	if err := flags.Parse(args); err != nil {
@@ -71,11 +74,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 		return p.diff(ctx)
 	case "adopt":
 		return p.adopt(ctx)
+	case "drift":
+		return p.drift(ctx)
 	case "apply":
 		return p.apply(ctx, stdin)
 	case "prepare":
 		return p.prepare(ctx)
 	default:
-		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt, apply and prepare", do)
+		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt, drift, apply and prepare", do)
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/internal/monitor"
 )
 
@@ -15,9 +15,9 @@ import (
 func WriteLines(w io.Writer, found []Object) error {
 	for _, o := range found {
 		r := o.Resource
-		line := fmt.Sprintf("pulumi import %s %s %s", quote(r.Type), quote(r.Name), quote(o.ID))
+		line := fmt.Sprintf("pulumi import %s %s %s", cli.Quote(r.Type), cli.Quote(r.Name), cli.Quote(o.ID))
 		if r.Parent != "" && !isStack(r.Parent) {
-			line += " --parent " + quote("parent="+r.Parent)
+			line += " --parent " + cli.Quote("parent="+r.Parent)
 		}
 		if _, err := fmt.Fprintln(w, line+" --generate-code=false --yes"); err != nil {
 			return err
@@ -72,13 +72,3 @@ func WriteFile(w io.Writer, resources []*monitor.Resource, found []Object) error
 func unique(r *monitor.Resource) string { return r.Type + " " + r.Name }
 
 func isStack(urn string) bool { return strings.Contains(urn, "::pulumi:pulumi:Stack::") }
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`)
-
-// quote makes text one word of a POSIX shell.
-func quote(text string) string {
-	if plain.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}

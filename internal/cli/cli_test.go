@@ -120,3 +120,16 @@ Flags:
 		}
 	}
 }
+
+func TestQuote(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://127.0.0.1:8080/realms/r": "http://127.0.0.1:8080/realms/r",
+		"@/a path/it's":                  `'@/a path/it'\''s'`,
+		"username=$(rm)":                 `'username=$(rm)'`,
+		"":                               "''",
+	} {
+		if got := Quote(text); got != want {
+			t.Errorf("Quote(%q) = %s, want %s", text, got, want)
+		}
+	}
+}

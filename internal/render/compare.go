@@ -13,9 +13,10 @@ import (
 // Difference is one field in which an export of a realm is not what the model
 // says. A side that lacks the field is nil.
 type Difference struct {
-	Path string // such as clients.my-api-client.attributes.pkce.code.challenge.method
-	Want any    // in the model
-	Got  any    // in the export
+	Path string   // such as clients.my-api-client.attributes.pkce.code.challenge.method
+	Keys []string // the parts of Path, which may have dots of their own
+	Want any      // in the model
+	Got  any      // in the export
 }
 
 func (d Difference) String() string {
@@ -53,7 +54,7 @@ func Compare(r *Realm, export []byte) ([]Difference, error) {
 	}
 	nameFlows(got)
 	var found []Difference
-	compare("", normal("", want), normal("", got), &found)
+	compare(nil, normal("", want), normal("", got), &found)
 	slices.SortFunc(found, func(x, y Difference) int { return cmp.Compare(x.Path, y.Path) })
 	return found, nil
 }
@@ -213,12 +214,12 @@ func serviceAccounts(users any) any {
 	return accounts
 }
 
-func compare(path string, want, got any, found *[]Difference) {
+func compare(at []string, want, got any, found *[]Difference) {
 	w, wok := want.(map[string]any)
 	g, gok := got.(map[string]any)
 	if !wok || !gok {
 		if !reflect.DeepEqual(want, got) {
-			*found = append(*found, Difference{path, want, got})
+			*found = append(*found, Difference{strings.Join(at, "."), at, want, got})
 		}
 		return
 	}
@@ -230,10 +231,6 @@ func compare(path string, want, got any, found *[]Difference) {
 		keys[k] = true
 	}
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		at := k
-		if path != "" {
-			at = path + "." + k
-		}
-		compare(at, w[k], g[k], found)
+		compare(append(at[:len(at):len(at)], k), w[k], g[k], found)
 	}
 }

@@ -1,0 +1,102 @@
+package drift
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"keycloak-model-api/internal/cli"
+	"keycloak-model-api/internal/render"
+)
+
+func propertyKey(key string) resource.PropertyKey { return resource.PropertyKey(key) }
+
+// facts are what the comparison leaves aside of a live realm and the report needs.
+type facts struct {
+	keyIDs map[string]string // ids of key providers, by name
+	fields map[string]any    // of the representation
+}
+
+func factsOf(live []byte) (facts, error) {
+	f := facts{keyIDs: map[string]string{}}
+	var realm struct {
+		Components map[string][]struct{ ID, Name string }
+	}
+	if err := errors.Join(json.Unmarshal(live, &realm), json.Unmarshal(live, &f.fields)); err != nil {
+		return f, fmt.Errorf("drift: %w", err)
+	}
+	for _, c := range realm.Components[keyProviders] {
+		f.keyIDs[c.Name] = c.ID
+	}
+	return f, nil
+}
+
+// explain says of some differences what they mean, and how to end them.
+func explain(f *Finding, d render.Difference, p *program, live facts) {
+	k := d.Keys
+	switch {
+	case k[0] == "components" && k[1] == keyProviders && len(k) == 3 && d.Want == nil:
+		id := live.keyIDs[k[2]]
+		f.Note = "no up sees this key provider, and its keys stay published"
+		if strings.HasPrefix(k[2], "fallback-") {
+			f.Note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays published"
+		}
+		f.Note += ". Remove it when the last token that it signed has expired"
+		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", id, cli.Quote(text(p.realm, "realm")))}
+	case k[0] == "clients" && len(k) == 4 && k[2] == "attributes" && k[3] == "acr.loa.map" && d.Got != nil:
+		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
+		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
+	case slices.Contains(bindingKeys, k[0]):
+		f.Note = "the flow that is bound decides which factors a sign-in asks for"
+	case k[0] == "clients" && len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
+		f.Note = "this client's sign-ins take another flow than the realm's"
+	case f.Refresh && f.Plain == "" && f.Note == "":
+		f.Note = "taken away by hand: a plain up does not see it"
+	}
+}
+
+var secretKey = regexp.MustCompile(`(?i)(secret|password|bindcredential|private_?key|api_?key|token)$`)
+
+// sections hold objects, whose path says enough of one that is there or not.
+var sections = []string{
+	"clients", "clientScopes", "users", "groups", "roles", "components", "scopeMappings", "clientScopeMappings",
+	"identityProviders", "identityProviderMappers", "requiredActions", "authenticationFlows", "authenticatorConfig",
+}
+
+// there is said of such an object.
+const there = "there"
+
+// shown is a value as people may see it: what may be a secret is masked.
+func shown(keys []string, v any) any {
+	if v == nil {
+		return nil
+	}
+	last := keys[len(keys)-1]
+	if isObject(v) && slices.Contains(sections, keys[0]) {
+		return there
+	}
+	return masked(last, v)
+}
+
+func isObject(v any) bool { _, ok := v.(map[string]any); return ok }
+
+func masked(key string, v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, e := range v {
+			out[k] = masked(k, e)
+		}
+		return out
+	case string, []any, []string:
+		if secretKey.MatchString(key) && v != "" {
+			return "(secret)"
+		}
+	}
+	return v
+}
