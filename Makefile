@@ -21,6 +21,12 @@ up: ## Keycloak, the realm and the API on this computer; Ctrl-C stops them
 preview: ## What the stack would make, as text, without any server
 	@$(GO) run ./dev render -preview
 
+# Not go run, which makes 1 of every exit status.
+STACK ?= dev
+.PHONY: drift
+drift: ## What the next pulumi up would overwrite in the live realm of STACK=NAME, by KEYCLOAK=URL
+	@$(GO) build -o bin/ ./dev && exec bin/dev drift -stack $(STACK) $(if $(KEYCLOAK),-keycloak $(KEYCLOAK))
+
 .PHONY: quick
 quick: ## The unit tests that compile no other program, for the inner loop
 	$(GO) test $$($(GO) list ./... | grep -vE '/(dev|examples)$$')

@@ -102,10 +102,10 @@ func reader(t *testing.T, realm string, roles ...string) []string {
 	admin(http.MethodGet, "/clients/"+client+"/service-account-user", nil, &account)
 	var of []struct{ ID string }
 	admin(http.MethodGet, "/clients?clientId="+realm+"-realm", nil, &of)
-	var all, given []struct{ ID, Name string }
+	var all, given []map[string]any
 	admin(http.MethodGet, "/clients/"+of[0].ID+"/roles", nil, &all)
 	for _, role := range all {
-		if slices.Contains(roles, role.Name) {
+		if slices.Contains(roles, role["name"].(string)) {
 			given = append(given, role)
 		}
 	}
