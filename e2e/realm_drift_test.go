@@ -147,7 +147,7 @@ func TestDrift(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"smtpServer":            "by a plain up that changes the realm, and by every up --refresh",
-		"accessTokenLifespan":   "by a plain up that changes the realm; up --refresh keeps it",
+		"accessTokenLifespan":   "by a plain up that changes the realm, and by every up --refresh",
 		"ssoSessionIdleTimeout": "by a plain up that changes the realm, and by every up --refresh",
 		"browserFlow":           "by a plain up that changes the realm; up --refresh keeps it",
 		"clients.portal.authenticationFlowBindingOverrides": "by a plain up that changes client portal, and by every up --refresh",

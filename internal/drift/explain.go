@@ -55,9 +55,28 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 		f.Note = "the flow that is bound decides which factors a sign-in asks for"
 	case k[0] == "clients" && len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
 		f.Note = "this client's sign-ins take another flow than the realm's"
+	case k[0] == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
+		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at every up"
+		f.Remedy = giveBack(text(p.realm, "realm"), k, d.Want)
 	case f.Refresh && f.Plain == "" && f.Note == "":
 		f.Note = "taken away by hand: a plain up does not see it"
 	}
+}
+
+// giveBack are the commands that give a service account its roles again.
+func giveBack(realm string, keys []string, want any) []string {
+	command := "kcadm.sh add-roles -r " + cli.Quote(realm) + " --uusername " + cli.Quote(keys[1])
+	if keys[2] == "clientRoles" && len(keys) > 3 {
+		command += " --cclientid " + cli.Quote(keys[3])
+	}
+	roles, _ := stringsOf(want)
+	for _, role := range roles {
+		command += " --rolename " + cli.Quote(role)
+	}
+	if len(roles) == 0 {
+		return nil
+	}
+	return []string{command}
 }
 
 var secretKey = regexp.MustCompile(`(?i)(secret|password|bindcredential|private_?key|api_?key|token)$`)

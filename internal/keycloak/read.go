@@ -65,7 +65,7 @@ func (a *Admin) ReadUser(ctx context.Context, realm, username string) (map[strin
 	if err := r.account(ctx, user); err != nil {
 		return nil, err
 	}
-	var links []object
+	var links []any
 	if err := r.get(ctx, "/users/"+user.str("id")+"/federated-identity", &links); err != nil {
 		return nil, err
 	}
