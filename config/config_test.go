@@ -175,7 +175,7 @@ func TestRefusals(t *testing.T) {
 		{"group that breaks the provider's URL", `groups: [{name: R&D; EU}]`, []string{`groups[0].name: "R&D; EU": leave`}},
 		{"client session longer than the session", `lifetimes: {clientSessionIdle: 1h}`, []string{"lifetimes.clientSessionIdle: 1h is longer than the session's: at most 30m0s, see lifetimes.ssoIdle"}},
 		{"session of a client longer than the session", `{lifetimes: {ssoMax: 2h}, clients: [{clientId: api, kind: api, sessionMax: 3h}]}`, []string{"clients[0].sessionMax: 3h is longer than the session's: at most 2h0m0s"}},
-		{"service accounts of one username", `{clients: [{clientId: api, kind: api}, {clientId: API, kind: service}], clientSecrets: {api: s, API: s}}`, []string{`clients[1].clientId: the service accounts of "api" and "API"`}},
+		{"client ids that differ only in case", `{clients: [{clientId: api, kind: api}, {clientId: API, kind: service}], clientSecrets: {api: s, API: s}}`, []string{`clients[1].clientId: "api" and "API" differ only in case`}},
 		{"client named like a scope of the stack", `{clients: [{clientId: api, kind: api}, {clientId: model-roles, kind: cli}]}`, []string{"clients[1].clientId: \"model-roles\" is the name of a client scope"}},
 		{"name of a person with parentheses", `users: [{username: ada, password: none, firstName: Ada (ext)}]`, []string{"users[0].firstName: \"Ada (ext)\" holds a character"}},
 		{"username in another script", `users: [{username: иван, password: none}]`, []string{"users[0].username: "}},

@@ -22,7 +22,7 @@ func BuiltInClient(clientID string) bool { return slices.Contains(builtInClients
 
 func (c *checker) clients() {
 	c.clientRoles = make(map[string]map[string]bool, len(c.cfg.Clients))
-	accounts := map[string]string{} // client ids with a service account, by lower case
+	folded := map[string]string{} // client ids by lower case
 	api := 0
 	for i := range c.cfg.Clients {
 		cl := &c.cfg.Clients[i]
@@ -42,12 +42,11 @@ func (c *checker) clients() {
 		if cl.ClientID == "model-roles" {
 			c.errorf(path, "%q is the name of a client scope that the stack makes: choose another id", cl.ClientID)
 		}
-		if account := strings.ToLower(cl.ClientID); *cl.ServiceAccount {
-			if other, ok := accounts[account]; ok && other != cl.ClientID {
-				c.errorf(path, "the service accounts of %q and %q would have one username, which is in lower case: choose another id", other, cl.ClientID)
-			}
-			accounts[account] = cl.ClientID
+		lower := strings.ToLower(cl.ClientID)
+		if other, ok := folded[lower]; ok && other != cl.ClientID {
+			c.errorf(path, "%q and %q differ only in case: their service accounts have one username, and many databases take the ids for one", other, cl.ClientID)
 		}
+		folded[lower] = cl.ClientID
 		roles := make(map[string]bool, len(cl.ClientRoles))
 		for _, r := range cl.ClientRoles {
 			roles[r] = true

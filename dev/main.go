@@ -63,6 +63,8 @@ type options struct {
 	stack       string // name: Pulumi.<stack>.yaml
 	keycloakURL string // of a Keycloak that runs already; empty to start one, or for the stack's own in drift
 	json        bool   // of drift: print JSON
+	stateFile   string // of repair: what pulumi stack export wrote
+	before      string // of end-sessions: NOW or a time
 	preview     bool   // of render
 	export      string // of render: file to compare with
 	showSecrets bool   // of render: print secrets
@@ -93,7 +95,7 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	if err := errors.Join(os.MkdirAll(state, 0o700), os.Chmod(state, 0o700)); err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	if (o.keycloakURL != "" || command == "drift") && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
+	if (o.keycloakURL != "" || command != "" && command != "render") && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
 		return &usageError{errors.New("dev: a Keycloak that runs already needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
 	}
 	c := checkout{state: state, environ: environ}
@@ -101,7 +103,14 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	case "render":
 		err = c.render(ctx, o, stdout, stderr)
 	case "drift":
-		err = c.drift(ctx, o, stdout, stderr)
+		err = c.live(ctx, stdout, stderr, o, "drift", fmt.Sprintf("-json=%t", o.json))
+		if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+			err = &usageError{err} // 1 says that the realm differs
+		}
+	case "repair":
+		err = c.live(ctx, stdout, stderr, o, "repair", "-stack-state", o.stateFile)
+	case "end-sessions":
+		err = c.live(ctx, stdout, stderr, o, "end-sessions", "-before", o.before)
 	default:
 		err = c.up(ctx, patience, o, getenv, stdout)
 	}
@@ -116,7 +125,7 @@ func parse(args []string) (o options, command string, err error) {
 	flags := flag.NewFlagSet("dev", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.stack, "stack", "dev", "")
-	if len(args) > 0 && slices.Contains([]string{"render", "drift"}, args[0]) {
+	if len(args) > 0 && slices.Contains([]string{"render", "drift", "repair", "end-sessions"}, args[0]) {
 		command, args = args[0], args[1:]
 	}
 	if command == "render" {
@@ -126,8 +135,13 @@ func parse(args []string) (o options, command string, err error) {
 	} else {
 		flags.StringVar(&o.keycloakURL, "keycloak", "", "")
 	}
-	if command == "drift" {
+	switch command {
+	case "drift":
 		flags.BoolVar(&o.json, "json", false, "")
+	case "repair":
+		flags.StringVar(&o.stateFile, "state", "", "")
+	case "end-sessions":
+		flags.StringVar(&o.before, "before", "", "")
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, "", err
@@ -137,6 +151,8 @@ func parse(args []string) (o options, command string, err error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, "", fmt.Errorf("dev: %q is no command and no flag: see go run ./dev -h", flags.Arg(0))
+	case command == "end-sessions" && o.before == "":
+		return o, "", errors.New("dev: end-sessions ends the sessions of everybody: say of which by -before NOW, or -before 2027-01-31T08:00:00Z")
 	case o.keycloakURL != "" && !isHTTP(o.keycloakURL):
 		return o, "", fmt.Errorf("dev: -keycloak: %q is not a URL such as https://keycloak.example.com", o.keycloakURL)
 	case o.showSecrets && (o.preview || o.export != ""):
@@ -188,13 +204,12 @@ func (c checkout) render(ctx context.Context, o options, stdout, stderr io.Write
 	return toldBy(child.Run(ctx, cmd))
 }
 
-// drift has the live realm compared with what the stack declares. What goes wrong
-// before that ends with 2, as in there: 1 says that the realm differs.
-func (c checkout) drift(ctx context.Context, o options, stdout, stderr io.Writer) error {
+// live has something done with the stack's realm in a Keycloak that runs.
+func (c checkout) live(ctx context.Context, stdout, stderr io.Writer, o options, do string, flags ...string) error {
 	if err := c.build(ctx, stderr, ".", "./dev/stack"); err != nil {
-		return &usageError{err}
+		return err
 	}
-	cmd := c.stackCommand(o.stack, fmt.Sprintf("-json=%t", o.json), "-keycloak", o.keycloakURL, "drift")
+	cmd := c.stackCommand(o.stack, append(flags, "-keycloak", o.keycloakURL, do)...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return toldBy(child.Run(ctx, cmd))
 }
@@ -210,6 +225,8 @@ func toldBy(err error) error {
 const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
        go run ./dev render [-stack NAME] [-show-secrets | -preview | -diff REALM.json]
        go run ./dev drift [-stack NAME] [-keycloak URL] [-json]
+       go run ./dev repair [-stack NAME] [-keycloak URL] [-state FILE]
+       go run ./dev end-sessions [-stack NAME] [-keycloak URL] -before NOW
 
 The first starts Keycloak, makes the realm that the stack declares, starts the
 API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
@@ -217,25 +234,32 @@ them. Each start begins with the realm as it is declared: what was changed in it
 by hand is gone. The second prints the realm as one file, and needs no Keycloak.
 Secrets in it are masked; with them Keycloak's --import-realm takes the file. The
 third reads a live realm and tells what the next pulumi up would overwrite in it,
-what it would leave, and what the stack could declare: docs/drift.md.
+what it would leave, and what the stack could declare: docs/drift.md. The fourth
+prints the commands that lead out where every pulumi up fails. The fifth ends all
+sessions of the realm that began before a time, offline ones too, and has every token
+from before refused: docs/revocation.md.
 
   -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of
                     environment dev lacks are made at random and kept.
   -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
-                    that was made by this command is replaced. For drift: read
-                    it there; without it, where keycloak:url of the stack says.
+                    that was made by this command is replaced. For drift,
+                    repair and end-sessions: find it there; without it, where
+                    keycloak:url of the stack says.
   -show-secrets     Print secrets too, for a file that --import-realm takes: send
                     it to a file that only its owner may read (umask 077).
   -preview          Print the resources and the access policy instead.
   -diff REALM.json  Print what would change against an export of the realm.
   -json             Print what drift found as JSON.
+  -before NOW       Of which sessions: NOW, or a time such as 2027-01-31T08:00:00Z.
+  -state FILE       What pulumi stack export --file FILE wrote. Without it repair
+                    names all that could be at fault.
 
 Environment:
   KEYCLOAK_HOME     An unpacked Keycloak to start instead of a fetched one.
   KEYCLOAK_USER, KEYCLOAK_PASSWORD, or
   KEYCLOAK_CLIENT_ID, KEYCLOAK_CLIENT_SECRET
-                    Account for -keycloak and drift, of the realm master or
-                    KEYCLOAK_REALM.
+                    Account for a Keycloak that runs already, of the realm
+                    master or KEYCLOAK_REALM.
   PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
                     Decrypts the stack's secure: values.
   API_...           Settings of the API: go run ./api -h. API_LISTEN is where it

@@ -14,6 +14,7 @@ import (
 
 	"keycloak-model-api/internal/drift"
 	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/internal/monitor"
 	"keycloak-model-api/internal/render"
 )
 
@@ -22,16 +23,7 @@ var errDrift = errors.New("stack: the realm is not what the stack declares")
 
 // drift compares the live realm with the declared one. It only reads.
 func (p *program) drift(ctx context.Context) error {
-	c, err := p.config()
-	if err != nil {
-		return err
-	}
-	live := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]), p.getenv("KEYCLOAK_URL"))
-	if live == "" {
-		return errors.New("stack: drift: no Keycloak is named: give -keycloak URL, or set keycloak:url in the stack")
-	}
-	c.Values[urlKey] = cmp.Or(c.Values[urlKey], live)
-	result, err := p.run(ctx, c, withoutKeycloak(p.environ))
+	result, admin, err := p.declareFor(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,7 +31,7 @@ func (p *program) drift(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	admin, own := p.admin(live), p.getenv("KEYCLOAK_REALM")
+	own := p.getenv("KEYCLOAK_REALM")
 	drifted := false
 	for _, realm := range realms {
 		state := drift.Live{}
@@ -77,6 +69,22 @@ func (p *program) drift(ctx context.Context) error {
 		return errDrift
 	}
 	return nil
+}
+
+// declareFor runs the program for a Keycloak that runs: the one that is named, or the
+// stack's own as the provider would find it.
+func (p *program) declareFor(ctx context.Context) (*monitor.Result, *keycloak.Admin, error) {
+	c, err := p.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	live := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]), p.getenv("KEYCLOAK_URL"))
+	if live == "" {
+		return nil, nil, errors.New("stack: no Keycloak is named: give -keycloak URL, or set keycloak:url in the stack")
+	}
+	c.Values[urlKey] = cmp.Or(c.Values[urlKey], live)
+	result, err := p.run(ctx, c, withoutKeycloak(p.environ))
+	return result, p.admin(live), err
 }
 
 // keycloakURL is the URL of the provider's configuration.
@@ -129,7 +137,7 @@ func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, name 
 // readable names the roles that an account lacks.
 func readable(err error, realm string) error {
 	if keycloak.IsStatus(err, http.StatusForbidden) || keycloak.IsStatus(err, http.StatusUnauthorized) {
-		return fmt.Errorf("%w\ndrift needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in realm master: docs/drift.md",
+		return fmt.Errorf("%w\nreading it needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in realm master: docs/drift.md",
 			err, strings.Join(keycloak.ReadRoles, ", "), realm)
 	}
 	return err

@@ -38,8 +38,10 @@ type options struct {
 	showSecrets bool
 	file        string // for adopt: where to write the import file
 	json        bool   // for drift: print JSON
+	stateFile   string // for repair: what pulumi stack export wrote
+	before      string // for end-sessions: NOW or a time
 
-	keycloakURL string // for apply, prepare and drift: the Keycloak of the realm, base path included
+	keycloakURL string // for all that need a Keycloak: the Keycloak of the realm, base path included
 	local       bool   // for apply and prepare: that Keycloak is one that dev has started
 	apiURL      string // for apply and prepare: where the API will listen
 }
@@ -57,8 +59,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 	flags.BoolVar(&o.color, "color", false, "for diff: in colour")
 	flags.BoolVar(&o.showSecrets, "show-secrets", false, "for import: with secrets, as Keycloak needs it")
 	flags.StringVar(&o.file, "file", "", "for adopt: where to write the import file")
+	flags.StringVar(&o.stateFile, "stack-state", "", "for repair: what pulumi stack export wrote")
+	flags.StringVar(&o.before, "before", "", "for end-sessions: NOW or a time as RFC 3339 has it")
 	flags.BoolVar(&o.json, "json", false, "for drift: as JSON")
-	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply, prepare and drift: the Keycloak's URL")
+	flags.StringVar(&o.keycloakURL, "keycloak", "", "for apply, prepare, drift and repair: the Keycloak's URL")
 	flags.BoolVar(&o.local, "local", false, "for apply and prepare: the Keycloak was started for this")
 	flags.StringVar(&o.apiURL, "api", "", "for apply and prepare: the API's URL")
 	if err := flags.Parse(args); err != nil {
@@ -76,11 +80,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 		return p.adopt(ctx)
 	case "drift":
 		return p.drift(ctx)
+	case "repair":
+		return p.repair(ctx)
+	case "end-sessions":
+		return p.endSessions(ctx)
 	case "apply":
 		return p.apply(ctx, stdin)
 	case "prepare":
 		return p.prepare(ctx)
 	default:
-		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt, drift, apply and prepare", do)
+		return fmt.Errorf("stack: %q is not one of import, preview, diff, adopt, drift, repair, end-sessions, apply and prepare", do)
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-
 	"keycloak-model-api/internal/monitor"
 )
 
@@ -48,7 +46,7 @@ func Find(resources []*monitor.Resource, export []byte) (Result, error) {
 			continue
 		}
 		if r.Type == realmType {
-			declared = declared || text(r, "realm") == realm.Realm
+			declared = declared || r.Text("realm") == realm.Realm
 		}
 		id, importable := f.find(r)
 		switch {
@@ -136,31 +134,31 @@ func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
 	realm := f.realm
 	switch r.Type {
 	case realmType:
-		if text(r, "realm") == realm.Realm {
+		if r.Text("realm") == realm.Realm {
 			return realm.Realm, true
 		}
 		return "", true
 	case "keycloak:index/role:Role":
 		roles := realm.Roles.Realm
-		if client := text(r, "clientId"); client != "" {
+		if client := r.Text("clientId"); client != "" {
 			roles = realm.Roles.Client[f.names[client]]
 		}
 		return f.prefixed(byName(roles, name(r))), true
 	case "keycloak:index/group:Group":
-		path := f.paths[text(r, "parentId")] + "/" + name(r)
+		path := f.paths[r.Text("parentId")] + "/" + name(r)
 		f.paths[r.ID] = path
 		return f.prefixed(byPath(realm.Groups, "", path)), true
 	case "keycloak:index/user:User":
 		for _, u := range realm.Users {
-			if u.Username == text(r, "username") {
+			if u.Username == r.Text("username") {
 				return f.prefixed(u.ID), true
 			}
 		}
 		return "", true
 	case "keycloak:openid/client:Client":
-		f.names[r.ID] = text(r, "clientId")
+		f.names[r.ID] = r.Text("clientId")
 		for _, c := range realm.Clients {
-			if c.ClientID == text(r, "clientId") {
+			if c.ClientID == r.Text("clientId") {
 				f.ids[r.ID] = c.ID
 				return f.prefixed(c.ID), true
 			}
@@ -175,7 +173,7 @@ func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
 		}
 		return "", true
 	case "keycloak:oidc/identityProvider:IdentityProvider", "keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":
-		alias := text(r, "alias")
+		alias := r.Text("alias")
 		if strings.HasSuffix(r.Type, ":GoogleIdentityProvider") {
 			alias = "google"
 		}
@@ -213,7 +211,7 @@ func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
 	case strings.HasSuffix(r.Type, "IdentityMapper"), strings.HasSuffix(r.Type, "IdentityProviderMapper"),
 		strings.HasSuffix(r.Type, "IdentityProviderMapping"):
 		for _, m := range realm.Mappers {
-			if m.Name == name(r) && m.IdentityProviderAlias == text(r, "identityProviderAlias") {
+			if m.Name == name(r) && m.IdentityProviderAlias == r.Text("identityProviderAlias") {
 				return f.prefixed(m.IdentityProviderAlias, m.ID), true
 			}
 		}
@@ -223,7 +221,7 @@ func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
 }
 
 func (f *finder) protocolMapper(r *monitor.Resource) string {
-	if scope := text(r, "clientScopeId"); scope != "" {
+	if scope := r.Text("clientScopeId"); scope != "" {
 		for _, s := range f.realm.ClientScopes {
 			if s.ID == f.ids[scope] {
 				return f.prefixed("client-scope", s.ID, byName(s.ProtocolMappers, name(r)))
@@ -232,7 +230,7 @@ func (f *finder) protocolMapper(r *monitor.Resource) string {
 		return ""
 	}
 	for _, c := range f.realm.Clients {
-		if c.ID == f.ids[text(r, "clientId")] {
+		if c.ID == f.ids[r.Text("clientId")] {
 			return f.prefixed("client", c.ID, byName(c.ProtocolMappers, name(r)))
 		}
 	}
@@ -241,7 +239,7 @@ func (f *finder) protocolMapper(r *monitor.Resource) string {
 
 func (f *finder) ldapMapper(r *monitor.Resource) string {
 	for _, c := range f.realm.Components[storageProviders] {
-		if c.ID != f.ids[text(r, "ldapUserFederationId")] {
+		if c.ID != f.ids[r.Text("ldapUserFederationId")] {
 			continue
 		}
 		for _, m := range c.SubComponents[ldapMappers] {
@@ -284,15 +282,9 @@ func byPath(groups []group, above, path string) string {
 	return ""
 }
 
-// text is an input that is a string, empty if there is none.
-func text(r *monitor.Resource, key string) string {
-	s, _ := monitor.Plain(r.Inputs[resource.PropertyKey(key)]).(string)
-	return s
-}
-
 // name is the name in Keycloak: the resource's, where the program gives no other.
 func name(r *monitor.Resource) string {
-	if n := text(r, "name"); n != "" {
+	if n := r.Text("name"); n != "" {
 		return n
 	}
 	return r.Name

@@ -47,7 +47,7 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 			f.Note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays published"
 		}
 		f.Note += ". Remove it when the last token that it signed has expired"
-		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", id, cli.Quote(text(p.realm, "realm")))}
+		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
 	case k[0] == "clients" && len(k) == 4 && k[2] == "attributes" && k[3] == "acr.loa.map" && d.Got != nil:
 		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
 		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
@@ -57,7 +57,7 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 		f.Note = "this client's sign-ins take another flow than the realm's"
 	case k[0] == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
 		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at every up"
-		f.Remedy = giveBack(text(p.realm, "realm"), k, d.Want)
+		f.Remedy = giveBack(p.realm.Text("realm"), k, d.Want)
 	case f.Refresh && f.Plain == "" && f.Note == "":
 		f.Note = "taken away by hand: a plain up does not see it"
 	}

@@ -64,10 +64,10 @@ func newProgram(realm string, resources []*monitor.Resource) *program {
 		if !r.Custom {
 			continue
 		}
-		if in := text(r, "realmId"); in != "" && in != realm {
+		if in := r.Text("realmId"); in != "" && in != realm {
 			continue
 		}
-		if r.Type == realmType && text(r, "realm") == realm {
+		if r.Type == realmType && r.Text("realm") == realm {
 			p.realm = r
 		}
 		p.resources = append(p.resources, r)
@@ -83,16 +83,11 @@ func nameOf(r *monitor.Resource) string {
 		if r.Type != clientType && key == "clientId" {
 			continue // the id of the client that it belongs to
 		}
-		if s := text(r, key); s != "" {
+		if s := r.Text(key); s != "" {
 			return s
 		}
 	}
 	return r.Name
-}
-
-func text(r *monitor.Resource, key string) string {
-	s, _ := monitor.Plain(r.Inputs[resource.PropertyKey(key)]).(string)
-	return s
 }
 
 // sets reports whether the program gives the resource that input.
@@ -120,7 +115,7 @@ func (p *program) of(typ, key, owner, name string) bool {
 		if r.Type != typ {
 			return false
 		}
-		o := p.byID[owner+" "+text(r, key)]
+		o := p.byID[owner+" "+r.Text(key)]
 		return o != nil && nameOf(o) == name
 	})
 }
@@ -292,8 +287,8 @@ func (p *program) role(f *Finding, d render.Difference) {
 		if r.Type != "keycloak:index/role:Role" || nameOf(r) != name {
 			return false
 		}
-		owner := p.byID[clientType+" "+text(r, "clientId")]
-		return at == 2 && text(r, "clientId") == "" || at == 3 && owner != nil && nameOf(owner) == d.Keys[2]
+		owner := p.byID[clientType+" "+r.Text("clientId")]
+		return at == 2 && r.Text("clientId") == "" || at == 3 && owner != nil && nameOf(owner) == d.Keys[2]
 	})
 	switch {
 	case !declared:

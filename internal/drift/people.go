@@ -14,7 +14,7 @@ func (p *program) usernames() []string {
 	var names []string
 	for _, r := range p.resources {
 		if r.Type == userType {
-			names = append(names, text(r, "username"))
+			names = append(names, r.Text("username"))
 		}
 	}
 	slices.Sort(names)
@@ -113,9 +113,9 @@ func (p *program) memberships(name string, declared *monitor.Resource, live map[
 	var roles, groups, inherited []string
 	for _, r := range p.resources {
 		switch {
-		case r.Type == "keycloak:index/userRoles:UserRoles" && text(r, "userId") == declared.ID:
+		case r.Type == "keycloak:index/userRoles:UserRoles" && r.Text("userId") == declared.ID:
 			roles = p.names("keycloak:index/role:Role", monitor.Plain(r.Inputs["roleIds"]), nameOf)
-		case r.Type == "keycloak:index/userGroups:UserGroups" && text(r, "userId") == declared.ID:
+		case r.Type == "keycloak:index/userGroups:UserGroups" && r.Text("userId") == declared.ID:
 			groups = p.names("keycloak:index/group:Group", monitor.Plain(r.Inputs["groupIds"]), p.groupPath)
 		case r.Type == "keycloak:index/defaultGroups:DefaultGroups":
 			inherited = p.names("keycloak:index/group:Group", monitor.Plain(r.Inputs["groupIds"]), p.groupPath)
@@ -123,7 +123,7 @@ func (p *program) memberships(name string, declared *monitor.Resource, live map[
 	}
 	realm := ""
 	if p.realm != nil {
-		realm = text(p.realm, "realm")
+		realm = p.realm.Text("realm")
 	}
 	compare("realmRoles", roles, "default-roles-"+strings.ToLower(realm))
 	compare("groups", groups, inherited...)
@@ -143,7 +143,7 @@ func (p *program) names(typ string, ids any, name func(*monitor.Resource) string
 }
 
 func (p *program) groupPath(r *monitor.Resource) string {
-	if parent := p.byID["keycloak:index/group:Group "+text(r, "parentId")]; parent != nil {
+	if parent := p.byID["keycloak:index/group:Group "+r.Text("parentId")]; parent != nil {
 		return p.groupPath(parent) + "/" + nameOf(r)
 	}
 	return "/" + nameOf(r)

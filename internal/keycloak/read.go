@@ -52,16 +52,25 @@ func (a *Admin) Read(ctx context.Context, realm string) (json.RawMessage, error)
 	return json.Marshal(r.rep)
 }
 
+// FindUsers returns the users of a realm that a query such as username=ada names to
+// the letter.
+func (a *Admin) FindUsers(ctx context.Context, realm, key, value string) ([]map[string]any, error) {
+	var found []map[string]any
+	query := url.Values{"exact": {"true"}, key: {value}}
+	err := a.Do(ctx, http.MethodGet, realmPath(realm)+"/users?"+query.Encode(), nil, &found)
+	return found, err
+}
+
 // ReadUser returns a user with what it is linked to, or nil if there is none of
 // that name. Beside the fields of a UserRepresentation it has federatedIdentities,
 // realmRoles, clientRoles (by client id) and groups (paths).
 func (a *Admin) ReadUser(ctx context.Context, realm, username string) (map[string]any, error) {
-	r := &reader{admin: a, path: realmPath(realm)}
-	var found []object
-	if err := r.get(ctx, "/users?exact=true&username="+url.QueryEscape(username), &found); err != nil || len(found) == 0 {
+	found, err := a.FindUsers(ctx, realm, "username", username)
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	user := found[0]
+	r := &reader{admin: a, path: realmPath(realm)}
+	user := object(found[0])
 	if err := r.account(ctx, user); err != nil {
 		return nil, err
 	}

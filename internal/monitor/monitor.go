@@ -49,6 +49,12 @@ type Resource struct {
 	qualifiedParentType string
 }
 
+// Text is an input that is a text, empty if there is none.
+func (r *Resource) Text(key string) string {
+	s, _ := Plain(r.Inputs[resource.PropertyKey(key)]).(string)
+	return s
+}
+
 // Program is a compiled Pulumi program and how to answer it.
 type Program struct {
 	Binary string   // path
