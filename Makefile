@@ -6,7 +6,7 @@ export GOFLAGS := -trimpath $(GOFLAGS)
 export INSTALL
 E2E_TIMEOUT ?= 30m
 FUZZ_RUNS ?= 25000
-MODULES := . sdks/keycloak bench e2e
+MODULES := . sdks/keycloak bench deploy e2e
 
 .PHONY: help
 help: ## List the targets
@@ -37,7 +37,7 @@ prerequisites: ## Install or name what the tests need beside Go
 
 .PHONY: test
 test: ## All tests, the end-to-end ones on a real Keycloak included
-	@MAKE="$(MAKE)" scripts/test prerequisites test-sdk test-unit fuzz test-bench test-e2e
+	@MAKE="$(MAKE)" scripts/test prerequisites test-sdk test-unit fuzz test-bench deploy-check test-e2e
 
 .PHONY: test-sdk test-unit test-bench test-e2e
 test-sdk:
@@ -56,6 +56,14 @@ fuzz: ## Fuzz every parser of untrusted input with FUZZ_RUNS inputs each
 .PHONY: bench
 bench: ## Measure against peers; writes the tables and plots in docs/
 	$(GO) run -C bench . -out ../docs/bench
+
+.PHONY: release
+release: ## Programs for each system, checksums, bills of materials and the image, in dist/
+	$(GO) run -C deploy ./release -out ../dist
+
+.PHONY: deploy-check
+deploy-check: ## Check the manifests, the Dockerfile, and a release for this computer
+	$(GO) test -C deploy ./...
 
 .PHONY: screenshots
 screenshots: prerequisites ## Remake the screenshots in docs/

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -189,5 +190,8 @@ func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
 	if web != nil {
 		out["oidc_client_secret"] = pulumi.ToSecret(made.Clients[web.ClientID].ClientSecret)
 	}
+	// What the API reads, in one piece: a deployment hands over this and no secret
+	// that is somebody else's.
+	out["api"] = pulumi.ToSecret(maps.Clone(out))
 	return out, nil
 }

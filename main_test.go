@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -337,8 +338,25 @@ func TestOutputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The output for the API alone holds what all others say, and is secret.
+	forAPI := exported["api"]
+	if !forAPI.IsSecret() {
+		t.Fatalf("the output api is not secret: %v", forAPI)
+	}
+	api := plain(forAPI.SecretValue().Element)
+	delete(exported, "api")
 	got := plain(resource.NewProperty(exported)).(map[string]any)
-	document, err := json.Marshal(got)
+	// All of it is secret as one, so its parts have no mark of their own.
+	unmarked := maps.Clone(got)
+	for key, value := range got {
+		if text, ok := value.(string); ok {
+			unmarked[key] = strings.TrimPrefix(text, "secret:")
+		}
+	}
+	if diff := cmp.Diff(any(unmarked), api); diff != "" {
+		t.Errorf("the output api (-all others +it):\n%s", diff)
+	}
+	document, err := json.Marshal(api)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +399,7 @@ models: [{name: iris, embedded: iris, allow: {groups: [vision]}}]
 		t.Fatal(err)
 	}
 	m.inputs(t, "openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper", "model-api", `{"realmId":"test","clientScopeId":"model-api-id","name":"groups","claimName":"groups","fullPath":true,"addToAccessToken":true,"addToIdToken":false,"addToUserinfo":false}`)
-	if got := fmt.Sprint(plain(resource.NewProperty(exported)).(map[string]any)["policy"]); !strings.Contains(got, "/research/vision") {
+	if got := fmt.Sprint(plain(exported["policy"])); !strings.Contains(got, "/research/vision") {
 		t.Errorf("the policy lacks the full path: %s", got)
 	}
 	m, _, err = up(t, with(t, `{groups: [{name: vision}], models: [{name: iris, embedded: iris}]}`))

@@ -30,7 +30,7 @@ type Config struct {
 
 	// Stack holds the outputs of the stack, of which the policy is read again
 	// on SIGHUP.
-	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output --json --show-secrets. SIGHUP reads its policy again."`
+	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output api --json --show-secrets. SIGHUP reads its policy again."`
 
 	// Log is the format of stderr: of the log and of the audit records.
 	Log string `flag:"log" default:"json" doc:"Format of the log: json, an object a line for programs, or text for people."`

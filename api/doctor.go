@@ -347,7 +347,7 @@ const longLived = 15 * time.Minute
 func (d *doctor) token(ctx context.Context, meta *metadata, verifier *bearer.Verifier, clientID, secret string) string {
 	check := "token " + clientID
 	if secret == "" {
-		d.warn(check, "Write the stack file with pulumi stack output --json --show-secrets.", "the stack file has no secret of the client: it can't be checked")
+		d.warn(check, "Write the stack file with pulumi stack output api --json --show-secrets.", "the stack file has no secret of the client: it can't be checked")
 		return ""
 	}
 	sent := d.now()

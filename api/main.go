@@ -14,6 +14,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // root certificates where the system has none, as in the container
 )
 
 func main() {

@@ -15,7 +15,7 @@ import (
 )
 
 // Outputs are the stack's outputs: the JSON object that
-// `pulumi stack output --json --show-secrets` prints.
+// `pulumi stack output api --json --show-secrets` prints.
 type Outputs struct {
 	RealmName        string  `json:"realm_name"`
 	Realm            string  `json:"realm"`         // display name
@@ -33,7 +33,7 @@ type Outputs struct {
 func ReadOutputs(path string) (*Outputs, error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("policy: there is no file %s: run make up, or pulumi stack output --json --show-secrets > stack.json and give -stack stack.json", path)
+		return nil, fmt.Errorf("policy: there is no file %s: run make up, or pulumi stack output api --json --show-secrets > stack.json and give -stack stack.json", path)
 	} else if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
@@ -56,7 +56,7 @@ func ParseOutputs(data []byte) (*Outputs, error) {
 		return nil, fmt.Errorf("policy: not the stack's outputs as JSON: %w", err)
 	}
 	if file.Policy == nil {
-		return nil, errors.New("policy: there is no output policy: write the outputs with pulumi stack output --json --show-secrets")
+		return nil, errors.New("policy: there is no output policy: write the outputs with pulumi stack output api --json --show-secrets")
 	}
 	o := file.Outputs
 	p, first, err := read(file.Policy)
