@@ -43,7 +43,7 @@ func (g *Gateway) signPeopleIn() error {
 // playground returns the pages, which call models by callModel.
 func (g *Gateway) playground() *playground.Playground {
 	return playground.New(playground.Config{
-		Login: g.login, Call: g.callModel, Logger: g.log,
+		Login: g.login, Call: g.callModel, Logger: g.log, Skew: g.options.ClockSkew,
 		Policy: func() *policy.Policy { return g.access.Load().policy },
 	})
 }

@@ -39,6 +39,7 @@ func (g *Gateway) routes() http.Handler {
 		pages := g.playground()
 		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))
 		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
+		mux.Handle("/models/{model}/step-up", pageOf(pages.StepUp, http.MethodGet))
 		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))
 		mux.Handle("/callback", pageOf(pages.Callback, http.MethodGet))
 		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodGet, http.MethodPost))

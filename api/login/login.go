@@ -7,6 +7,7 @@ package login
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -226,6 +228,33 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, there.String(), http.StatusSeeOther)
 		return nil
 	}
+	return l.send(w, r, pending{ReturnTo: returnPath(r.URL.Query().Get("return_to"))})
+}
+
+// StepUp sends the browser of a session to the issuer to sign in again, as
+// refused asks for (RFC 9470), and from there to the path of ours. One of the
+// classes acr satisfies it. Only the person of the session can come back. The
+// error is a *refusal.Error.
+func (l *Login) StepUp(w http.ResponseWriter, r *http.Request, s *Session, refused *refusal.Error, acr []string, path string) error {
+	claims, err := json.Marshal(map[string]any{"id_token": map[string]any{
+		"acr": map[string]any{"essential": true, "values": []string{refused.ACR}},
+	}})
+	if err != nil {
+		return refusal.New(refusal.Internal, err, "The sign-in could not be begun.")
+	}
+	options := []oauth2.AuthCodeOption{
+		oauth2.SetAuthURLParam("claims", string(claims)), // OpenID Connect Core, section 5.5.1.1
+		oauth2.SetAuthURLParam("login_hint", s.Principal.Username),
+	}
+	if refused.MaxAge != "" {
+		options = append(options, oauth2.SetAuthURLParam("max_age", refused.MaxAge))
+	}
+	return l.send(w, r, pending{ReturnTo: returnPath(path), Subject: s.Principal.Subject, ACR: acr}, options...)
+}
+
+// send sends the browser to the issuer for a sign-in, of which begun says what
+// is special about it.
+func (l *Login) send(w http.ResponseWriter, r *http.Request, begun pending, options ...oauth2.AuthCodeOption) error {
 	p, err := l.discovery.get(r.Context())
 	if err != nil {
 		return err
@@ -234,16 +263,14 @@ func (l *Login) Begin(w http.ResponseWriter, r *http.Request) error {
 	if cookies := r.CookiesNamed(l.loginCookieName()); len(cookies) == 1 && len(cookies[0].Value) == len(browser) {
 		browser = cookies[0].Value // of a sign-in in another tab
 	}
-	begun := pending{
-		Number: l.begun.add(), Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(),
-		ReturnTo: returnPath(r.URL.Query().Get("return_to")), Begun: time.Now(),
-	}
+	begun.Number, begun.Verifier, begun.Nonce, begun.Begun = l.begun.add(), oauth2.GenerateVerifier(), rand.Text(), time.Now()
 	state, err := l.sealer.seal(begun, browser)
 	if err != nil {
 		return refusal.New(refusal.StoreFailed, err)
 	}
 	l.setCookie(w, l.loginCookieName(), browser, pendingFor)
-	http.Redirect(w, r, p.oauth.AuthCodeURL(state, oidc.Nonce(begun.Nonce), oauth2.S256ChallengeOption(begun.Verifier)), http.StatusSeeOther)
+	options = append(options, oidc.Nonce(begun.Nonce), oauth2.S256ChallengeOption(begun.Verifier))
+	http.Redirect(w, r, p.oauth.AuthCodeURL(state, options...), http.StatusSeeOther)
 	return nil
 }
 
@@ -278,6 +305,8 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	switch name := query.Get("error"); {
 	case name == "access_denied":
 		return refusal.New(refusal.AccessDenied, nil)
+	case name == "unmet_authentication_requirements": // the specification of that name
+		return refusal.New(refusal.LevelNotReached, errors.New("the issuer says so"))
 	case name != "":
 		return refusal.New(refusal.SignInFailed, fmt.Errorf("error is %q", clip(name)))
 	case query.Get("code") == "":
@@ -327,6 +356,7 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		AuthorizedParty string `json:"azp"`
 		SessionID       string `json:"sid"`
 		Name            string `json:"name"`
+		ACR             string `json:"acr"`
 	}
 	if err := id.Claims(&claims); err != nil {
 		return nil, refusal.New(refusal.IDTokenRefused, err)
@@ -336,6 +366,10 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		return nil, refusal.New(refusal.IDTokenRefused, errors.New("the nonce is not of this sign-in"))
 	case claims.AuthorizedParty != "" && claims.AuthorizedParty != p.oauth.ClientID, claims.AuthorizedParty == "" && len(id.Audience) > 1:
 		return nil, refusal.New(refusal.IDTokenRefused, fmt.Errorf("azp is %q", clip(claims.AuthorizedParty)))
+	case begun.Subject != "" && id.Subject != begun.Subject:
+		return nil, refusal.New(refusal.OtherPerson, nil)
+	case begun.ACR != nil && !slices.Contains(begun.ACR, claims.ACR):
+		return nil, refusal.New(refusal.LevelNotReached, fmt.Errorf("acr is %q, asked for %q", clip(claims.ACR), begun.ACR))
 	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
 		return nil, refusal.New(refusal.IDTokenRefused, errors.New("at_hash is not of the access token"))
 	}
@@ -353,6 +387,7 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 	return &grant{
 		AccessToken: token.AccessToken, RefreshToken: token.RefreshToken, IDToken: raw, Expiry: token.Expiry,
 		Subject: id.Subject, SessionID: claims.SessionID, Name: name, Begun: principal.IssuedAt,
+		SteppedUp: begun.steppedUp(),
 	}, nil
 }
 

@@ -98,6 +98,14 @@ func (s *site) routes() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) { answer(w, s.login.Begin(w, r)) })
+	mux.HandleFunc("/step-up", func(w http.ResponseWriter, r *http.Request) {
+		session, err := s.login.Session(r)
+		if err == nil {
+			challenge := &refusal.Error{ACR: "2", MaxAge: r.FormValue("max_age")}
+			err = s.login.StepUp(w, r, session, challenge, []string{"2", "3"}, "/models/ledger")
+		}
+		answer(w, err)
+	})
 	mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) { answer(w, s.login.Callback(w, r)) })
 	mux.HandleFunc("/logout", func(w http.ResponseWriter, r *http.Request) {
 		farewell, err := s.login.Logout(w, r)

@@ -21,6 +21,7 @@ type Session struct {
 	Ends      time.Time     // when it ends whatever happens
 	Idle      time.Duration // it ends sooner after this time without a request
 
+	steppedUp   steppedUp
 	accessToken string
 	verifier    *bearer.Verifier
 }
@@ -35,8 +36,24 @@ type grant struct {
 	Subject   string    `json:"sub"`
 	SessionID string    `json:"sid"` // at the issuer
 	Name      string    `json:"name"`
-	Begun     time.Time `json:"begun"`    // by the issuer's clock
+	Begun     time.Time `json:"begun"` // by the issuer's clock
+	SteppedUp steppedUp `json:"stepped_up,omitzero"`
 	RetryAt   time.Time `json:"retry_at"` // no refresh before, after one that the issuer did not answer
+}
+
+// steppedUp says that a session began by a step-up.
+type steppedUp struct {
+	For string    `json:"for"` // the path that it was for
+	At  time.Time `json:"at"`
+}
+
+// stepUpOnce is for how long another step-up would bring what the last one did.
+const stepUpOnce = time.Minute
+
+// SteppedUp says whether the person has just come back from a step-up for a path
+// of ours. What is refused all the same is not helped by another one.
+func (s *Session) SteppedUp(path string) bool {
+	return s.steppedUp.For == path && time.Since(s.steppedUp.At) < stepUpOnce
 }
 
 // grantKey is the one value of a session in the store.
@@ -107,7 +124,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	if err := l.store(ctx, g); err != nil {
 		return nil, err
 	}
-	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, accessToken: g.AccessToken, verifier: l.verifier}, nil
+	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, steppedUp: g.SteppedUp, accessToken: g.AccessToken, verifier: l.verifier}, nil
 }
 
 // verify checks an access token, once more after a second if it is of the very

@@ -20,7 +20,17 @@ type pending struct {
 	Verifier string    `json:"v"` // PKCE code verifier (RFC 7636)
 	Nonce    string    `json:"n"` // OpenID Connect Core, section 3.1.2.1
 	ReturnTo string    `json:"r"`
+	Subject  string    `json:"s,omitempty"` // who must come back from a step-up
+	ACR      []string  `json:"a,omitempty"` // of which it must bring one
 	Begun    time.Time `json:"t"`
+}
+
+// steppedUp is what a session remembers of the sign-in.
+func (p *pending) steppedUp() steppedUp {
+	if p.ACR == nil {
+		return steppedUp{}
+	}
+	return steppedUp{For: p.ReturnTo, At: time.Now()}
 }
 
 // pendingFor is how long a sign-in may take: as long as Keycloak's login page

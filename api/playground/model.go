@@ -11,6 +11,7 @@ import (
 
 	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/login"
+	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
 
@@ -35,6 +36,7 @@ type modelView struct {
 	Edited   bool   // as the person wrote it, not from the fields
 	Answer   *answer
 	Failure  string
+	StepUp   bool                // a sign-in as the model asks for may help
 	classes  map[string][]string // of outputs
 }
 
@@ -176,7 +178,15 @@ func (p *Playground) predict(w http.ResponseWriter, r *http.Request, s *login.Se
 	}
 	status, body := p.Call(r, s, "infer", m.Name, []byte(m.Request))
 	if status != http.StatusOK {
-		m.Failure = failure(body)
+		var code refusal.Code
+		m.Failure, code = failure(body)
+		switch {
+		case status != http.StatusUnauthorized || code != refusal.SignInTooWeak:
+		case s.SteppedUp(pathOf(m.Name)):
+			m.Failure += " You have just done that, and it did not help: tell the people who run this realm."
+		default:
+			m.StepUp = true
+		}
 		return status
 	}
 	m.Answer = readAnswer(body, m.classes)
@@ -200,17 +210,18 @@ func (m *modelView) readFields(r *http.Request) error {
 }
 
 // failure is what a refusal says: the API's sentence, the model server's, or
-// the body as it came.
-func failure(body []byte) string {
-	var refusal struct {
-		Error string `json:"error"`
+// the body as it came; and the API's code, which is empty of a model server.
+func failure(body []byte) (string, refusal.Code) {
+	var refused struct {
+		Error string       `json:"error"`
+		Code  refusal.Code `json:"code"`
 	}
-	_ = json.Unmarshal(body, &refusal)
+	_ = json.Unmarshal(body, &refused)
 	switch {
-	case refusal.Error != "":
-		return clip(refusal.Error, maxShownText)
+	case refused.Error != "":
+		return clip(refused.Error, maxShownText), refused.Code
 	case len(body) > 0:
-		return "The model refused the request: " + clip(string(bytes.ToValidUTF8(body, []byte("\uFFFD"))), maxShownText)
+		return "The model refused the request: " + clip(string(bytes.ToValidUTF8(body, []byte("\uFFFD"))), maxShownText), ""
 	}
-	return "The model did not answer. Try again later."
+	return "The model did not answer. Try again later.", ""
 }

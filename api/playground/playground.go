@@ -19,6 +19,7 @@ import (
 
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/policy"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	// model, for the page that the request asks for. It returns the API's answer.
 	Call   func(r *http.Request, s *login.Session, action, model string, body []byte) (status int, answer []byte)
 	Policy func() *policy.Policy // in force now
+	Skew   time.Duration         // how far the issuer's clock may be from ours
 	Logger *slog.Logger          // gets sign-ins that failed, never a token or cookie
 }
 
@@ -101,6 +103,34 @@ func (p *Playground) SignIn(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 	}
 }
+
+// StepUp serves GET /models/{model}/step-up, where a click leads after the model
+// has asked for another sign-in.
+func (p *Playground) StepUp(w http.ResponseWriter, r *http.Request) {
+	p.secure(w)
+	session, err := p.Login.Session(r)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	model, decision := p.Policy().Decide(session.Principal.ForPolicy(), r.PathValue("model"), "infer")
+	if decision != policy.Allow {
+		p.NotFound(w, r)
+		return
+	}
+	back := pathOf(model.Name)
+	if model.Authentication == nil {
+		http.Redirect(w, r, p.base+back, http.StatusSeeOther)
+		return
+	}
+	challenge := stepup.Challenge(model.Authentication, session.Principal, time.Now(), p.Skew)
+	if err := p.Login.StepUp(w, r, session, challenge, model.Authentication.ACR, back); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+// pathOf is the path of a model's page.
+func pathOf(model string) string { return "/models/" + model }
 
 // Callback serves GET /callback.
 func (p *Playground) Callback(w http.ResponseWriter, r *http.Request) {
@@ -244,6 +274,8 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "5")
 	case refusal.AccessDenied:
 		content.Title = "You did not sign in"
+	case refusal.OtherPerson, refusal.LevelNotReached:
+		content.Title, content.SignIn, content.Home = "Nothing was changed", "", true
 	case refusal.CrossOrigin:
 		content.Title, content.SignIn, content.Home = "Nothing was done", "", true
 	case refusal.SeveralSessions:

@@ -95,6 +95,8 @@ const (
 	IDTokenRefused    Code = "id_token_refused"
 	TokenRefused      Code = "access_token_refused"
 	StoreFailed       Code = "session_store_failed"
+	OtherPerson       Code = "step_up_by_another"
+	LevelNotReached   Code = "level_not_reached"
 )
 
 // The error attributes of a challenge.
@@ -336,4 +338,10 @@ var table = []Reason{
 	{StoreFailed, 500, "",
 		"The session could not be kept. Try again.",
 		"The log has the cause under the X-Request-Id."},
+	{OtherPerson, 403, "",
+		"Somebody else signed in than the one who is signed in here, so nothing was done. Sign out first to change the person.",
+		"Nothing: one browser has sessions of two people."},
+	{LevelNotReached, 403, "",
+		"The identity provider signed you in, but not at the level that the model asks for, so nothing was done.",
+		"Stack configuration signIn: the browser flow that it declares must be bound. The log has the acr that came."},
 }

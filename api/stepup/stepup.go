@@ -37,17 +37,23 @@ func Check(a *policy.Authentication, p *bearer.Principal, now time.Time, skew ti
 	case signIn.ACR == "":
 		return refusal.New(refusal.SignInUntold, nil)
 	}
-	within := a.Within()
 	for _, acr := range a.ACR {
-		if reached, ok := signIn.Levels[acr]; ok && young(reached, now, within, skew) {
+		if reached, ok := signIn.Levels[acr]; ok && young(reached, now, a.Within(), skew) {
 			return nil
 		}
 	}
-	refused := refusal.New(refusal.SignInTooWeak, fmt.Errorf("levels %v at %s", signIn.Levels, now.UTC().Format(time.RFC3339)), a.ACR[0], within)
+	return Challenge(a, p, now, skew)
+}
+
+// Challenge is the refusal that asks a person to sign in again as a model with
+// this authentication wants it.
+func Challenge(a *policy.Authentication, p *bearer.Principal, now time.Time, skew time.Duration) *refusal.Error {
+	cause := fmt.Errorf("levels %v at %s", cmp.Or(p.SignIn, &bearer.SignIn{}).Levels, now.UTC().Format(time.RFC3339))
+	refused := refusal.New(refusal.SignInTooWeak, cause, a.ACR[0], cmp.Or(a.MaxAge, a.LevelMaxAge))
 	refused.ACR = a.ACR[0]
 	if a.MaxAge != "" {
-		refused.MaxAge = strconv.Itoa(int(within / time.Second))
-		if now.Sub(p.AuthTime) <= within+skew {
+		refused.MaxAge = strconv.Itoa(int(a.Within() / time.Second))
+		if now.Sub(p.AuthTime) <= a.Within()+skew {
 			// For the issuer the person has just signed in, by password alone: it
 			// would ask for nothing.
 			refused.MaxAge = "0"

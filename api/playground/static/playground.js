@@ -118,7 +118,7 @@ function fail(text) { show(make("p", { className: "failure", textContent: text }
 // receive takes over what a page says that came as an answer.
 function receive(status, page) {
   const fresh = page.getElementById("result");
-  if (status === 401) {
+  if (status === 401 && !fresh) {
     ended();
   } else if (fresh) {
     show(...fresh.childNodes);
