@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,10 +178,14 @@ func (c *client) send(ctx context.Context, method, target string, body []byte) (
 		return nil, &apiError{cause: err}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &apiError{
-			Status: resp.StatusCode, Message: message(resp.Header.Get("Content-Type"), data), RetryAfter: resp.Header.Get("Retry-After"),
+		refused := &apiError{
+			Status: resp.StatusCode, Code: code(data), Message: message(resp.Header.Get("Content-Type"), data), RetryAfter: resp.Header.Get("Retry-After"),
 			ProofRefused: strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="invalid_dpop_proof"`),
 		}
+		if resp.StatusCode == http.StatusUnauthorized {
+			refused.StepUp = session.ParseStepUp(resp.Header.Values("WWW-Authenticate"))
+		}
+		return nil, refused
 	}
 	if len(data) > maxBody {
 		return nil, fmt.Errorf("the API's answer is larger than %d MiB: ask for less at once", maxBody>>20)
@@ -215,13 +220,25 @@ func message(contentType string, body []byte) string {
 	return text
 }
 
+// code returns the code of the API's refusals.
+func code(body []byte) string {
+	var refused struct {
+		Code string `json:"code"`
+	}
+	_ = json.Unmarshal(body, &refused) // of another server it is none
+	return refused.Code
+}
+
 // apiError is an answer of the API that is not 200, or none at all.
 type apiError struct {
 	Status       int    // HTTP status; 0: no answer
+	Code         string // the API's; empty of another server
 	Message      string // why, from the API or the model server; may be empty
 	RetryAfter   string // the header
 	ProofRefused bool   // the proof that the token is ours was refused (RFC 9449 section 7.1)
 	cause        error  // why there is no answer
+
+	StepUp *session.StepUp // the sign-in that the model asks for; nil for none
 }
 
 func (e *apiError) Error() string {
@@ -243,8 +260,12 @@ func (e *apiError) explain() (code int, advice string) {
 		return exitUnavailable, "Is it running, and is -api right?"
 	case e.ProofRefused:
 		return exitSignedOut, "Is the clock of this computer right, and is -api the API's public URL?"
+	case e.StepUp != nil:
+		return exitSignedOut, "Your sign-in is as the model asks for, but the API doesn't see it: tell the people who run it."
 	case e.Status == http.StatusUnauthorized:
 		return exitSignedOut, "Sign in again: modelctl login"
+	case slices.Contains([]string{"sign_in_untold", "service_account_refused", "offline_token_refused"}, e.Code):
+		return exitForbidden, "" // the sentence says all
 	case e.Status == http.StatusForbidden:
 		return exitForbidden, "Your sign-in is fine, but a role is missing. modelctl whoami shows yours; " +
 			"ask for the one that you need, then sign in again."

@@ -62,7 +62,7 @@ func (c *command) login(ctx context.Context) error {
 	if c.Device {
 		who, err = c.keeper.LoginDevice(ctx, s, c.showCode)
 	} else {
-		who, err = c.keeper.LoginBrowser(ctx, s, c.openBrowser)
+		who, err = c.keeper.LoginBrowser(ctx, s, c.showBrowser)
 	}
 	if err != nil {
 		return err
@@ -132,9 +132,17 @@ func (c *command) showCode(uri, completeURI, code string) {
 	fmt.Fprintln(c.stderr, "Waiting for you to finish there…")
 }
 
-func (c *command) openBrowser(authURL string) {
+// showBrowser opens the sign-in page, or says how to.
+func (c *command) showBrowser(authURL string) {
+	c.openBrowser(authURL, func(error) {}) // the person sees whether one opens
+	fmt.Fprintln(c.stderr, "Without a browser here: modelctl login -device")
+}
+
+// openBrowser opens the sign-in page. It calls failed, at any time, where there is
+// no browser.
+func (c *command) openBrowser(authURL string, failed func(error)) {
 	fmt.Fprintf(c.stderr, "Sign in on the page that your browser opens. If none opens, open this address on this computer:\n\n"+
-		"    %s\n\nWithout a browser here: modelctl login -device\n", printable(authURL))
+		"    %s\n\n", printable(authURL))
 	var cmd *exec.Cmd
 	switch browser := c.getenv("BROWSER"); {
 	case browser != "":
@@ -146,9 +154,15 @@ func (c *command) openBrowser(authURL string) {
 	default:
 		cmd = exec.Command("xdg-open", authURL)
 	}
-	if cmd.Start() == nil {
-		go func() { _ = cmd.Wait() }() // the person sees whether it worked
+	if err := cmd.Start(); err != nil {
+		failed(err)
+		return
 	}
+	go func() {
+		if err := cmd.Wait(); err != nil {
+			failed(err)
+		}
+	}()
 }
 
 func (c *command) logout(ctx context.Context) error {
@@ -292,6 +306,12 @@ func (c *command) predict(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	answer, err := api.infer(ctx, name, request)
+	if e, ok := errors.AsType[*apiError](err); ok && e.StepUp != nil {
+		if api, err = c.stepUp(ctx, name, e.StepUp); err != nil {
+			return err
+		}
+		answer, err = api.infer(ctx, name, request) // once
+	}
 	if err != nil {
 		return err
 	}
@@ -303,6 +323,27 @@ func (c *command) predict(ctx context.Context) error {
 		return err
 	}
 	return c.printTable(rows)
+}
+
+// stepUp signs the person in again as a model asks for.
+func (c *command) stepUp(ctx context.Context, model string, up *session.StepUp) (*client, error) {
+	s, err := c.keeper.Session()
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(c.stderr, "Model %s asks for a sign-in of level %s that is fresh. The request is sent again after it.\n", model, up.ACR)
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	_, err = c.keeper.StepUp(waiting, *s, up, func(authURL string) {
+		c.openBrowser(authURL, func(why error) {
+			cancel(fmt.Errorf("no browser opened on this computer (%w), and the device flow has no levels: "+
+				"run the command where a browser is, or name one by BROWSER", why))
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.client(ctx)
 }
 
 func (c *command) read(file string) ([]byte, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -164,6 +165,16 @@ func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
 		issuer.Set(func(s *oidctest.Settings) { s.Metadata = oidctest.Claims{"dpop_signing_alg_values_supported": nil} })
 	case "iss":
 		issuer.Set(func(s *oidctest.Settings) { s.Response = url.Values{"iss": args[1:]} })
+	case "id": // "issuer id CLAIM VALUE" of ID tokens; without a value as before
+		issuer.Set(func(s *oidctest.Settings) {
+			if s.ID = nil; len(args) > 2 {
+				s.ID = oidctest.Claims{args[1]: args[2]}
+			}
+		})
+	case "no-levels": // the times of levels don't reach access tokens
+		issuer.Set(func(s *oidctest.Settings) { s.Access = oidctest.Claims{"loa_map": nil} })
+	case "levels":
+		issuer.Set(func(s *oidctest.Settings) { s.Access = nil })
 	case "name":
 		issuer.Set(func(s *oidctest.Settings) { s.ID = oidctest.Claims{"name": args[1] + "\x1b[2J"} })
 	case "revoke":
@@ -178,7 +189,8 @@ func cmdIssuer(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // cmdAPI changes the API: "api answer STATUS TYPE BODY", "api metadata JSON",
-// "api path PATH" below which all is, "api nonce NONCE" that proofs must carry.
+// "api path PATH" below which all is, "api nonce NONCE" that proofs must carry,
+// "api step-up PARAMETERS" of the challenge for inference without level 2.
 func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 	api := ts.Value("api").(*fakeAPI)
 	api.mu.Lock()
@@ -195,6 +207,8 @@ func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 		api.path = args[1]
 	case "nonce":
 		api.nonce = args[1]
+	case "step-up":
+		api.stepUp = args[1]
 	default:
 		ts.Fatalf("api can't %q", args)
 	}
@@ -209,6 +223,7 @@ type fakeAPI struct {
 	path        string // below which all of it is
 	metadata    string // its metadata, when not the right ones
 	nonce       string // not empty: that proofs must carry (RFC 9449, section 9)
+	stepUp      string // parameters of the challenge for inference without level 2 (RFC 9470)
 	status      int    // not 0: the answer of every endpoint but the metadata
 	contentType string
 	body        string
@@ -258,6 +273,17 @@ func (a *fakeAPI) endpoints() http.Handler {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	mux.HandleFunc("POST /v2/models/iris/infer", a.protect(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		parameters := a.stepUp
+		a.mu.Unlock()
+		if parameters != "" && levelOf(r) != "2" {
+			h := w.Header()
+			h.Add("WWW-Authenticate", `Bearer realm="api", resource_metadata="https://x"`)
+			h.Add("WWW-Authenticate", `DPoP realm="api", error="insufficient_user_authentication", error_description="acr_values=9", `+parameters)
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"error":"This model asks for a sign-in of level 2."}`)
+			return
+		}
 		var request struct {
 			Inputs []tensor `json:"inputs"`
 		}
@@ -283,6 +309,22 @@ func (a *fakeAPI) endpoints() http.Handler {
 		fmt.Fprint(w, `{"error":"no model of that name"}`)
 	}))
 	return mux
+}
+
+// levelOf is the claim acr of the token that r carries.
+func levelOf(r *http.Request) string {
+	var claims struct {
+		ACR    string `json:"acr"`
+		Levels string `json:"loa_map"`
+	}
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err == nil && json.Unmarshal(payload, &claims) == nil && claims.Levels != "" {
+			return claims.ACR
+		}
+	}
+	return ""
 }
 
 func (a *fakeAPI) protect(next http.HandlerFunc) http.HandlerFunc {

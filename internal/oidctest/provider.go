@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -208,6 +210,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	invalid := func(code, description string) { refuse(w, http.StatusBadRequest, code, description) }
 	var nonce string
+	var level Claims
 	switch grantType {
 	case "authorization_code":
 		asked, ok := p.grants[r.PostFormValue("code")]
@@ -224,7 +227,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 			invalid("invalid_grant", "DPoP proof key does not match dpop_jkt")
 			return
 		}
-		nonce = asked.Get("nonce")
+		nonce, level = asked.Get("nonce"), p.level(asked.Get("claims"))
 	case "urn:ietf:params:oauth:grant-type:device_code":
 		p.polls = append(p.polls, time.Now())
 		if len(p.set.Device) > 0 {
@@ -262,7 +265,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	access := p.Token("RS256", Claims{
 		"azp": p.ClientID, "jti": rand.Text(), "exp": p.Now().Unix() + int64(p.set.Lifetime), "typ": tokenType, "cnf": confirmation,
-	}, p.set.Access)
+	}, level, p.set.Access)
 	hash := sha256.Sum256([]byte(access))
 	id := Claims{
 		"typ": "ID", "aud": p.ClientID, "azp": p.ClientID, "realm_access": nil, "resource_access": nil, "allowed-origins": nil, "scope": nil,
@@ -271,7 +274,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	if nonce != "" {
 		id["nonce"] = nonce
 	}
-	idToken, refresh := p.Token("RS256", id, p.set.ID), "refresh-"+rand.Text()
+	idToken, refresh := p.Token("RS256", id, level, p.set.ID), "refresh-"+rand.Text()
 	p.access[access], p.refresh[refresh] = true, true
 	p.bound[access], p.bound[refresh] = thumbprint, thumbprint
 	p.sensitive = append(p.sensitive, access, idToken, refresh)
@@ -281,6 +284,25 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	answer.apply(p.set.Token)
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// level is what a sign-in says that reached the level which the parameter claims
+// demands (OpenID Connect Core, section 5.5.1.1), as Keycloak does with the
+// mapper for the session note loa-map.
+func (p *Provider) level(claims string) Claims {
+	var demand struct {
+		ID struct {
+			ACR struct {
+				Essential bool     `json:"essential"`
+				Values    []string `json:"values"`
+			} `json:"acr"`
+		} `json:"id_token"`
+	}
+	if json.Unmarshal([]byte(claims), &demand) != nil || !demand.ID.ACR.Essential || len(demand.ID.ACR.Values) != 1 {
+		return nil
+	}
+	acr, now := demand.ID.ACR.Values[0], p.Now().Unix()
+	return Claims{"acr": acr, "auth_time": now, "loa_map": fmt.Sprintf(`{"1":%d,%q:%d}`, now, acr, now)}
 }
 
 func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {

@@ -60,13 +60,17 @@ func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, co
 	case err != nil:
 		return nil, fmt.Errorf("session: signing in: %w", describe(err))
 	}
-	return k.finish(ctx, p, s, tok, key, "")
+	return k.finish(ctx, p, s, tok, key, "", nil)
 }
 
 // LoginBrowser signs in by the authorization code flow with PKCE and a redirect
 // to a port of this computer (RFC 8252). s names the API, the issuer and the
 // client; open shows the URL to the person's browser.
 func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL string)) (*Session, error) {
+	return k.loginBrowser(ctx, s, nil, open)
+}
+
+func (k *Keeper) loginBrowser(ctx context.Context, s Session, up *StepUp, open func(authURL string)) (*Session, error) {
 	p, err := k.discover(ctx, s.Issuer, s.ClientID)
 	if err != nil {
 		return nil, err
@@ -94,7 +98,7 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 		if err != nil {
 			return nil, fmt.Errorf("session: exchanging the authorization code: %w", describe(err))
 		}
-		return k.finish(ctx, p, s, tok, key, nonce)
+		return k.finish(ctx, p, s, tok, key, nonce, up)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /callback", cb)
@@ -110,6 +114,9 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 	if key != nil { // binds the code, too (RFC 9449 section 10)
 		options = append(options, oauth2.SetAuthURLParam("dpop_jkt", key.thumbprint))
 	}
+	if up != nil {
+		options = append(options, up.options(s.Username)...)
+	}
 	open(p.oauth.AuthCodeURL(state, options...))
 	select {
 	case o := <-cb.done:
@@ -118,7 +125,7 @@ func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL 
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return nil, fmt.Errorf("session: nobody signed in within %s: run modelctl login again", browserTimeout)
 		}
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 
@@ -225,8 +232,9 @@ func (k *Keeper) newKey(p *provider) (*proofKey, error) {
 }
 
 // finish verifies the ID token and stores the session in place of the one
-// before. key is nil for bearer tokens, nonce is empty in a flow that has none.
-func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, key *proofKey, nonce string) (*Session, error) {
+// before. key is nil for bearer tokens, nonce is empty in a flow that has none,
+// up is nil for a sign-in that is no step-up.
+func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, key *proofKey, nonce string, up *StepUp) (*Session, error) {
 	raw, _ := tok.Extra("id_token").(string)
 	if raw == "" {
 		return nil, errors.New("session: the issuer gives no ID token: allow the scope openid to the client")
@@ -247,8 +255,13 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 	if err := id.Claims(&claims); err != nil {
 		return nil, fmt.Errorf("session: the claims of the ID token: %w", err)
 	}
+	before := s.Subject
+	s.Person = Person{}
 	if err := json.Unmarshal(claims, &s.Person); err != nil {
 		return nil, fmt.Errorf("session: the claims of the ID token: %w", err)
+	}
+	if err := up.check(claims, before, s.Subject); err != nil {
+		return nil, err
 	}
 	t, err := newTokens(tok, key)
 	if err != nil {
