@@ -118,12 +118,13 @@ type Events struct {
 
 // Model drives the realm: the roles that it names are made.
 type Model struct {
-	Name       string    `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Required."`
-	Embedded   string    `json:"embedded" doc:"Name of a model that the API itself holds (iris), or:"`
-	Upstream   *Upstream `json:"upstream" doc:"Where the model server runs."`
-	Roles      []string  `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME."`
-	Allow      Allow     `json:"allow" doc:"Who may call the model, and for what."`
-	Introspect bool      `json:"introspect" doc:"Ask Keycloak about the token on each call, so that a revoked one stops within seconds."`
+	Name           string          `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Required."`
+	Embedded       string          `json:"embedded" doc:"Name of a model that the API itself holds (iris), or:"`
+	Upstream       *Upstream       `json:"upstream" doc:"Where the model server runs."`
+	Roles          []string        `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME."`
+	Allow          Allow           `json:"allow" doc:"Who may call the model, and for what."`
+	Authentication *Authentication `json:"authentication" doc:"How the people who call the model must have signed in (RFC 9470): docs/step-up.md. Default: as the realm signs them in."`
+	Introspect     bool            `json:"introspect" doc:"Ask Keycloak about the token on each call, so that a revoked one stops within seconds."`
 }
 
 // Allow says who may call a model. A caller must meet each key that is there;

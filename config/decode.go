@@ -230,7 +230,7 @@ func describe(value any) string {
 // enforce yet.
 var notEnforced = map[reflect.Type][]string{
 	reflect.TypeFor[Config]():   {"limits"},
-	reflect.TypeFor[Model]():    {"protocol", "authentication", "body"},
+	reflect.TypeFor[Model]():    {"protocol", "body"},
 	reflect.TypeFor[Upstream](): {"model", "tls", "identity", "audience", "paths"},
 	reflect.TypeFor[Client]():   {"key"},
 }

@@ -187,7 +187,7 @@ func (c *Config) Policy() *policy.Policy {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		pm := policy.Model{Name: m.Name, Protocol: policy.ProtocolOIP, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect}
+		pm := policy.Model{Name: m.Name, Protocol: policy.ProtocolOIP, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect, Authentication: c.authentication(m)}
 		if m.Upstream != nil {
 			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL}
 			if m.Upstream.Credential != "" {

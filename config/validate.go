@@ -271,6 +271,7 @@ func (c *checker) models() {
 		}
 		c.realmRoleNames(path+".roles", m.Name, m.Roles)
 		c.allow(path+".allow", m)
+		c.modelSignIn(path+".authentication", m.Authentication)
 	}
 }
 

@@ -311,6 +311,7 @@ func (c *checker) scopes(cl *Client, path string) {
 		c.twice(path, names)
 	}
 	check(path+".defaultScopes", cl.DefaultScopes)
+	c.offlineCallers(path, cl)
 	if cl.OptionalScopes != nil {
 		check(path+".optionalScopes", *cl.OptionalScopes)
 		for i, name := range *cl.OptionalScopes {
@@ -341,7 +342,10 @@ func (c *checker) mappers(cl *Client, path string) {
 
 // reliedOn are claims that the API or Keycloak reads for themselves: no mapper
 // may set them.
-var reliedOn = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "typ", "cnf"}
+var reliedOn = []string{
+	"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "typ", "cnf", "sid", "client_id",
+	"acr", "auth_time", "loa_map", // how a person signed in
+}
 
 func (c *checker) mapperClaim(m *Mapper, path string) {
 	if m.Type == "audience" && m.Claim != "" {
