@@ -155,7 +155,7 @@ func explainSignIn(stack *policy.Outputs, principal *bearer.Principal, model str
 	asked := models[i].Authentication
 	step := bearer.Step{
 		Check: "sign-in", Verdict: bearer.Skipped,
-		Expected: fmt.Sprintf("level %s at most %s ago by the claim %s, acr, no offline_access", strings.Join(asked.ACR, " or "), asked.Within(), bearer.LevelsClaim),
+		Expected: fmt.Sprintf("level %s at most %s ago by the claim %s, an acr, no offline token", strings.Join(asked.ACR, " or "), asked.Within(), bearer.LevelsClaim),
 	}
 	if asked.ServiceAccounts {
 		step.Expected += "; or a service account"
@@ -183,7 +183,10 @@ func signIn(p *bearer.Principal) string {
 	if p.SignIn.Levels == nil {
 		said = append(said, "no "+bearer.LevelsClaim)
 	}
-	return strings.Join(append(said, "scopes "+strings.Join(p.Scopes, " ")), "; ")
+	if p.SignIn.Offline {
+		said = append(said, "offline")
+	}
+	return strings.Join(said, "; ")
 }
 
 // grants are what a token says that models can ask for.

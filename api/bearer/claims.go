@@ -141,13 +141,17 @@ func (c *tokenCheck) fill() (err error) {
 
 // signIn takes out of verified claims how the person signed in.
 func (c *tokenCheck) signIn() (*SignIn, error) {
-	service := "false"
-	if c.claims.clientID != nil && c.found.principal.SessionID == "" {
-		service = "true"
+	p := &c.found.principal
+	session, grant := tokenContext(p.TokenID)
+	s := SignIn{
+		// Keycloak writes client_id for this grant, but not into lightweight tokens.
+		ServiceAccount: p.SessionID == "" && (c.claims.clientID != nil || session == "tr" && grant == "cc"),
+		// A refresh can leave the scope out (RFC 6749, section 6).
+		Offline: session == "of" || slices.Contains(p.Scopes, "offline_access"),
 	}
-	key := slices.Concat(c.claims.acr, c.claims.levels, jsontext.Value(service))
+	flags := fmt.Appendf(nil, "%t%t", s.ServiceAccount, s.Offline)
+	key := slices.Concat(c.claims.acr, c.claims.levels, flags)
 	return intern(&c.v.interned.signIns, key, func(jsontext.Value) (_ *SignIn, err error) {
-		s := SignIn{ServiceAccount: service == "true"}
 		if s.ACR, err = text(c.claims.acr); err != nil {
 			return nil, fmt.Errorf("acr %w", err)
 		}
@@ -156,6 +160,17 @@ func (c *tokenCheck) signIn() (*SignIn, error) {
 		}
 		return &s, nil
 	})
+}
+
+// tokenContext returns the kinds of session and grant that Keycloak writes before
+// a token's id, such as of and rt in "ofrtrt:UUID". Those of other issuers, and of
+// old versions, are empty.
+func tokenContext(id string) (session, grant string) {
+	context, _, found := strings.Cut(id, ":")
+	if !found || len(context) != 6 {
+		return "", ""
+	}
+	return context[:2], context[4:]
 }
 
 // interned shares what many tokens have in common: whole lists of audiences,

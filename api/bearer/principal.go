@@ -39,9 +39,12 @@ type SignIn struct {
 	ACR string
 	// Levels is LevelsClaim: when the session reached each level last.
 	Levels map[string]time.Time
-	// ServiceAccount says that nobody signed in: Keycloak writes `client_id` for
-	// the client credentials grant, whose tokens have no `sid`.
+	// ServiceAccount says that nobody signed in: the token is of the client
+	// credentials grant and of no session.
 	ServiceAccount bool
+	// Offline says that the token is of an offline session, whose person may be
+	// away.
+	Offline bool
 }
 
 // LevelsClaim is the claim with the time of each level, in seconds since 1970 by

@@ -5,7 +5,6 @@ package stepup
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +31,7 @@ func Check(a *policy.Authentication, p *bearer.Principal, now time.Time, skew ti
 		return nil
 	case p.SessionID == "":
 		return refusal.New(refusal.ServiceAccountRefused, nil)
-	case slices.Contains(p.Scopes, "offline_access"):
+	case signIn.Offline:
 		return refusal.New(refusal.OfflineTokenRefused, nil)
 	case signIn.ACR == "":
 		return refusal.New(refusal.SignInUntold, nil)

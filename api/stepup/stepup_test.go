@@ -17,7 +17,7 @@ func ago(seconds int) time.Time { return time.Unix(now.Unix()-int64(seconds), 0)
 // person is who has signed in by password now, and by a second factor a while ago.
 func person(change func(*bearer.Principal)) *bearer.Principal {
 	p := &bearer.Principal{
-		SessionID: "session", Scopes: []string{"openid"}, AuthTime: ago(0),
+		SessionID: "session", AuthTime: ago(0),
 		SignIn: &bearer.SignIn{ACR: "2", Levels: map[string]time.Time{"1": ago(0), "2": ago(600)}},
 	}
 	if change != nil {
@@ -71,7 +71,7 @@ func TestCheck(t *testing.T) {
 		{"no acr: a challenge would bring the same token again (RFC 9470, 4)", level2,
 			person(func(p *bearer.Principal) { p.SignIn.ACR = "" }), refusal.SignInUntold, ""},
 		{"an offline token, as young as it may be", level2,
-			person(func(p *bearer.Principal) { p.Scopes = []string{"openid", "offline_access"} }), refusal.OfflineTokenRefused, ""},
+			person(func(p *bearer.Principal) { p.SignIn.Offline = true }), refusal.OfflineTokenRefused, ""},
 		{"a service account", level2,
 			&bearer.Principal{SignIn: &bearer.SignIn{ACR: "1", ServiceAccount: true}}, refusal.ServiceAccountRefused, ""},
 		{"a service account whose token has the times of somebody", level2,
