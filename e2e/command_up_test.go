@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -70,6 +71,71 @@ func TestUp(t *testing.T) {
 	})
 }
 
+// TestUpOnAnotherKeycloak has the realm made in a Keycloak that runs already, as
+// docs/pulumi.md tells it.
+func TestUpOnAnotherKeycloak(t *testing.T) {
+	dir := copyCheckout(t)
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", "bin/", "./dev")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	account := []string{"KEYCLOAK_CLIENT_ID=" + e.keycloak.Admin.ClientID, "KEYCLOAK_CLIENT_SECRET=" + e.keycloak.Admin.ClientSecret}
+	dev := func(t *testing.T, env ...string) *upRun {
+		t.Helper()
+		return startUp(t, dir, append(account, env...), filepath.Join(dir, "bin", "dev"), "-keycloak", e.keycloak.BaseURL+"/")
+	}
+	ends := func(t *testing.T, u *upRun, want string) {
+		t.Helper()
+		select {
+		case <-u.ended:
+		case <-time.After(5 * time.Minute):
+			t.Fatalf("it goes on:\n%s", u.out)
+		}
+		if u.command.ProcessState.ExitCode() != 1 || !strings.Contains(u.out.String(), want) || strings.Contains(u.out.String(), "Ready.") {
+			t.Errorf("%v, want %q in\n%s", u.command.ProcessState, want, u.out)
+		}
+	}
+	t.Cleanup(func() { _ = e.admin.DeleteRealm(context.Background(), "example-realm") })
+	for _, name := range []string{"first time", "second time, which replaces the realm"} {
+		t.Run(name, func(t *testing.T) {
+			u := dev(t)
+			u.waitFor(t, "Ctrl-C stops everything.")
+			u.paste(t)
+			u.interrupt(t)
+		})
+	}
+	t.Run("the realm stays", func(t *testing.T) {
+		if _, err := e.admin.Realm(t.Context(), "example-realm"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the port of the API is taken", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ends(t, dev(t, "API_LISTEN="+l.Addr().String()), "set API_LISTEN to another host:port")
+	})
+	t.Run("a wrong secret", func(t *testing.T) {
+		ends(t, dev(t, "KEYCLOAK_CLIENT_SECRET=wrong"), "keycloak: log in to "+e.keycloak.BaseURL)
+	})
+	t.Run("a realm of somebody else", func(t *testing.T) {
+		if err := e.admin.DeleteRealm(t.Context(), "example-realm"); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.admin.CreateRealm(t.Context(), map[string]any{"realm": "example-realm", "displayName": "Theirs"}); err != nil {
+			t.Fatal(err)
+		}
+		ends(t, dev(t), "was not made by this tool")
+		text, err := e.admin.Realm(t.Context(), "example-realm")
+		if err != nil || !bytes.Contains(text, []byte("Theirs")) {
+			t.Errorf("the realm was touched: %v", err)
+		}
+	})
+}
+
 // copyCheckout copies what git knows of, or would add.
 func copyCheckout(t *testing.T) string {
 	t.Helper()
@@ -110,14 +176,20 @@ type upRun struct {
 	ended   chan struct{}
 }
 
-// makeUp starts make up as a terminal does: with its own process group, which
-// gets Ctrl-C.
+// makeUp starts make up as a terminal does.
 func makeUp(t *testing.T, dir string) *upRun {
 	t.Helper()
-	u := &upRun{command: exec.Command("make", "up"), out: new(lockedBuffer), start: time.Now(), ended: make(chan struct{})}
-	u.command.Dir = dir
 	// What would lead pulumi up to another Keycloak.
-	u.command.Env = append(os.Environ(), "KEYCLOAK_URL=http://127.0.0.1:1", "KEYCLOAK_BASE_PATH=/auth", "KEYCLOAK_USER=nobody")
+	env := []string{"KEYCLOAK_URL=http://127.0.0.1:1", "KEYCLOAK_BASE_PATH=/auth", "KEYCLOAK_USER=nobody"}
+	return startUp(t, dir, env, "make", "up")
+}
+
+// startUp starts a command with its own process group, which gets Ctrl-C.
+func startUp(t *testing.T, dir string, env []string, name string, args ...string) *upRun {
+	t.Helper()
+	u := &upRun{command: exec.Command(name, args...), out: new(lockedBuffer), start: time.Now(), ended: make(chan struct{})}
+	u.command.Dir = dir
+	u.command.Env = append(os.Environ(), env...)
 	u.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	u.command.Stdout, u.command.Stderr = u.out, u.out
 	u.command.WaitDelay = 5 * time.Second

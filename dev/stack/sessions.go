@@ -37,13 +37,13 @@ func (p *program) endSessions(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "Realm %s refuses every token from before %s.\nEnded %d sessions, of which %d offline.\n",
+	fmt.Fprintf(p.stdout, "Realm %s refuses every token from before %s.\nSessions ended: %d, of which offline: %d.\n",
 		realm, ended.Before.UTC().Format(time.RFC3339), ended.Sessions, ended.Offline)
 	if len(ended.Told) > 0 {
 		fmt.Fprintf(p.stdout, "Told %s.\n", strings.Join(ended.Told, ", "))
 	}
 	if len(ended.Unreached) > 0 {
-		fmt.Fprintf(p.stdout, "Not reached: %s. There, access tokens from before work until they expire.\n", strings.Join(ended.Unreached, ", "))
+		fmt.Fprintf(p.stdout, "Not reached: %s. docs/revocation.md says when these learn of it.\n", strings.Join(ended.Unreached, ", "))
 	}
 	return nil
 }
