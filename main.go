@@ -55,7 +55,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Hardening:      cfg.Level(),
 		Lifetimes:      cfg.Lifetimes,
 		Events:         cfg.Events,
-		Settings:       realmSettings(cfg),
+		Settings:       realmSettings(ctx, cfg),
 		UserAttributes: cfg.UserAttributes,
 		SigningKeys:    cfg.SigningKeys,
 		RetireKey:      cfg.RetireKey,
@@ -137,7 +137,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 }
 
 // realmSettings are those of the realm as a whole.
-func realmSettings(cfg *config.Config) realm.Settings {
+func realmSettings(ctx *pulumi.Context, cfg *config.Config) realm.Settings {
 	s := realm.Settings{
 		DisplayNameHTML: cfg.DisplayNameHTML,
 		FrontendURL:     cfg.FrontendURL,
@@ -146,6 +146,7 @@ func realmSettings(cfg *config.Config) realm.Settings {
 		Locales:         cfg.Locales,
 		SMTP:            cfg.SMTP,
 		Attributes:      cfg.RealmAttributes,
+		Stack:           ctx.Project() + "/" + ctx.Stack(),
 		OTP:             cfg.OTP,
 		WebAuthn:        cfg.WebAuthn,
 		Passkeys:        cfg.Passkeys,

@@ -259,7 +259,7 @@ func TestDevStack(t *testing.T) {
 		t.Errorf("the program looks up %v: a preview without a server would fail", m.calls)
 	}
 	for _, tt := range []struct{ typ, name, inputs string }{
-		{"index/realm:Realm", "example-realm", `{"accessCodeLifespan":"1m0s","accessCodeLifespanLogin":"30m0s","accessCodeLifespanUserAction":"5m0s","accessTokenLifespan":"5m0s",
+		{"index/realm:Realm", "example-realm", `{"attributes":{"keycloak-model-api.stack":"keycloak-model-api/test"},"accessCodeLifespan":"1m0s","accessCodeLifespanLogin":"30m0s","accessCodeLifespanUserAction":"5m0s","accessTokenLifespan":"5m0s",
 			"actionTokenGeneratedByAdminLifespan":"12h0m0s","actionTokenGeneratedByUserLifespan":"5m0s","oauth2DevicePollingInterval":5,
 			"otpPolicy":{"algorithm":"HmacSHA1","digits":6,"initialCounter":0,"lookAheadWindow":1,"period":30,"type":"totp"},
 			"webAuthnPolicy":{"attestationConveyancePreference":"not specified","authenticatorAttachment":"not specified","avoidSameAuthenticatorRegister":false,"createTimeout":0,
@@ -751,14 +751,14 @@ realmAttributes: {tenant: acme}
 		"verifyEmail":true,"resetPasswordAllowed":true,"editUsernameAllowed":true,"userManagedAccess":true,
 		"loginTheme":"corp","accountTheme":"corp-account","adminTheme":"keycloak.v2","emailTheme":"corp-mail",
 		"internationalization":{"supportedLocales":["de","en"],"defaultLocale":"de"},
-		"attributes":{"frontendUrl":"https://models.example.com/auth","tenant":"acme"},
+		"attributes":{"frontendUrl":"https://models.example.com/auth","keycloak-model-api.stack":"keycloak-model-api/test","tenant":"acme"},
 		"smtpServer":{"host":"mail.example.com","port":"587","from":"noreply@example.com","fromDisplayName":"Models","replyTo":"help@example.com",
 			"replyToDisplayName":"Help","envelopeFrom":"bounce@example.com","starttls":true,"ssl":false,"auth":{"username":"mailer","password":"secret:a-mail-password"}}}`)
 
 	bare := mustUp(t, `smtp: {host: mail.example.com, ssl: true, from: noreply@example.com}`)
 	bare.inputs(t, "index/realm:Realm", "test", `{"smtpServer":{"host":"mail.example.com","port":"465","from":"noreply@example.com","starttls":false,"ssl":true},
-		"registrationAllowed":false,"loginWithEmailAllowed":true,"verifyEmail":false}`).
-		absent(t, "displayNameHtml", "internationalization", "attributes", "loginTheme", "accountTheme", "adminTheme", "emailTheme")
+		"registrationAllowed":false,"loginWithEmailAllowed":true,"verifyEmail":false,"attributes":{"keycloak-model-api.stack":"keycloak-model-api/test"}}`).
+		absent(t, "displayNameHtml", "internationalization", "loginTheme", "accountTheme", "adminTheme", "emailTheme")
 }
 
 func TestRealmPolicies(t *testing.T) {

@@ -139,6 +139,10 @@ func (c *checker) locales() {
 	}
 }
 
+// StackAttribute is the attribute by which a realm says whose it is: PROJECT/STACK. A
+// realm that is left behind when the stack's key realm changes is found by it.
+const StackAttribute = "keycloak-model-api.stack"
+
 // ownAttributes are the attributes of a realm that Keycloak keeps its own settings
 // in, with the key that sets them, if one does.
 var ownAttributes = map[string]string{
@@ -159,6 +163,7 @@ var ownAttributes = map[string]string{
 	"actionTokenGeneratedByAdminLifespan": "",
 	"defaultSignatureAlgorithm":           "signingKeys",
 	"keycloak-model-api.local":            "",
+	StackAttribute:                        "",
 }
 
 func (c *checker) realmAttributes() {

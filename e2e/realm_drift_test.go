@@ -175,7 +175,7 @@ func TestDrift(t *testing.T) {
 	t.Run("lines to paste", func(t *testing.T) { pasteDeclarations(t, report, account) })
 	t.Run("another name for the realm", func(t *testing.T) {
 		_, said, exit := runDrift(t, strings.Replace(driftConfig, "realm: drifting", "realm: drifted", 1), account)
-		if exit != 1 || !strings.Contains(said, "Realm drifted does not exist, and realm drifting was made by this program") {
+		if exit != 1 || !strings.Contains(said, "Realm drifted does not exist, and realm drifting was made by this stack") {
 			t.Errorf("exit status %d\n%s", exit, said)
 		}
 	})

@@ -23,6 +23,7 @@ type Settings struct {
 	SMTP            config.SMTP
 	SMTPPassword    pulumi.StringInput // of SMTP.User, made a secret here; nil without one
 	Attributes      map[string]string
+	Stack           string // PROJECT/STACK, by which a realm says whose it is
 	OTP             config.OTP
 	WebAuthn        config.WebAuthn
 	Passkeys        config.WebAuthn
@@ -76,6 +77,9 @@ func (s *Settings) login(a *keycloak.RealmArgs) {
 // them.
 func (s *Settings) attributes() pulumi.StringMap {
 	attributes := pulumi.ToStringMap(s.Attributes)
+	if s.Stack != "" {
+		attributes[config.StackAttribute] = pulumi.String(s.Stack)
+	}
 	if s.FrontendURL != "" {
 		attributes["frontendUrl"] = pulumi.String(strings.TrimRight(s.FrontendURL, "/"))
 	}

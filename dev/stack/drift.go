@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"keycloak-model-api/config"
 	"keycloak-model-api/internal/drift"
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/monitor"
@@ -116,15 +117,20 @@ func readUsers(ctx context.Context, admin *keycloak.Admin, realm string, usernam
 // missingRealm says what it means that the declared realm is not there: a first up, or
 // another name for one that the stack made before.
 func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, name string) (renamed bool, err error) {
+	c, err := p.config()
+	if err != nil {
+		return false, err
+	}
 	realms, err := admin.Realms(ctx)
 	if err != nil {
 		return false, err
 	}
+	stack := c.Project + "/" + p.stack
 	for _, other := range slices.Sorted(maps.Keys(realms)) {
-		if realms[other][render.Marker] == "" {
+		if realms[other][config.StackAttribute] != stack {
 			continue
 		}
-		fmt.Fprintf(p.stdout, "Realm %s does not exist, and realm %s was made by this program. If the stack's key realm was changed, the next up makes\n"+
+		fmt.Fprintf(p.stdout, "Realm %s does not exist, and realm %s was made by this stack. If the stack's key realm was changed, the next up makes\n"+
 			"an empty realm, and deletes %[2]s with its users, keys and sessions unless it is protected. docs/drift.md says how to move.\n", name, other)
 		renamed = true
 	}

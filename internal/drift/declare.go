@@ -38,38 +38,80 @@ type setting struct {
 // realmSettings are settings of the realm by the key of the representation. Those
 // that the configuration does not have are not offered.
 var realmSettings = map[string]setting{
-	"displayName":                 {"displayName", "", asIs},
-	"displayNameHtml":             {"displayNameHtml", "", asIs},
-	"accessTokenLifespan":         {"lifetimes", "accessToken", duration},
-	"ssoSessionIdleTimeout":       {"lifetimes", "ssoIdle", duration},
-	"ssoSessionMaxLifespan":       {"lifetimes", "ssoMax", duration},
-	"offlineSessionIdleTimeout":   {"lifetimes", "offlineIdle", duration},
-	"offlineSessionMaxLifespan":   {"lifetimes", "offlineMax", duration},
-	"oauth2DeviceCodeLifespan":    {"lifetimes", "deviceCode", duration},
-	"accessCodeLifespan":          {"lifetimes", "authorizationCode", duration},
-	"clientSessionIdleTimeout":    {"lifetimes", "clientSessionIdle", duration},
-	"clientSessionMaxLifespan":    {"lifetimes", "clientSessionMax", duration},
-	"refreshTokenMaxReuse":        {"lifetimes", "refreshTokenReuse", asIs},
-	"eventsEnabled":               {"events", "enabled", asIs},
-	"eventsExpiration":            {"events", "keepFor", duration},
-	"adminEventsDetailsEnabled":   {"events", "adminDetails", asIs},
-	"eventsListeners":             {"events", "listeners", asIs},
-	"enabledEventTypes":           {"events", "types", asIs},
-	"registrationAllowed":         {"login", "registration", asIs},
-	"registrationEmailAsUsername": {"login", "emailAsUsername", asIs},
-	"loginWithEmailAllowed":       {"login", "withEmail", asIs},
-	"duplicateEmailsAllowed":      {"login", "duplicateEmails", asIs},
-	"rememberMe":                  {"login", "rememberMe", asIs},
-	"verifyEmail":                 {"login", "verifyEmail", asIs},
-	"resetPasswordAllowed":        {"login", "resetPassword", asIs},
-	"editUsernameAllowed":         {"login", "editUsername", asIs},
-	"userManagedAccessAllowed":    {"login", "userManagedAccess", asIs},
-	"loginTheme":                  {"themes", "login", asIs},
-	"accountTheme":                {"themes", "account", asIs},
-	"adminTheme":                  {"themes", "admin", asIs},
-	"emailTheme":                  {"themes", "email", asIs},
-	"supportedLocales":            {"locales", "supported", asIs},
-	"defaultLocale":               {"locales", "default", asIs},
+	"displayName":                         {"displayName", "", asIs},
+	"displayNameHtml":                     {"displayNameHtml", "", asIs},
+	"accessTokenLifespan":                 {"lifetimes", "accessToken", duration},
+	"ssoSessionIdleTimeout":               {"lifetimes", "ssoIdle", duration},
+	"ssoSessionMaxLifespan":               {"lifetimes", "ssoMax", duration},
+	"offlineSessionIdleTimeout":           {"lifetimes", "offlineIdle", duration},
+	"offlineSessionMaxLifespan":           {"lifetimes", "offlineMax", duration},
+	"oauth2DeviceCodeLifespan":            {"lifetimes", "deviceCode", duration},
+	"accessCodeLifespan":                  {"lifetimes", "authorizationCode", duration},
+	"clientSessionIdleTimeout":            {"lifetimes", "clientSessionIdle", duration},
+	"clientSessionMaxLifespan":            {"lifetimes", "clientSessionMax", duration},
+	"refreshTokenMaxReuse":                {"lifetimes", "refreshTokenReuse", asIs},
+	"accessCodeLifespanLogin":             {"lifetimes", "login", duration},
+	"accessCodeLifespanUserAction":        {"lifetimes", "loginAction", duration},
+	"actionTokenGeneratedByUserLifespan":  {"lifetimes", "userMail", duration},
+	"actionTokenGeneratedByAdminLifespan": {"lifetimes", "adminMail", duration},
+	"ssoSessionIdleTimeoutRememberMe":     {"lifetimes", "rememberMeIdle", duration},
+	"ssoSessionMaxLifespanRememberMe":     {"lifetimes", "rememberMeMax", duration},
+	"oauth2DevicePollingInterval":         {"lifetimes", "devicePolling", duration},
+	"passwordPolicy":                      {"passwordPolicy", "", asIs},
+	"sslRequired":                         {"sslRequired", "", asIs},
+	"otpPolicyType":                       {"otp", "type", asIs},
+	"otpPolicyAlgorithm":                  {"otp", "algorithm", asIs},
+	"otpPolicyDigits":                     {"otp", "digits", asIs},
+	"otpPolicyPeriod":                     {"otp", "period", duration},
+	"otpPolicyInitialCounter":             {"otp", "initialCounter", asIs},
+	"otpPolicyLookAheadWindow":            {"otp", "lookAhead", asIs},
+	"bruteForceProtected":                 {"bruteForce", "enabled", asIs},
+	"permanentLockout":                    {"bruteForce", "permanent", asIs},
+	"failureFactor":                       {"bruteForce", "maxFailures", asIs},
+	"waitIncrementSeconds":                {"bruteForce", "waitIncrement", duration},
+	"maxFailureWaitSeconds":               {"bruteForce", "maxWait", duration},
+	"maxDeltaTimeSeconds":                 {"bruteForce", "resetAfter", duration},
+	"minimumQuickLoginWaitSeconds":        {"bruteForce", "quickLoginWait", duration},
+	"quickLoginCheckMilliSeconds":         {"bruteForce", "quickLoginCheck", milliseconds},
+	"eventsEnabled":                       {"events", "enabled", asIs},
+	"eventsExpiration":                    {"events", "keepFor", duration},
+	"adminEventsDetailsEnabled":           {"events", "adminDetails", asIs},
+	"eventsListeners":                     {"events", "listeners", asIs},
+	"enabledEventTypes":                   {"events", "types", asIs},
+	"registrationAllowed":                 {"login", "registration", asIs},
+	"registrationEmailAsUsername":         {"login", "emailAsUsername", asIs},
+	"loginWithEmailAllowed":               {"login", "withEmail", asIs},
+	"duplicateEmailsAllowed":              {"login", "duplicateEmails", asIs},
+	"rememberMe":                          {"login", "rememberMe", asIs},
+	"verifyEmail":                         {"login", "verifyEmail", asIs},
+	"resetPasswordAllowed":                {"login", "resetPassword", asIs},
+	"editUsernameAllowed":                 {"login", "editUsername", asIs},
+	"userManagedAccessAllowed":            {"login", "userManagedAccess", asIs},
+	"loginTheme":                          {"themes", "login", asIs},
+	"accountTheme":                        {"themes", "account", asIs},
+	"adminTheme":                          {"themes", "admin", asIs},
+	"emailTheme":                          {"themes", "email", asIs},
+	"supportedLocales":                    {"locales", "supported", asIs},
+	"defaultLocale":                       {"locales", "default", asIs},
+}
+
+// headers are security headers of the realm by the key below browserSecurityHeaders.
+var headers = map[string]string{
+	"contentSecurityPolicy": "contentSecurityPolicy", "contentSecurityPolicyReportOnly": "contentSecurityPolicyReportOnly",
+	"xFrameOptions": "frameOptions", "xContentTypeOptions": "contentTypeOptions", "referrerPolicy": "referrerPolicy",
+	"xRobotsTag": "robotsTag", "strictTransportSecurity": "strictTransportSecurity", "xXSSProtection": "xssProtection",
+}
+
+// keyPolicy are the settings of security keys and of passkeys by what follows
+// webAuthnPolicy or webAuthnPolicyPasswordless.
+var keyPolicy = map[string]setting{
+	"RpEntityName": {field: "relyingPartyName", value: asIs}, "RpId": {field: "relyingPartyId", value: asIs},
+	"SignatureAlgorithms": {field: "algorithms", value: asIs}, "AcceptableAaguids": {field: "aaguids", value: asIs},
+	"AttestationConveyancePreference": {field: "attestation", value: specified},
+	"AuthenticatorAttachment":         {field: "attachment", value: specified},
+	"UserVerificationRequirement":     {field: "userVerification", value: specified},
+	"CreateTimeout":                   {field: "timeout", value: duration},
+	"AvoidSameAuthenticatorRegister":  {field: "avoidSameAuthenticator", value: asIs},
 }
 
 // clientSettings are fields of a client, and its attributes by "attributes.NAME".
@@ -103,6 +145,13 @@ var clientSettings = map[string]setting{
 }
 
 func asIs(v any) (any, bool) { return v, v != nil }
+
+func specified(v any) (any, bool) { return v, v != nil && v != "not specified" }
+
+func milliseconds(v any) (any, bool) {
+	n, ok := v.(float64)
+	return (time.Duration(n) * time.Millisecond).String(), ok && n > 0
+}
 
 func boolean(v any) (any, bool) {
 	b, err := strconv.ParseBool(fmt.Sprint(v))
@@ -281,19 +330,40 @@ func (d *declarer) declare(keys []string, want, got any) {
 		d.mail(keys, got)
 	case "attributes":
 		d.attribute(keys, got)
+	case "browserSecurityHeaders":
+		if len(keys) == 2 && headers[keys[1]] != "" {
+			d.setting(keys, setting{"headers", headers[keys[1]], asIs}, got)
+		}
 	default:
-		s, ok := realmSettings[section]
-		if !ok || len(keys) != 1 || !can(s.key, s.field) {
-			return
+		if s, ok := settingOf(section); ok && len(keys) == 1 {
+			d.setting(keys, s, got)
 		}
-		value, ok := s.value(got)
-		switch {
-		case !ok:
-		case s.field == "":
-			d.at(s.key, keys, "").scalar = " " + yaml(value)
-		default:
-			d.at(s.key, keys, beside).field("", s.field, value)
+	}
+}
+
+// settingOf is the setting of a key of the realm.
+func settingOf(key string) (setting, bool) {
+	if s, ok := realmSettings[key]; ok {
+		return s, true
+	}
+	for _, policy := range []struct{ prefix, key string }{{"webAuthnPolicyPasswordless", "passkeys"}, {"webAuthnPolicy", "webAuthn"}} {
+		if rest, ok := strings.CutPrefix(key, policy.prefix); ok {
+			s, ok := keyPolicy[rest]
+			s.key = policy.key
+			return s, ok
 		}
+	}
+	return setting{}, false
+}
+
+func (d *declarer) setting(keys []string, s setting, got any) {
+	value, ok := s.value(got)
+	switch {
+	case !ok || !can(s.key, s.field):
+	case s.field == "":
+		d.at(s.key, keys, "").scalar = " " + yaml(value)
+	default:
+		d.at(s.key, keys, beside).field("", s.field, value)
 	}
 }
 

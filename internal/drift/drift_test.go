@@ -318,6 +318,37 @@ func TestDeclarations(t *testing.T) {
 	}
 }
 
+// What drift offers is in the configuration, and what the provider sends of a realm is
+// a setting of it.
+func TestDeclarableKeysExist(t *testing.T) {
+	var all []setting
+	for key, s := range realmSettings {
+		all = append(all, s)
+		if render.RealmInput(key) == "" && !slices.Contains(eventKeys, key) {
+			t.Errorf("%s is nothing that the provider writes", key)
+		}
+	}
+	for rest, s := range keyPolicy {
+		for _, key := range []string{"webAuthn", "passkeys"} {
+			all = append(all, setting{key: key, field: s.field})
+		}
+		if render.RealmInput("webAuthnPolicyPasswordless"+rest) != "webAuthnPasswordlessPolicy" || render.RealmInput("webAuthnPolicy"+rest) != "webAuthnPolicy" {
+			t.Errorf("webAuthnPolicy%s is nothing that the provider writes", rest)
+		}
+	}
+	for _, field := range headers {
+		all = append(all, setting{key: "headers", field: field})
+	}
+	for _, s := range clientSettings {
+		all = append(all, setting{key: "clients", field: s.field})
+	}
+	for _, s := range all {
+		if !can(s.key, s.field) && !slices.Contains([]string{"types", "listeners", "consentRequired", "loginTheme", "rootUrl"}, s.field) {
+			t.Errorf("the configuration has no %s.%s", s.key, s.field)
+		}
+	}
+}
+
 func TestDuration(t *testing.T) {
 	for seconds, want := range map[float64]any{30: "30s", 60: "1m", 70: "1m10s", 600: "10m", 3600: "1h", 5400: "1h30m", 3601: "1h0m1s", 0: nil} {
 		if got, _ := duration(seconds); got != want {

@@ -53,6 +53,9 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
 	case slices.Contains(bindingKeys, k[0]):
 		f.Note = "the flow that is bound decides which factors a sign-in asks for"
+		if alias, _ := d.Want.(string); p.declares(alias, "keycloak:authentication/flow:Flow") {
+			f.Note += "; sessions from before it is bound go on: after the up, go run ./dev end-sessions -before NOW"
+		}
 	case k[0] == "clients" && len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
 		f.Note = "this client's sign-ins take another flow than the realm's"
 	case k[0] == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
