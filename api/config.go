@@ -68,7 +68,7 @@ type Config struct {
 	SessionLifetime time.Duration `flag:"session-lifetime" default:"10h" doc:"A browser's session ends after this time whatever happens."`
 
 	// MaxBody bounds what one request can make the API hold in memory.
-	MaxBody int64 `flag:"max-body" default:"1048576" doc:"Largest body of an inference request, in bytes."`
+	MaxBody int64 `flag:"max-body" doc:"Largest body of a request, in bytes. Default: 16 MiB where the body names the model, as with OpenAI's API, otherwise 1 MiB."`
 
 	// UpstreamTimeout also bounds how long a streamed answer may take.
 	UpstreamTimeout time.Duration `flag:"upstream-timeout" default:"60s" doc:"Longest time that a model's server may take for one answer, up to its last byte."`
@@ -165,7 +165,7 @@ func (c Config) validate() (errs []error) {
 	if c.SessionIdle < time.Second || c.SessionLifetime < c.SessionIdle {
 		wrong("-session-idle, -session-lifetime: %v and %v: give at least 1s, and a lifetime that is not the shorter", c.SessionIdle, c.SessionLifetime)
 	}
-	if c.MaxBody < 1024 {
+	if c.MaxBody != 0 && c.MaxBody < 1024 {
 		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
 	}
 	if c.UpstreamTimeout <= 0 {

@@ -118,13 +118,15 @@ type Events struct {
 
 // Model drives the realm: the roles that it names are made.
 type Model struct {
-	Name           string          `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Required."`
-	Embedded       string          `json:"embedded" doc:"Name of a model that the API itself holds (iris), or:"`
+	Name           string          `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Where the body names the model (openai), parts may be joined by / and :, such as llama3:8b. Required."`
+	Protocol       string          `json:"protocol" enum:"oip,openai" default:"oip" doc:"What its callers and its server speak: oip, the Open Inference Protocol v2, or openai, OpenAI's API (docs/openai.md)."`
+	Embedded       string          `json:"embedded" doc:"Name of a model that the API itself holds (iris, with oip), or:"`
 	Upstream       *Upstream       `json:"upstream" doc:"Where the model server runs."`
-	Roles          []string        `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME."`
+	Roles          []string        `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME, with - for / and : in the name."`
 	Allow          Allow           `json:"allow" doc:"Who may call the model, and for what."`
-	Authentication *Authentication `json:"authentication" doc:"How the people who call the model must have signed in (RFC 9470): docs/step-up.md. Default: as the realm signs them in."`
+	Body           *Body           `json:"body" doc:"What callers may write in the body, where that names the model."`
 	Introspect     bool            `json:"introspect" doc:"Ask Keycloak about the token on each call, so that a revoked one stops within seconds."`
+	Authentication *Authentication `json:"authentication" doc:"How the people who call the model must have signed in (RFC 9470): docs/step-up.md. Default: as the realm signs them in."`
 }
 
 // Allow says who may call a model. A caller must meet each key that is there;
@@ -135,12 +137,19 @@ type Allow struct {
 	Groups   []string `json:"groups" doc:"Groups that a caller is a direct member of: names of groups, or full paths such as /research/vision for those that LDAP brings. Tokens then carry the claim groups. Such a caller needs the base role too: give it to the group."`
 	Clients  []string `json:"clients" doc:"Client ids that a token may have been issued to."`
 	Scopes   []string `json:"scopes" doc:"Scopes of which a token needs one."`
-	Actions  []string `json:"actions" doc:"What may be done with the model: infer, metadata, ready. Default: all."`
+	Actions  []string `json:"actions" doc:"What may be done with the model. oip: infer, metadata, ready; openai: chat, completions, embeddings, responses, metadata. Default: all."`
 }
 
-// Upstream is a server of the Open Inference Protocol v2.
+// Body says what a caller may write in the body of a request.
+type Body struct {
+	Allow     []string `json:"allow" doc:"Members that are refused unless they stand here, since they steer the model server or have it read elsewhere: docs/openai.md has the list. * at the end, as in that list, stands for any rest."`
+	Principal string   `json:"principal" enum:"user,safety_identifier,metadata.user_id" doc:"Member that the API sets to an id of the caller, whatever the caller wrote: 64 hex digits, the SHA-256 of issuer, a zero byte and subject. Default: none."`
+}
+
+// Upstream is a model server.
 type Upstream struct {
-	URL        string `json:"url" required:"true" doc:"URL of the model server, without /v2. Required."`
+	URL        string `json:"url" required:"true" doc:"URL of the model server, without the path that the protocol adds: without /v2 (oip); with or without its version, such as /v1 (openai). Required."`
+	Model      string `json:"model" doc:"What the server calls the model, where the body names it. Default: the name."`
 	Credential string `json:"credential" doc:"Name of the API's environment variable (or NAME_FILE of its file) with the bearer token for the server."`
 }
 

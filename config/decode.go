@@ -230,8 +230,8 @@ func describe(value any) string {
 // enforce yet.
 var notEnforced = map[reflect.Type][]string{
 	reflect.TypeFor[Config]():   {"limits"},
-	reflect.TypeFor[Model]():    {"protocol", "body"},
-	reflect.TypeFor[Upstream](): {"model", "tls", "identity", "audience", "paths"},
+	reflect.TypeFor[Model]():    {"stateful"},
+	reflect.TypeFor[Upstream](): {"tls", "identity", "audience", "paths"},
 	reflect.TypeFor[Client]():   {"key"},
 }
 

@@ -77,7 +77,7 @@ func (m *Model) AllowedRoles() []string {
 	case a.Roles != nil || len(a.AllRoles)+len(a.Groups)+len(a.Clients)+len(a.Scopes) > 0:
 		return a.Roles
 	}
-	return []string{"model-" + m.Name}
+	return []string{policy.DefaultRole(m.Name)}
 }
 
 // GroupsDecide says whether a model asks for groups, so that tokens must carry
@@ -187,9 +187,12 @@ func (c *Config) Policy() *policy.Policy {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		pm := policy.Model{Name: m.Name, Protocol: policy.ProtocolOIP, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect, Authentication: c.authentication(m)}
+		pm := policy.Model{Name: m.Name, Protocol: m.Protocol, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect, Authentication: c.authentication(m)}
+		if m.Body != nil {
+			pm.Body = &policy.Body{Allow: m.Body.Allow, Principal: m.Body.Principal}
+		}
 		if m.Upstream != nil {
-			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL}
+			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model}
 			if m.Upstream.Credential != "" {
 				pm.Upstream.Credential = &policy.Credential{Env: m.Upstream.Credential}
 			}

@@ -244,12 +244,12 @@ func (c *checker) keys() {
 }
 
 func (c *checker) models() {
-	seen := map[string]bool{}
+	seen, roleOf := map[string]bool{}, map[string]string{}
 	for i := range c.cfg.Models {
 		m := &c.cfg.Models[i]
 		path := fmt.Sprintf("models[%d]", i)
-		if m.Name != "" && !policy.ValidModelName(m.Name) {
-			c.errorf(path+".name", "%q: use 1 to 63 letters, digits, dots, underscores and hyphens", m.Name)
+		if err := policy.CheckModelName(m.Protocol, m.Name); m.Name != "" && err != nil {
+			c.errorf(path+".name", "%q: %v", m.Name, err)
 		}
 		if seen[m.Name] {
 			c.errorf(path+".name", "%q is declared twice", m.Name)
@@ -258,20 +258,43 @@ func (c *checker) models() {
 		if (m.Embedded == "") == (m.Upstream == nil) {
 			c.errorf(path, "set either embedded (such as iris) or upstream.url")
 		}
+		if m.Embedded != "" && m.Protocol != policy.ProtocolOIP {
+			c.errorf(path+".protocol", "embedded models speak %s alone", policy.ProtocolOIP)
+		}
 		if m.Upstream != nil {
-			if err := policy.CheckUpstreamURL(m.Upstream.URL); err != nil {
-				c.errorf(path+".upstream.url", "%v", err)
-			}
-			if m.Upstream.Credential != "" && !envName.MatchString(m.Upstream.Credential) {
-				c.errorf(path+".upstream.credential", "must be the name of an environment variable of the API, never the credential itself")
+			c.upstream(path+".upstream", m)
+		}
+		if m.Body != nil {
+			body := policy.Body{Allow: m.Body.Allow} // principal is an enum
+			for _, err := range body.Check(m.Protocol) {
+				c.errorf(path+".body", "%v", err)
 			}
 		}
 		if m.Roles != nil && m.Allow.Roles != nil {
 			c.errorf(path+".roles", "is short for allow.roles, which is there too: leave one of them out")
 		}
+		if roles := m.AllowedRoles(); m.Roles == nil && m.Allow.Roles == nil && len(roles) == 1 {
+			if other, taken := roleOf[roles[0]]; taken && other != m.Name {
+				c.errorf(path+".name", "the role %s is that of the model %q, too, whose callers would be this one's: set roles for one of them", roles[0], other)
+			}
+			roleOf[roles[0]] = m.Name
+		}
 		c.realmRoleNames(path+".roles", m.Name, m.Roles)
 		c.allow(path+".allow", m)
 		c.modelSignIn(path+".authentication", m.Authentication)
+	}
+}
+
+// upstream checks where the server of a model runs.
+func (c *checker) upstream(path string, m *Model) {
+	if err := policy.CheckUpstreamURL(m.Protocol, m.Upstream.URL); err != nil {
+		c.errorf(path+".url", "%v", err)
+	}
+	if err := policy.CheckUpstreamModel(m.Protocol, m.Upstream.Model); err != nil {
+		c.errorf(path+".model", "%v", err)
+	}
+	if m.Upstream.Credential != "" && !envName.MatchString(m.Upstream.Credential) {
+		c.errorf(path+".credential", "must be the name of an environment variable of the API, never the credential itself")
 	}
 }
 
@@ -300,8 +323,8 @@ func (c *checker) allow(path string, m *Model) {
 		}
 	}
 	for i, action := range a.Actions {
-		if !slices.Contains(policy.Actions(), action) {
-			c.errorf(fmt.Sprintf("%s.actions[%d]", path, i), "%s", noneOf(action, policy.Actions()))
+		if known := policy.Actions(m.Protocol); !slices.Contains(known, action) {
+			c.errorf(fmt.Sprintf("%s.actions[%d]", path, i), "%s", noneOf(action, known))
 		}
 	}
 	for _, kind := range []struct {
@@ -316,7 +339,7 @@ func (c *checker) allow(path string, m *Model) {
 // realmRoleNames checks the roles that a model names, which the stack makes.
 func (c *checker) realmRoleNames(path, model string, roles []string) {
 	if roles != nil && len(roles) == 0 {
-		c.errorf(path, "is empty: nobody could call the model; leave it out for the role model-%s", model)
+		c.errorf(path, "is empty: nobody could call the model; leave it out for the role %s", policy.DefaultRole(model))
 	}
 	for i, r := range roles {
 		c.name(fmt.Sprintf("%s[%d]", path, i), r)

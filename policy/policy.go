@@ -7,8 +7,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -39,14 +37,10 @@ type Claims struct {
 	Groups      string `json:"groups,omitempty"`      // groups, whose values are full paths
 }
 
-// ProtocolOIP is the Open Inference Protocol v2, the only protocol that the
-// API speaks so far. A model without a protocol has this one.
-const ProtocolOIP = "oip"
-
 // Model is one model, where it runs, and who may call it.
 type Model struct {
 	Name     string `json:"name"`
-	Protocol string `json:"protocol,omitempty"` // ProtocolOIP
+	Protocol string `json:"protocol,omitempty"` // one of Protocols(); empty for ProtocolOIP
 
 	// Exactly one of Embedded and Upstream says where the model runs.
 	Embedded string    `json:"embedded,omitempty"` // name of a model that the API itself holds
@@ -54,7 +48,7 @@ type Model struct {
 
 	Allow          Conditions      `json:"allow,omitzero"`
 	Authentication *Authentication `json:"authentication,omitempty"`
-	Body           jsontext.Value  `json:"body,omitempty"` // not enforced yet
+	Body           *Body           `json:"body,omitempty"`
 
 	// Introspect asks the issuer about the token on each call (RFC 7662), with
 	// a short cache: a revoked token stops within seconds, at the cost of a
@@ -73,20 +67,17 @@ type Conditions struct {
 	Groups   []string `json:"groups,omitempty"`  // full paths such as /research/vision; a subgroup is another group
 	Clients  []string `json:"clients,omitempty"` // client ids: who got the token (azp)
 	Scopes   []string `json:"scopes,omitempty"`  // of the token
-	Actions  []string `json:"actions,omitempty"` // of Actions(): what may be done with the model
+	Actions  []string `json:"actions,omitempty"` // of Actions(protocol): what may be done with the model
 }
-
-// Actions are what can be done with a model.
-func Actions() []string { return []string{"infer", "metadata", "ready"} }
 
 // Upstream is a model server.
 type Upstream struct {
-	URL        string      `json:"url"` // http or https, without the /v2 path, user info, query and fragment
+	URL        string      `json:"url"` // what CheckUpstreamURL lets pass
 	Credential *Credential `json:"credential,omitempty"`
 	// Identity says how the model server learns who calls. Absent, or
 	// "headers", means plain headers; nothing else is enforced yet.
 	Identity string         `json:"identity,omitempty"`
-	Model    string         `json:"model,omitempty"`    // not enforced yet
+	Model    string         `json:"model,omitempty"`    // what the server calls the model, where the body names it; empty for Model.Name
 	TLS      jsontext.Value `json:"tls,omitempty"`      // not enforced yet
 	Audience string         `json:"audience,omitempty"` // not enforced yet
 	Paths    []string       `json:"paths,omitempty"`    // not enforced yet
@@ -106,33 +97,6 @@ type Client struct {
 	Kind     string `json:"kind"` // api, web, service or cli
 	Public   bool   `json:"public,omitempty"`
 	Key      bool   `json:"key,omitempty"` // not enforced yet
-}
-
-var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
-// ValidModelName reports whether s can be a model's name: 1 to 63 letters,
-// digits, dots, underscores and hyphens, so that it is one path segment that
-// no proxy rewrites.
-func ValidModelName(s string) bool { return modelName.MatchString(s) }
-
-// CheckUpstreamURL says why text can't be the URL of a model server, after a
-// key that names it. The text may hold a credential, so it isn't repeated.
-func CheckUpstreamURL(text string) error {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return errors.New("is not an http or https URL such as http://triton:8000")
-	case u.User != nil:
-		return errors.New("holds user info: name the credential by upstream.credential")
-	case u.RawQuery != "" || u.ForceQuery:
-		return errors.New("holds a query, which no request to the model server would have: end it with the path")
-	case strings.Contains(text, "#"):
-		return errors.New("holds a fragment, which is never sent to a server: end it with the path")
-	}
-	if path := strings.TrimRight(u.Path, "/") + "/"; strings.HasSuffix(path, "/v2/") || strings.Contains(path, "/v2/models/") {
-		return errors.New("holds /v2, which the API adds itself: end it before /v2")
-	}
-	return nil
 }
 
 // Validate reports everything that is wrong with p at once, and what this
@@ -163,22 +127,31 @@ func (p *Policy) Validate() error {
 
 func (m *Model) validate(errs *problems) {
 	at := fmt.Sprintf("model %q: ", m.Name)
-	if !ValidModelName(m.Name) {
-		errs.addf("model name %q: use 1 to 63 letters, digits, dots, underscores and hyphens", m.Name)
+	errs.unenforced(at, member{"protocol " + m.Protocol, m.Protocol != "" && !slices.Contains(Protocols(), m.Protocol)})
+	m.Allow.validate(at, m.Protocol, errs)
+	if err := CheckModelName(m.Protocol, m.Name); err != nil {
+		errs.addf("model name %q: %w", m.Name, err)
 	}
 	if (m.Embedded == "") == (m.Upstream == nil) {
 		errs.addf("%sset either embedded or upstream", at)
 	}
-	errs.unenforced(at,
-		member{"protocol " + m.Protocol, m.Protocol != "" && m.Protocol != ProtocolOIP},
-		member{"body", m.Body != nil})
-	m.Allow.validate(at, errs)
+	if m.Embedded != "" && protocolOf(m.Protocol).name != ProtocolOIP {
+		errs.addf("%sembedded models speak the protocol %s alone", at, ProtocolOIP)
+	}
+	if m.Body != nil {
+		for _, err := range m.Body.Check(m.Protocol) {
+			errs.addf("%sbody: %w", at, err)
+		}
+	}
 	if m.Authentication != nil {
 		m.Authentication.validate(at, errs)
 	}
 	if u := m.Upstream; u != nil {
-		if err := CheckUpstreamURL(u.URL); err != nil {
+		if err := CheckUpstreamURL(m.Protocol, u.URL); err != nil {
 			errs.addf("%supstream.url %w", at, err)
+		}
+		if err := CheckUpstreamModel(m.Protocol, u.Model); err != nil {
+			errs.addf("%supstream.model %w", at, err)
 		}
 		if u.Credential != nil && u.Credential.Env == "" {
 			errs.addf("%supstream.credential.env is empty: name an environment variable of the API", at)
@@ -186,7 +159,6 @@ func (m *Model) validate(errs *problems) {
 		errs.unenforced(at,
 			member{"upstream.credential.header", u.Credential != nil && u.Credential.Header != ""},
 			member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != "headers"},
-			member{"upstream.model", u.Model != ""},
 			member{"upstream.tls", u.TLS != nil},
 			member{"upstream.audience", u.Audience != ""},
 			member{"upstream.paths", u.Paths != nil})
@@ -195,7 +167,7 @@ func (m *Model) validate(errs *problems) {
 
 // validate refuses a kind that is present and empty: it would mean nobody to
 // one reader and everybody to another.
-func (c *Conditions) validate(at string, errs *problems) {
+func (c *Conditions) validate(at, protocol string, errs *problems) {
 	for _, kind := range []struct {
 		name   string
 		values []string
@@ -213,8 +185,8 @@ func (c *Conditions) validate(at string, errs *problems) {
 		}
 	}
 	for _, a := range c.Actions {
-		if a != "" && !slices.Contains(Actions(), a) {
-			errs.addf("%sallow.actions: %q is none of %s", at, a, strings.Join(Actions(), ", "))
+		if known := Actions(protocol); a != "" && !slices.Contains(known, a) {
+			errs.addf("%sallow.actions: %q is none of %s", at, a, strings.Join(known, ", "))
 		}
 	}
 }

@@ -26,6 +26,35 @@ func signIn(a Authentication) func(*Policy) {
 	return func(p *Policy) { p.Models[1].Authentication = &a }
 }
 
+// openAI changes a model into one of OpenAI's protocol, and that by change.
+func openAI(change func(*Model)) func(*Policy) {
+	return func(p *Policy) {
+		m := &p.Models[1]
+		m.Protocol = ProtocolOpenAI
+		change(m)
+	}
+}
+
+// What the other protocol allows, and where a name of two parts leads.
+func TestNamesOfModels(t *testing.T) {
+	p := valid()
+	m := &p.Models[1]
+	m.Protocol, m.Body = ProtocolOpenAI, &Body{Allow: []string{"guided_json", "guided_*", "image_url"}, Principal: "metadata.user_id"}
+	for _, name := range []string{"llama", "llama3:8b", "meta-llama/Llama-3.1-8B-Instruct", "hf.co/org/model:Q4_K_M"} {
+		m.Name, m.Upstream.URL, m.Upstream.Model = name, "https://api.example.com/v1", name
+		if err := p.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := DefaultRole("meta-llama/Llama:8b"); got != "model-meta-llama-Llama-8b" {
+		t.Errorf("role %s", got)
+	}
+	var none *Body
+	if b := (&Body{Allow: []string{"guided_json", "lora*"}}); !b.Allows("lora_path") || !b.Allows("guided_json") || b.Allows("guided_regex") || none.Allows("lora") {
+		t.Error("what is allowed is more or less than what stands there")
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -53,6 +82,20 @@ func TestParseRefuses(t *testing.T) {
 		{"an upstream with that path and a slash", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/base/v2/" }, "upstream.url holds /v2"},
 		{"an upstream with the path of a model", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/v2/models/churn" }, "upstream.url holds /v2"},
 		{"a credential without a name", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{} }, "credential.env is empty"},
+		{"rules for a body that does not name the model", func(p *Policy) { p.Models[1].Body = &Body{} }, `model "churn": body: is for protocols in which the body names the model`},
+		{"a name at the model server where the path has it", func(p *Policy) { p.Models[1].Upstream.Model = "x" }, "upstream.model is for protocols in which the body names the model"},
+		{"an embedded model of OpenAI's", func(p *Policy) { p.Models[0].Protocol = "openai" }, "embedded models speak the protocol oip alone"},
+		{"an action of another protocol", func(p *Policy) { p.Models[0].Allow.Actions = []string{"chat"} }, `allow.actions: "chat" is none of infer, metadata, ready`},
+		{"a name with a line break at the model server", openAI(func(m *Model) { m.Upstream.Model = "a\nb" }), "upstream.model must be 1 to 255 printable ASCII"},
+		{"a model whose name is a path", openAI(func(m *Model) { m.Name = "a/../b" }), `model name "a/../b"`},
+		{"a model whose name begins with a slash", openAI(func(m *Model) { m.Name = "/a" }), `model name "/a"`},
+		{"a model whose name has nothing between two slashes", openAI(func(m *Model) { m.Name = "a//b" }), `model name "a//b"`},
+		{"a model whose name ends with a colon", openAI(func(m *Model) { m.Name = "a:" }), `model name "a:"`},
+		{"a model whose name is escaped", openAI(func(m *Model) { m.Name = "a%2Fb" }), `model name "a%2Fb"`},
+		{"an upstream with the path of one route", openAI(func(m *Model) { m.Upstream.URL = "https://h/v1/chat/completions" }), "upstream.url holds the path of one route"},
+		{"a member that is never refused, so that allowing it says nothing", openAI(func(m *Model) { m.Body = &Body{Allow: []string{"temperature"}} }), `body: allow: "temperature" is none of the members`},
+		{"everything, by a pattern of one's own", openAI(func(m *Model) { m.Body = &Body{Allow: []string{"*"}} }), `body: allow: "*" is none of the members`},
+		{"a member for the principal that no server reads", openAI(func(m *Model) { m.Body = &Body{Principal: "model"} }), `body: principal: "model" is none of user`},
 
 		{"a sign-in of no level", signIn(Authentication{ACR: []string{}, LevelMaxAge: "15m"}), `model "churn": authentication.acr [] must name`},
 		{"a sign-in of a level with a quote in its name (RFC 9470, 3)", signIn(Authentication{ACR: []string{`2", max_age="9`}, LevelMaxAge: "15m"}), "authentication.acr"},
@@ -64,9 +107,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a model's own time that is none", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "15m", MaxAge: "0"}), "authentication.maxAge"},
 
 		// What no version of the API enforces yet must not look enforced.
-		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "openai" }, `model "churn": protocol openai is not enforced`},
-		{"rules for the body", func(p *Policy) { p.Models[1].Body = []byte(`{}`) }, `model "churn": body is not enforced`},
-		{"a name at the model server", func(p *Policy) { p.Models[1].Upstream.Model = "x" }, "upstream.model is not enforced"},
+		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "mcp" }, `model "churn": protocol mcp is not enforced`},
 		{"a certificate for the model server", func(p *Policy) { p.Models[1].Upstream.TLS = []byte(`{}`) }, "upstream.tls is not enforced"},
 		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
 		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},

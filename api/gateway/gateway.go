@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +55,10 @@ type Options struct {
 	SessionIdle       time.Duration // a browser's session ends after this time without a request
 	SessionLifetime   time.Duration // and after this one whatever happens
 	UpstreamTimeout   time.Duration // for one answer of a model server, up to its last byte
-	MaxBody           int64         // largest body of an inference request, in bytes
+
+	// MaxBody is the largest body of a request, in bytes. Default: 16 MiB where
+	// the body names the model, otherwise 1 MiB.
+	MaxBody int64
 
 	// Getenv gives the credentials of model servers by the names in the policy.
 	Getenv func(string) string
@@ -207,6 +211,7 @@ type access struct {
 // served is one model of the policy: it is either embedded or upstream.
 type served struct {
 	protocol string // its name
+	trim     string // with what paths begin that the model server's URL has already
 	embedded *embedded.Model
 	upstream *upstream.Upstream
 }
@@ -256,7 +261,11 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 			record.code, record.cause = e.Code, e
 		},
 	})
-	return &served{protocol: speaks.Name, upstream: u}, err
+	s := &served{protocol: speaks.Name, upstream: u}
+	if base, parseErr := url.Parse(m.Upstream.URL); parseErr == nil && speaks.Version != "" && policy.EndsInVersion(base) {
+		s.trim = speaks.Version
+	}
+	return s, err
 }
 
 // embeddedModel returns the model that the API holds under kind.

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +29,7 @@ type call struct {
 	principal  *bearer.Principal // as of the last look at it
 	access     *access           // the policy that decided, the same for the whole request
 	model      *served           // nil where the route has none
+	rules      protocol.Rules    // of that model
 }
 
 // visible are the names of the protocol's models that the principal may see.
@@ -67,16 +70,18 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 		return refusal.New(refusal.NotFound, nil)
 	}
 	var body []byte
-	if route.ModelOf != nil {
+	var request *protocol.Request
+	if route.Read != nil {
 		if err := methodAllowed(w, r, route.Method); err != nil {
 			return err
 		}
-		if body, err = g.readBody(w, r, p, c); err != nil {
+		if body, err = g.readBody(w, r, p, route, c); err != nil {
 			return err
 		}
-		if name, err = route.ModelOf(body); err != nil {
+		if request, err = route.Read(body); err != nil {
 			return err
 		}
+		name = request.Model
 		record.name(route, name)
 	}
 	if name != "" {
@@ -87,13 +92,17 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err := methodAllowed(w, r, route.Method); err != nil {
 		return err
 	}
-	if route.HasBody() && route.ModelOf == nil {
-		if body, err = g.readBody(w, r, p, c); err != nil {
-			return err
-		}
+	switch {
+	case request != nil:
+		body, err = request.For(c.rules)
+	case route.HasBody():
+		body, err = g.readBody(w, r, p, route, c)
+	}
+	if err != nil {
+		return err
 	}
 	record.code = allowed
-	return g.perform(w, r, c, p, route, body)
+	return g.perform(w, r, c, p, route, name, body)
 }
 
 // allowed is the code of a request that was not refused.
@@ -150,6 +159,14 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protoc
 		}
 	}
 	c.model = c.access.models[model.Name]
+	c.rules = protocol.Rules{Body: model.Body}
+	if model.Upstream != nil {
+		c.rules.Model = model.Upstream.Model
+	}
+	if model.Body != nil && model.Body.Principal != "" {
+		id := sha256.Sum256([]byte(c.principal.Issuer + "\x00" + c.principal.Subject))
+		c.rules.Principal = hex.EncodeToString(id[:])
+	}
 	return nil
 }
 
@@ -223,7 +240,7 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		started := g.now()
 		g.options.Metrics.Begin()
 		g.setDeadlines(w)
-		record := &record{id: rand.Text(), protocol: g.protocolOf(r.URL.Path)}
+		record := &record{id: rand.Text(), protocol: g.protocolOf(r)}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"mime"
 	"net/http"
@@ -47,12 +48,12 @@ type readiness struct {
 
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
-func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, body []byte) error {
-	if c.model != nil && c.model.upstream != nil {
+func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, name string, body []byte) error {
+	if c.model != nil && c.model.upstream != nil && !route.Local {
 		g.forward(w, r, c, body)
 		return nil
 	}
-	request := protocol.Call{Body: body}
+	request := protocol.Call{Body: body, Name: name}
 	if c.model != nil {
 		request.Model = c.model.embedded
 	} else {
@@ -83,13 +84,24 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 	return refusal.New(refusal.MediaTypeUnsupported, err, accepted[0])
 }
 
+// Default bounds of a body, in bytes. Agents send long conversations, in which
+// the model's name may come last.
+const (
+	defaultMaxBody = 1 << 20
+	maxNamingBody  = 16 << 20 // where the body names the model
+)
+
 // readBody returns the whole body of r, which must have a media type that c's
-// model takes: one that the API holds takes the protocol's first, uncompressed. A
+// model takes: one that the API holds takes the protocol's first. What is read here
+// must not be compressed. A
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, c *call) ([]byte, error) {
-	accepted, embedded := p.RequestTypes, c.model != nil && c.model.embedded != nil
-	if embedded {
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route, c *call) ([]byte, error) {
+	accepted, limit, plain := p.RequestTypes, cmp.Or(g.options.MaxBody, defaultMaxBody), route.Read != nil
+	if plain {
+		limit = cmp.Or(g.options.MaxBody, maxNamingBody)
+	} else if c.model != nil && c.model.embedded != nil {
+		plain = true
 		accepted = accepted[:1]
 	}
 	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
@@ -98,15 +110,15 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.P
 	if refused := checkContentType(r, accepted); refused != nil && !untyped {
 		return nil, refused
 	}
-	if embedded && r.Header.Get("Content-Encoding") != "" {
+	if plain && r.Header.Get("Content-Encoding") != "" {
 		return nil, refusal.New(refusal.EncodingUnsupported, nil)
 	}
-	if r.ContentLength > g.options.MaxBody {
-		return nil, bodyRefusal(&http.MaxBytesError{Limit: g.options.MaxBody})
+	if r.ContentLength > limit {
+		return nil, bodyRefusal(&http.MaxBytesError{Limit: limit})
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, g.options.MaxBody)); err != nil {
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		return nil, bodyRefusal(err)
 	}
 	// What the caller sends next is for the next request. A deadline would cancel
@@ -132,7 +144,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 	record := recordOf(r)
 	record.exchange = g.options.Metrics.Exchange(record.model)
 	defer record.exchange.End() // it may end in a panic
-	c.model.upstream.Forward(w, r, body, upstream.Identity{
+	c.model.upstream.Forward(w, r, strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
 		RequestID: record.id,
 		Issuer:    c.principal.Issuer,
 		Subject:   c.principal.Subject,

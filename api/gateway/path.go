@@ -46,9 +46,13 @@ func withPath(r *http.Request, escaped string) *http.Request {
 // canonical lets only requests through whose path can be understood in one
 // way, so that what the policy judges is what the upstream gets. It changes
 // nothing: a path that would have to be cleaned is refused.
-func canonical(next http.Handler) http.Handler {
+//
+// Behind one of the prefixes stands the name of a model, which is the API's to
+// answer for and goes to no model server. Clients write slash and colon in it
+// as they are, or escaped, once.
+func canonical(prefixes []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := checkPath(r.URL); err != nil {
+		if err := checkPath(r.URL, prefixes); err != nil {
 			refuse(w, r, refusal.New(refusal.PathNotCanonical, err))
 			return
 		}
@@ -61,10 +65,15 @@ func canonical(next http.Handler) http.Handler {
 // characters of RFC 3986, section 2.3, as they are. No path of this API needs
 // another, so an escape can only be an attempt to have two programs read two
 // different paths.
-func checkPath(u *url.URL) error {
-	path := u.EscapedPath()
+func checkPath(u *url.URL, prefixes []string) error {
+	path, named := u.EscapedPath(), false
 	if path == "/" {
 		return nil
+	}
+	for _, prefix := range prefixes {
+		if name, ok := strings.CutPrefix(path, prefix); ok {
+			path, named = prefix+slashAndColon.Replace(name), true
+		}
 	}
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
@@ -77,12 +86,15 @@ func checkPath(u *url.URL) error {
 		case ".", "..":
 			return errors.New("gateway: the path has a dot segment")
 		}
-		if strings.ContainsFunc(segment, func(c rune) bool { return !unreserved(c) }) {
+		if strings.ContainsFunc(segment, func(c rune) bool { return !unreserved(c) && (c != ':' || !named) }) {
 			return errors.New("gateway: the path has an escape or a reserved character")
 		}
 	}
 	return nil
 }
+
+// slashAndColon takes the escapes off those two.
+var slashAndColon = strings.NewReplacer("%2F", "/", "%2f", "/", "%3A", ":", "%3a", ":")
 
 func unreserved(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._~", c)

@@ -26,6 +26,23 @@ func TestPaths(t *testing.T) {
 		{"absolute form (RFC 9112 3.2.2)", "http://other.example/v2/models/iris", 200},
 		{"query", "/v2/models/iris?x=%2e%2e/", 200},
 
+		// Only where the rest of the path is the name of a model.
+		{"name with slash and colon", "/v1/models/org/talks:8b", 200},
+		{"escaped as encodeURIComponent has it", "/v1/models/org%2Ftalks%3A8b", 200},
+		{"escaped in small letters", "/v1/models/org%2ftalks%3a8b", 200},
+		{"half of it escaped", "/v1/models/org%2Ftalks:8b", 200},
+		{"name escaped twice", "/v1/models/org%252Ftalks%3A8b", 400},
+		{"dot segments in a name", "/v1/models/org/../org/talks:8b", 400},
+		{"escaped dot segments in a name", "/v1/models/org%2F..%2Forg%2Ftalks:8b", 400},
+		{"dot segments out of the list", "/v1/models/..%2F..%2Fv2%2Fmodels%2Firis", 400},
+		{"escaped letter in a name", "/v1/models/org/%74alks:8b", 400},
+		{"empty part of a name", "/v1/models/org%2F%2Ftalks:8b", 400},
+		{"no name", "/v1/models/", 400},
+		{"slash behind a name", "/v1/models/org/talks:8b%2F", 400},
+		{"NUL in a name", "/v1/models/org%00/talks:8b", 400},
+		{"colon elsewhere", "/v2/models/iris:8b", 400},
+		{"escaped slash in front of the list", "/v1%2Fmodels/org/talks:8b", 400},
+
 		{"slash at the end", "/v2/models/iris/", 400},
 		{"double slash", "/v2//models/iris", 400},
 		{"double slash at the start", "//v2/models/iris", 400},
@@ -51,7 +68,7 @@ func TestPaths(t *testing.T) {
 		{"asterisk", "*", 400},
 		{"no slash at the start", "v2/models/iris", 400},
 	}
-	f := newFixture(t)
+	f := newFixture(t, openAIOf(t, "org/talks:8b", func(http.ResponseWriter, *http.Request) { t.Error("the model server was asked") }))
 	token := f.issuer.Token("RS256")
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -90,6 +107,27 @@ func TestPathRefusedFirst(t *testing.T) {
 	}
 }
 
+// FuzzNames: an accepted path behind the prefix holds a name of one reading.
+func FuzzNames(f *testing.F) {
+	for _, seed := range []string{"a/b:c", "a%2Fb%3ac", "a%252Fb", "..%2Fx", "a%2F", "%2F", "a:%2e"} {
+		f.Add(seed)
+	}
+	var name string
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/models/{model...}", func(_ http.ResponseWriter, r *http.Request) { name = r.PathValue("model") })
+	f.Fuzz(func(t *testing.T, rest string) {
+		u, err := url.ParseRequestURI("/v1/models/" + rest)
+		if err != nil || u.RawQuery != "" || u.ForceQuery || checkPath(u, []string{"/v1/models/"}) != nil {
+			return
+		}
+		name = ""
+		mux.ServeHTTP(httptest.NewRecorder(), &http.Request{Method: "GET", URL: u, Host: "api"})
+		if got := path.Clean("/" + name); got != "/"+name || strings.ContainsAny(name, "%\\ ") || "/v1/models/"+name != u.Path {
+			t.Fatalf("%q: the name is %q, the path %q", rest, name, u.Path)
+		}
+	})
+}
+
 // FuzzCheckPath: an accepted path is understood the same by everything that
 // could read it after us.
 func FuzzCheckPath(f *testing.F) {
@@ -100,7 +138,7 @@ func FuzzCheckPath(f *testing.F) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
-		if err != nil || checkPath(u) != nil {
+		if err != nil || checkPath(u, nil) != nil {
 			return
 		}
 		if u.RawPath != "" || u.EscapedPath() != u.Path {

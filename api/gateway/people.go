@@ -77,7 +77,7 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 	}
 	if err == nil {
 		record.code = allowed
-		err = g.perform(w, program, c, p, route, body)
+		err = g.perform(w, program, c, p, route, model, body)
 	}
 	if err != nil {
 		g.refuseCredential(w, program, err)

@@ -30,7 +30,7 @@ type site struct {
 	log     *syncBuffer
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, more ...policy.Model) *site {
 	t.Helper()
 	issuer := oidctest.NewProvider(oidctest.Start(), "my-api-client", "my-api-client-secret")
 	t.Cleanup(issuer.Close)
@@ -40,6 +40,7 @@ func newSite(t *testing.T) *site {
 	options.PublicURL = s.url
 	options.Outputs.ClientID, options.Outputs.ClientSecret = issuer.Audience, "s3cret"
 	options.Outputs.OIDCClientID, options.Outputs.OIDCClientSecret = issuer.ClientID, issuer.ClientSecret
+	options.Outputs.Policy.Models = append(options.Outputs.Policy.Models, more...)
 	options.Outputs.Policy.Clients = []policy.Client{{ClientID: issuer.ClientID, Kind: "web"}}
 	options.NotBeforeInterval, options.IntrospectionTTL = -1, 100*time.Millisecond
 	s.gateway = newGateway(t, options)
@@ -166,6 +167,13 @@ func (p *person) cookie() *http.Cookie {
 	}
 	p.s.t.Fatal("no session cookie")
 	return nil
+}
+
+// The forms are of one protocol: a model of another is not shown as if it could be tried.
+func TestPlaygroundWithoutOtherProtocols(t *testing.T) {
+	if page := newSite(t, openAIOf(t, "talks", nil)).person().signIn(); strings.Contains(page, "talks") || !strings.Contains(page, "iris") {
+		t.Errorf("got %s", page)
+	}
 }
 
 func TestPlayground(t *testing.T) {

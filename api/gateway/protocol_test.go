@@ -23,17 +23,17 @@ import (
 func echo() *protocol.Protocol {
 	return &protocol.Protocol{
 		Name:         "echo",
-		Owns:         func(path string) bool { return strings.HasPrefix(path, "/echo/") },
+		Owns:         func(r *http.Request) bool { return protocol.Under(r.URL.Path, "/echo") },
 		RequestTypes: []string{"application/json"},
 		Refusal:      func(e *refusal.Error) (string, any) { return "application/echo", string(e.Code) },
 		Routes: []protocol.Route{{
 			Method: http.MethodPost, Path: "/echo/say", Action: "say",
-			ModelOf: func(body []byte) (string, error) {
+			Read: func(body []byte) (*protocol.Request, error) {
 				var sent struct{ Model string }
 				if json.Unmarshal(body, &sent) != nil || sent.Model == "" {
-					return "", refusal.New(refusal.BadTensor, nil, "Name a model.")
+					return nil, refusal.New(refusal.BadTensor, nil, "Name a model.")
 				}
-				return sent.Model, nil
+				return &protocol.Request{Model: sent.Model, For: func(protocol.Rules) ([]byte, error) { return body, nil }}, nil
 			},
 			Answer: func(c protocol.Call) (any, error) { return c.Model.Metadata.Name + " " + string(c.Body), nil },
 		}},

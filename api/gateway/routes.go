@@ -29,7 +29,7 @@ func (g *Gateway) routes() http.Handler {
 			mux.Handle(p.Routes[i].Path, g.guard(p, &p.Routes[i]))
 		}
 	}
-	handler := g.audited(g.edge(canonical(g.cors(mux))))
+	handler := g.audited(g.edge(canonical(namesWithSlashes(g.protocols), g.cors(mux))))
 	nothing := g.guard(nil, nil)
 
 	// For people. Who is signed in is what the session cookie says, which

@@ -2,9 +2,11 @@ package playground
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,7 +53,10 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 	}
 	content := page{You: p.you(session)}
 	current := p.Policy()
-	visible := current.Visible(session.Principal.ForPolicy())
+	// The forms are those of the Open Inference Protocol.
+	visible := slices.DeleteFunc(current.Visible(session.Principal.ForPolicy()), func(m *policy.Model) bool {
+		return cmp.Or(m.Protocol, policy.ProtocolOIP) != policy.ProtocolOIP
+	})
 	chosen := r.PathValue("model")
 	for _, m := range visible {
 		content.Models = append(content.Models, &modelView{Name: m.Name, Chosen: m.Name == chosen || chosen == "" && len(content.Models) == 0})
@@ -64,7 +69,7 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 		return
 	case len(visible) == 0:
 		content.Title = "No model is open to you yet"
-		content.Text = "You are signed in and may use this API, but none of its models is open to your roles. Ask the people who run this realm for the role of the model that you need, then sign out and in again."
+		content.Text = "You are signed in and may use this API, but none of the models that these pages can call is open to your roles. Ask the people who run this realm for the role of the model that you need, then sign out and in again."
 		p.message(w, http.StatusForbidden, content)
 		return
 	}

@@ -8,15 +8,16 @@ import (
 
 	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/policy"
 )
 
 // Protocol is all that the gateway knows of one.
 type Protocol struct {
 	Name string // as the policy names it
 
-	// Owns says whether a path is this protocol's, routed or not. Refusals there
-	// have its shape.
-	Owns   func(path string) bool
+	// Owns says whether a request is this protocol's, by its path, routed or not.
+	// Refusals have its shape then.
+	Owns   func(*http.Request) bool
 	Routes []Route
 
 	// Live and Ready are its public paths for probes. Empty for none.
@@ -24,6 +25,10 @@ type Protocol struct {
 
 	// Refusal returns the body of a refusal, which becomes JSON, and its media type.
 	Refusal func(*refusal.Error) (mediaType string, body any)
+
+	// Version is with what paths begin that a model server's URL may end with,
+	// such as /v1: it is not doubled then. Empty for none.
+	Version string
 
 	// RequestTypes are the media types that a model server takes; a model that the
 	// API holds takes the first. AnswerTypes are those that may come back.
@@ -37,23 +42,40 @@ type Protocol struct {
 // Route is one method at one path.
 type Route struct {
 	Method string // GET, which HEAD goes with, or POST, which has a body
-	Path   string // pattern of net/http; {model} is where it names the model
+	Path   string // pattern of net/http; {model} or {model...} is where it names the model
 	Action string // as the policy names it
 
-	// ModelOf returns the name of the model that a body names. The error is a
-	// *refusal.Error. Nil where the path names the model or the route has none.
-	ModelOf func(body []byte) (string, error)
+	// Read reads a body that names its model. The error is a *refusal.Error. Nil
+	// where the path names the model or the route has none.
+	Read func(body []byte) (*Request, error)
 
-	// Answer answers for the API, where there is no model, and for a model that
-	// the API holds. The answer becomes JSON. The error is a *refusal.Error, or
-	// one that the caller isn't told.
+	// Answer answers for the API, where there is no model, for a model that the
+	// API holds, and for every model where the route is Local. The answer becomes
+	// JSON. The error is a *refusal.Error, or one that the caller isn't told.
 	Answer func(Call) (any, error)
+	Local  bool
+}
+
+// Request is what a body says.
+type Request struct {
+	Model string
+	// For returns the body for the server of that model, which the caller may
+	// call. The error is a *refusal.Error.
+	For func(Rules) ([]byte, error)
+}
+
+// Rules are what the policy says of the body of a request.
+type Rules struct {
+	Model     string       // what the server calls the model; empty where that is what the body says
+	Body      *policy.Body // nil for none
+	Principal string       // id of the caller, as policy.Body has it
 }
 
 // Call is an allowed request to a route.
 type Call struct {
 	Models []string        // names of this protocol's models that the principal may see, in the policy's order
-	Model  *embedded.Model // nil where the route has none
+	Name   string          // of the model; empty where the route has none
+	Model  *embedded.Model // nil where the route has none, or it runs elsewhere
 	Body   []byte          // of a POST
 }
 
@@ -65,6 +87,12 @@ func (p *Protocol) Route(action string) *Route {
 		}
 	}
 	panic("protocol: " + p.Name + " has no action " + action)
+}
+
+// Under says whether a path is prefix, or below it.
+func Under(path, prefix string) bool {
+	rest, ok := strings.CutPrefix(path, prefix)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // For returns the path of a route for a model.

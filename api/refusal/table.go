@@ -66,6 +66,9 @@ const (
 	BodyTooLarge         Code = "body_too_large"
 	BodyTooSlow          Code = "body_too_slow"
 	BodyUnreadable       Code = "body_unreadable"
+	BodyMalformed        Code = "body_malformed"
+	MemberRefused        Code = "member_refused"
+	StateRefused         Code = "state_refused"
 	BadTensor            Code = "bad_tensor"
 
 	// The model server.
@@ -222,7 +225,7 @@ var table = []Reason{
 		"The access token lacks the realm role %s: ask for it, then get a new token.",
 		"Stack configuration: give the user a role of a model, which contains the base role. Keycloak: Users → Role mapping. Then get a new token; it must come through the client scope roles."},
 	{ModelUnknown, 404, "",
-		"There is no model of this name that you may call: GET /v2/models lists those that you may.",
+		"There is no model of this name that you may call: the list of models has those that you may.",
 		"Stack configuration: models, and roles of the user or its groups; then pulumi up, reload the API, get a new token."},
 	{ActionRefused, 403, "",
 		"You may call this model, but not for this: the model takes %s.",
@@ -261,7 +264,7 @@ var table = []Reason{
 		"Send less than 64 KiB of headers.",
 		"The client, or a proxy before the API, sends too many cookies or headers."},
 	{BodyTooLarge, 413, "",
-		"The body is larger than %d bytes: send fewer rows in one request.",
+		"The body is larger than %d bytes: send less in one request.",
 		"-max-body sets the limit."},
 	{BodyTooSlow, 408, "",
 		"The body did not arrive in time.",
@@ -269,6 +272,15 @@ var table = []Reason{
 	{BodyUnreadable, 400, "",
 		"The body broke off.",
 		"The caller, or a proxy between, closed the connection."},
+	{BodyMalformed, 400, "",
+		"%s",
+		"The sentence says what is wrong in the body: the client has to change it."},
+	{MemberRefused, 400, "",
+		"The body has %s, by which a caller would steer the model server or have it read elsewhere: leave it out.",
+		"Stack configuration: name it in body.allow of the model, if its server may do what callers ask for by it."},
+	{StateRefused, 400, "",
+		"This API keeps no responses, so %s names none: leave it out, and send the conversation in input.",
+		"Nothing: responses are not stored, since those of one caller would be in reach of all."},
 	{BadTensor, 400, "",
 		"%s",
 		"The sentence says what is wrong in the body: the client has to change it."},

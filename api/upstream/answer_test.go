@@ -79,7 +79,7 @@ func front(t *testing.T, url string, timeout time.Duration) (*httptest.Server, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, read(t, r.Body), who) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, r.URL.Path, read(t, r.Body), who) }))
 	t.Cleanup(server.Close)
 	return server, broken
 }
@@ -337,7 +337,7 @@ func TestBodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("POST", "/v2/models/m/infer", nil)
-	u.Forward(httptest.NewRecorder(), r, body, who)
+	u.Forward(httptest.NewRecorder(), r, r.URL.Path, body, who)
 }
 
 type countingWriter struct{ n int }
@@ -394,7 +394,7 @@ func TestPrincipalsStayApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		recorder := httptest.NewRecorder()
-		u.Forward(recorder, httptest.NewRequest("GET", "/v2/models/m", nil), nil, Identity{Issuer: "https://kc", Subject: "s", Client: client})
+		u.Forward(recorder, httptest.NewRequest("GET", "/v2/models/m", nil), "/v2/models/m", nil, Identity{Issuer: "https://kc", Subject: "s", Client: client})
 		model.Close()
 		if recorder.Code != http.StatusOK || len(got) != 1 {
 			t.Fatalf("%q: %d, arrives as %q", client, recorder.Code, got)

@@ -44,7 +44,7 @@ func BenchmarkForward(b *testing.B) {
 				if err != nil {
 					b.Error(err)
 				}
-				u.Forward(w, r, body, who)
+				u.Forward(w, r, r.URL.Path, body, who)
 			},
 			"ReverseProxy": proxy.ServeHTTP,
 		} {

@@ -113,19 +113,19 @@ func New(c Config) (*Upstream, error) {
 	return u, nil
 }
 
-// Forward sends r with body to the upstream and its answer to w. The path of r
-// must be canonical and free of escapes, since it goes out as it is. Only a
+// Forward sends r with body to the upstream, there to path, and its answer to w.
+// The path must be canonical and free of escapes, since it goes out as it is. Only a
 // POST has a body: a server that leaves another unread could take it for the
 // next request, which no policy has judged (CWE-444).
 //
 // It panics with http.ErrAbortHandler when an answer breaks off that has
 // begun, so that the caller's connection does, too.
-func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, body []byte, who Identity) {
+func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, path string, body []byte, who Identity) {
 	ctx, cancel := context.WithTimeout(r.Context(), u.config.Timeout)
 	defer cancel()
 	out := (&http.Request{
 		Method: r.Method,
-		URL:    &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, Path: u.base.Path + r.URL.Path}, // no protocol here has a query
+		URL:    &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, Path: u.base.Path + path}, // no protocol here has a query
 		Header: u.header(r.Header, who),
 		Body:   http.NoBody,
 	}).WithContext(ctx)

@@ -43,7 +43,7 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, read(t, r.Body), who) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, r.URL.Path, read(t, r.Body), who) }))
 	t.Cleanup(front.Close)
 	return front.URL
 }

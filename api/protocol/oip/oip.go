@@ -7,21 +7,18 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
-	"strings"
 
 	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/policy"
 )
-
-// Name is how the policy names the protocol.
-const Name = "oip"
 
 // Protocol returns the protocol.
 func Protocol() *protocol.Protocol {
 	return &protocol.Protocol{
-		Name: Name,
-		Owns: func(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") },
+		Name: policy.ProtocolOIP,
+		Owns: func(r *http.Request) bool { return protocol.Under(r.URL.Path, "/v2") },
 		Routes: []protocol.Route{
 			{Method: http.MethodGet, Path: "/v2", Action: "server", Answer: server},
 			{Method: http.MethodGet, Path: "/v2/models", Action: "list", Answer: list},

@@ -1,0 +1,119 @@
+// Package openai is OpenAI's HTTP API, as far as models are called by it: chat
+// completions, completions, embeddings, responses without stored state, and the
+// list of models. Sources: OpenAI's OpenAPI document (openai/openai-openapi) and
+// what the official clients send.
+package openai
+
+import (
+	"net/http"
+
+	"keycloak-model-api/api/protocol"
+	"keycloak-model-api/api/protocol/body"
+	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/policy"
+)
+
+// Protocol returns the protocol.
+func Protocol() *protocol.Protocol {
+	return &protocol.Protocol{
+		Name: policy.ProtocolOpenAI,
+		Owns: func(r *http.Request) bool { return protocol.Under(r.URL.Path, "/v1") },
+		Routes: []protocol.Route{
+			{Method: http.MethodGet, Path: "/v1/models", Action: "list", Answer: list},
+			{Method: http.MethodGet, Path: "/v1/models/{model...}", Action: "metadata", Answer: metadata, Local: true},
+			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: read(nil)},
+			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: read(nil)},
+			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: read(nil)},
+			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: read(stateless)},
+		},
+		Refusal:      shape,
+		Version:      "/v1",
+		RequestTypes: []string{"application/json"},
+		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
+		// OpenAI-Organization and OpenAI-Project choose who pays, and X-Stainless-*
+		// tell of the caller's computer: none passes.
+		HeadersIn:  []string{"Openai-Beta"},
+		HeadersOut: []string{"Openai-Processing-Ms", "Openai-Version", "Retry-After-Ms", "X-Should-Retry"},
+	}
+}
+
+// shape is the error of OpenAI's API. Its code is ours, which is stable.
+func shape(e *refusal.Error) (mediaType string, body any) {
+	type problem struct {
+		Message string       `json:"message"`
+		Type    string       `json:"type"`
+		Param   *string      `json:"param"`
+		Code    refusal.Code `json:"code"`
+	}
+	p := problem{Message: e.Message, Type: "invalid_request_error", Code: e.Code}
+	switch {
+	case e.Status == http.StatusUnauthorized:
+		p.Type = "authentication_error"
+	case e.Status == http.StatusForbidden:
+		p.Type = "permission_error"
+	case e.Status == http.StatusTooManyRequests:
+		p.Type = "rate_limit_error"
+	case e.Status >= 500:
+		p.Type = "server_error"
+	}
+	if e.Code == refusal.ModelUnknown {
+		model := "model"
+		p.Param = &model
+	}
+	return "application/json", map[string]any{"error": p}
+}
+
+// model is one model in the list. When it was made nobody here knows.
+type model struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int    `json:"created"` // Unix time
+	OwnedBy string `json:"owned_by"`
+}
+
+func modelOf(name string) model { return model{name, "model", 0, "keycloak-model-api"} }
+
+func list(c protocol.Call) (any, error) {
+	models := []model{}
+	for _, name := range c.Models {
+		models = append(models, modelOf(name))
+	}
+	return map[string]any{"object": "list", "data": models}, nil
+}
+
+func metadata(c protocol.Call) (any, error) { return modelOf(c.Name), nil }
+
+// read returns what reads a body. More, which may be nil, is what holds for this
+// route alone.
+func read(more func(*body.Body) error) func([]byte) (*protocol.Request, error) {
+	return func(raw []byte) (*protocol.Request, error) {
+		b, err := body.Read(raw)
+		if err != nil {
+			return nil, err
+		}
+		return &protocol.Request{Model: b.Model, For: func(rules protocol.Rules) ([]byte, error) {
+			if err := b.Check(rules.Body); err != nil {
+				return nil, err
+			}
+			if more != nil {
+				if err := more(b); err != nil {
+					return nil, err
+				}
+			}
+			b.Apply(rules)
+			return b.Bytes(), nil
+		}}, nil
+	}
+}
+
+// stateless keeps a response from being stored with the model server, where each
+// caller's would be all callers'.
+func stateless(b *body.Body) error {
+	for _, name := range []string{"previous_response_id", "conversation"} {
+		if v := b.Value(name); v != nil && v.Kind() != 'n' {
+			return refusal.New(refusal.StateRefused, nil, name)
+		}
+	}
+	b.Set("store", []byte("false"))
+	return nil
+}
