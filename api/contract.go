@@ -3,22 +3,19 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	suite "keycloak-model-api/api/contract"
+	"keycloak-model-api/api/issuer"
 )
 
 const contractUsage = `Usage: go run ./api contract -url URL -client-id ID [flags]
@@ -72,7 +69,7 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 			return &usageError{err}
 		}
 	}
-	m, err := newMint(ctx, stack.Issuer, *internal, target.Timeout)
+	m, err := newMint(ctx, issuer.Config{URL: stack.Issuer, InternalURL: *internal}, target.Timeout)
 	if err != nil {
 		return err
 	}
@@ -80,15 +77,17 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 		return err
 	}
 	if *clientID != "" {
-		if target.Token, target.IDToken, err = m.tokens(ctx, *clientID, secret); err != nil {
+		good, err := m.tokens(ctx, *clientID, secret)
+		if err != nil {
 			return err
 		}
+		target.Token, target.IDToken = good.AccessToken, good.IDToken
 	}
 	if stack.ClientSecret != "" {
 		target.ClientSecret = stack.ClientSecret
 		// The resource server's own token is for others, as a rule.
-		if other, _, err := m.tokens(ctx, stack.ClientID, stack.ClientSecret); err == nil && !hasAudience(other, stack.Audience) {
-			target.OtherAudience = other
+		if other, err := m.tokens(ctx, stack.ClientID, stack.ClientSecret); err == nil && !hasAudience(other.AccessToken, stack.Audience) {
+			target.OtherAudience = other.AccessToken
 		}
 	}
 	results, err := suite.Run(ctx, target)
@@ -100,88 +99,53 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 
 // mint gets tokens and keys from an issuer.
 type mint struct {
-	client   *http.Client
-	tokenURL string
-	keysURL  string
+	issuer   *issuer.Issuer
+	metadata *issuer.Metadata
 }
 
-func newMint(ctx context.Context, issuer, internal string, timeout time.Duration) (*mint, error) {
-	m := &mint{client: &http.Client{Timeout: timeout}}
-	ctx = oidc.ClientContext(ctx, m.client)
-	address := issuer
-	if internal != "" {
-		address = strings.TrimSuffix(internal, "/")
-		ctx = oidc.InsecureIssuerURLContext(ctx, issuer)
+func newMint(ctx context.Context, c issuer.Config, timeout time.Duration) (*mint, error) {
+	m := &mint{issuer: issuer.New(c, nil, timeout)}
+	var err error
+	if m.metadata, err = m.issuer.Metadata(ctx); err != nil {
+		return nil, fmt.Errorf("api: contract: %w", err)
 	}
-	provider, err := oidc.NewProvider(ctx, address)
-	if err != nil {
-		return nil, fmt.Errorf("api: contract: issuer: %w", err)
-	}
-	var metadata struct {
-		JWKSURI string `json:"jwks_uri"`
-	}
-	if err := provider.Claims(&metadata); err != nil {
-		return nil, fmt.Errorf("api: contract: issuer: %w", err)
-	}
-	m.tokenURL = strings.Replace(provider.Endpoint().TokenURL, issuer, address, 1)
-	m.keysURL = strings.Replace(metadata.JWKSURI, issuer, address, 1)
 	return m, nil
 }
 
 func (m *mint) keys(ctx context.Context) (set jose.JSONWebKeySet, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.keysURL, nil)
-	if err != nil {
-		return set, fmt.Errorf("api: contract: keys: %w", err)
+	answer, err := m.issuer.Get(ctx, m.metadata.JWKS)
+	if err == nil {
+		err = issuer.Decode(answer.Body, &set)
 	}
-	response, err := m.client.Do(r)
 	if err != nil {
-		return set, fmt.Errorf("api: contract: keys: %w", err)
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&set); err != nil {
 		return set, fmt.Errorf("api: contract: keys: %w", err)
 	}
 	return set, nil
 }
 
-// tokens returns a client's own access token, and the ID token that Keycloak
-// adds for the scope openid.
-func (m *mint) tokens(ctx context.Context, id, secret string) (access, idToken string, err error) {
-	grant := clientcredentials.Config{ClientID: id, ClientSecret: secret, TokenURL: m.tokenURL, Scopes: []string{"openid"}, AuthStyle: oauth2.AuthStyleInHeader}
-	token, err := grant.Token(context.WithValue(ctx, oauth2.HTTPClient, m.client))
+// tokens gets a client's own access token, and the ID token that Keycloak adds
+// for the scope openid.
+func (m *mint) tokens(ctx context.Context, id, secret string) (*issuer.Grant, error) {
+	got, err := m.issuer.Grant(ctx, m.metadata.Token, id, secret, "openid")
 	if err != nil {
-		var refused *oauth2.RetrieveError
-		if errors.As(err, &refused) {
-			return "", "", fmt.Errorf("api: contract: client %s gets no token: %s", id, refused.ErrorCode)
-		}
-		return "", "", fmt.Errorf("api: contract: client %s gets no token: %w", id, err)
+		return nil, fmt.Errorf("api: contract: client %s gets no token: %w", id, err)
 	}
-	idToken, _ = token.Extra("id_token").(string)
-	return token.AccessToken, idToken, nil
+	return got, nil
 }
 
-// hasAudience reads a token that was just issued to us.
+// hasAudience reads a token that was just issued to us. One that can't be read
+// counts as one that has it.
 func hasAudience(token, audience string) bool {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return true
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return true
-	}
 	var claims struct {
-		Audience json.RawMessage `json:"aud"`
+		Audience jwt.Audience `json:"aud"`
 	}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		return true
+	if err == nil {
+		err = issuer.Decode(payload, &claims)
 	}
-	var one string
-	var several []string
-	if json.Unmarshal(claims.Audience, &one) == nil {
-		several = []string{one}
-	} else if json.Unmarshal(claims.Audience, &several) != nil {
-		return false
-	}
-	return slices.Contains(several, audience)
+	return err != nil || slices.Contains(claims.Audience, audience)
 }

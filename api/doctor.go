@@ -21,8 +21,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/internal/local"
 	"keycloak-model-api/policy"
 )
@@ -41,10 +43,10 @@ Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
 // doctor looks at one realm.
 type doctor struct {
 	stack     *policy.Outputs
-	internal  string // URL of the issuer as this computer reaches it
 	publicURL string // of the API
 	skew      time.Duration
-	http      *http.Client
+	issuer    *issuer.Issuer
+	browser   *http.Client // follows no redirect
 	now       func() time.Time
 
 	findings  []finding
@@ -89,17 +91,14 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := errors.Join(err, checkInternalURL(*internal), checkPublicURL(*publicURL), checkClockSkew(*skew)); err != nil {
 		return &usageError{err}
 	}
+	known := issuer.Config{URL: stack.Issuer, InternalURL: *internal, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret}
 	d := &doctor{
-		stack: stack, internal: *internal, publicURL: strings.TrimRight(*publicURL, "/"), skew: *skew, now: time.Now,
-		http: &http.Client{
-			Timeout:       10 * time.Second,
+		stack: stack, issuer: issuer.New(known, nil, askTimeout), publicURL: strings.TrimRight(*publicURL, "/"), skew: *skew, now: time.Now,
+		browser: &http.Client{
+			Timeout:       askTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	if d.internal == "" {
-		d.internal = stack.Issuer
-	}
-	d.internal = strings.TrimRight(d.internal, "/")
 	if err := d.examine(ctx); err != nil {
 		return err
 	}
@@ -136,19 +135,6 @@ func (d *doctor) print(w io.Writer, asJSON bool) error {
 	return nil
 }
 
-// metadata is what the doctor reads of a discovery document (OpenID Connect
-// Discovery 1.0, section 3, and Back-Channel Logout 1.0, section 2.1).
-type metadata struct {
-	Issuer            string   `json:"issuer"`
-	Authorization     string   `json:"authorization_endpoint"`
-	Token             string   `json:"token_endpoint"`
-	Introspection     string   `json:"introspection_endpoint"`
-	EndSession        string   `json:"end_session_endpoint"`
-	JWKS              string   `json:"jwks_uri"`
-	ChallengeMethods  []string `json:"code_challenge_methods_supported"`
-	BackchannelLogout bool     `json:"backchannel_logout_supported"`
-}
-
 // examine makes all checks that can be made.
 func (d *doctor) examine(ctx context.Context) error {
 	meta := d.discovery(ctx)
@@ -161,11 +147,10 @@ func (d *doctor) examine(ctx context.Context) error {
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	verifier, err := bearer.New(background, bearer.Config{
-		Issuers:           []bearer.Issuer{{URL: d.stack.Issuer, InternalURL: d.internal, ClientID: d.stack.ClientID, ClientSecret: d.stack.ClientSecret}},
+		Issuers:           []bearer.Issuer{d.issuer.Config},
 		Audience:          d.stack.Audience,
 		Skew:              d.skew,
 		NotBeforeInterval: -1, // nothing is followed
-		HTTPClient:        d.http,
 		Logger:            slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -191,22 +176,20 @@ const (
 	fixHostname = "Keycloak: --hostname must be the URL that clients use; stack configuration publicUrl must be the same, with base path and without /realms."
 )
 
-func (d *doctor) discovery(ctx context.Context) *metadata {
+func (d *doctor) discovery(ctx context.Context) *issuer.Metadata {
 	sent := d.now()
-	answer, err := d.get(ctx, d.stack.Issuer+"/.well-known/openid-configuration", nil)
+	answer, err := d.issuer.Get(ctx, d.issuer.Discovery())
+	var refused *issuer.StatusError
 	switch {
-	case err != nil:
-		d.fail("discovery", fixReach, "%v", err)
-		return nil
-	case answer.status == http.StatusNotFound:
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
 		d.fail("discovery", "Make the realm: pulumi up, or go run ./dev. Its name is stack configuration realm, Keycloak's base path stands in publicUrl.", "there is no such realm (404)")
 		return nil
-	case answer.status != http.StatusOK:
-		d.fail("discovery", fixReach, "status %d", answer.status)
+	case err != nil:
+		d.fail("discovery", fixReach, "%s", outcome(err))
 		return nil
 	}
-	var meta metadata
-	if err := json.Unmarshal(answer.body, &meta); err != nil {
+	meta, err := issuer.ParseMetadata(answer.Body)
+	if err != nil {
 		d.fail("discovery", fixReach, "the answer is no discovery document: %v", err)
 		return nil
 	}
@@ -218,10 +201,10 @@ func (d *doctor) discovery(ctx context.Context) *metadata {
 	}
 	// A proxy's Date is the time of its own clock, but Keycloak by itself sends
 	// none; then the first token tells.
-	if date, err := http.ParseTime(answer.header.Get("Date")); err == nil {
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		d.clock(sent, date)
 	}
-	return &meta
+	return meta
 }
 
 // clock compares the issuer's time, in whole seconds, with that of the request.
@@ -244,7 +227,7 @@ func (d *doctor) clock(sent, theirs time.Time) {
 }
 
 // endpoints checks where clients are sent.
-func (d *doctor) endpoints(meta *metadata) {
+func (d *doctor) endpoints(meta *issuer.Metadata) {
 	issuer, err := url.Parse(d.stack.Issuer)
 	if err != nil {
 		d.fail("transport", fixHostname, "%v", err)
@@ -282,17 +265,17 @@ func (d *doctor) endpoints(meta *metadata) {
 }
 
 // keys checks the key set (RFC 7517, section 5).
-func (d *doctor) keys(ctx context.Context, meta *metadata) {
+func (d *doctor) keys(ctx context.Context, meta *issuer.Metadata) {
 	const change = "Keycloak: Realm settings → Keys → Providers; stack configuration signingKeys and retireGeneratedKey (docs/keys.md)."
-	answer, err := d.get(ctx, meta.JWKS, nil)
-	if err != nil || answer.status != http.StatusOK {
-		d.fail("keys", fixReach, "%s: %s", meta.JWKS, outcome(answer, err))
+	answer, err := d.issuer.Get(ctx, meta.JWKS)
+	if err != nil {
+		d.fail("keys", fixReach, "%s: %s", meta.JWKS, outcome(err))
 		return
 	}
 	var set struct {
-		Keys []json.RawMessage `json:"keys"`
+		Keys []jsontext.Value `json:"keys"`
 	}
-	if err := json.Unmarshal(answer.body, &set); err != nil {
+	if err := issuer.Decode(answer.Body, &set); err != nil {
 		d.fail("keys", change, "no key set: %v", err)
 		return
 	}
@@ -338,55 +321,46 @@ func strength(key any) (bits int, weak bool) {
 	return 0, false // go-jose reads no other public key
 }
 
+// askTimeout bounds each request to the issuer.
+const askTimeout = 10 * time.Second
+
 // longLived is the lifetime of access tokens from which on a stolen one is worth
 // a warning.
 const longLived = 15 * time.Minute
 
 // token gets a token for a client by client credentials and checks it as the
 // API does. It returns "" if there is none.
-func (d *doctor) token(ctx context.Context, meta *metadata, verifier *bearer.Verifier, clientID, secret string) string {
+func (d *doctor) token(ctx context.Context, meta *issuer.Metadata, verifier *bearer.Verifier, clientID, secret string) string {
 	check := "token " + clientID
 	if secret == "" {
 		d.warn(check, "Write the stack file with pulumi stack output api --json --show-secrets.", "the stack file has no secret of the client: it can't be checked")
 		return ""
 	}
 	sent := d.now()
-	answer, err := d.post(ctx, meta.Token, url.Values{"grant_type": {"client_credentials"}}, clientID, secret)
-	if err != nil {
-		d.fail(check, fixReach, "%v", err)
-		return ""
-	}
-	var reply struct {
-		Token       string `json:"access_token"`
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
-	_ = json.Unmarshal(answer.body, &reply) // an answer that is no JSON has no token
+	reply, err := d.issuer.Grant(ctx, meta.Token, clientID, secret)
+	refused := &issuer.StatusError{}
+	errors.As(err, &refused)
 	switch {
-	case reply.Token != "":
-	case reply.Error == "unauthorized_client" && strings.Contains(reply.Description, "service account"):
+	case err == nil:
+	case refused.Code == "unauthorized_client" && strings.Contains(refused.Description, "service account"):
 		d.ok(check, "the client has no service account, so it gets no token of its own: check one of a user with go run ./api explain")
 		return ""
-	case reply.Error == "unauthorized_client" || reply.Error == "invalid_client":
-		d.fail(check, fmt.Sprintf("Run pulumi up, and write the stack file again, with --show-secrets. Stack configuration: clients, and clientSecrets[%q].", clientID), "the client or its secret is refused: %s", reply.Description)
+	case refused.Code == "unauthorized_client" || refused.Code == "invalid_client":
+		d.fail(check, fmt.Sprintf("Run pulumi up, and write the stack file again, with --show-secrets. Stack configuration: clients, and clientSecrets[%q].", clientID), "the client or its secret is refused: %s", refused.Description)
 		return ""
 	default:
-		d.fail(check, fixReach, "no token: status %d, %s %s", answer.status, reply.Error, reply.Description)
+		d.fail(check, fixReach, "no token: %s %s", outcome(err), refused.Description)
 		return ""
 	}
-	steps, principal := verifier.Explain(ctx, reply.Token)
+	steps, principal := verifier.Explain(ctx, reply.AccessToken)
 	for _, step := range steps {
 		if step.Verdict == bearer.Refused {
 			d.fail(check, step.Fix, "the API refuses it at the check %s: %s; expected %s, found %s", step.Check, step.Code, step.Expected, step.Found)
 		}
 	}
-	var claims jwt.Claims
-	payload, err := payloadOf(reply.Token)
-	if err == nil {
-		err = json.Unmarshal(payload, &claims)
-	}
+	claims, err := claimsOf(reply.AccessToken)
 	if err != nil {
-		return reply.Token // Explain has said so
+		return reply.AccessToken // Explain has said so
 	}
 	if claims.IssuedAt != nil {
 		d.clock(sent, claims.IssuedAt.Time())
@@ -400,11 +374,11 @@ func (d *doctor) token(ctx context.Context, meta *metadata, verifier *bearer.Ver
 		d.warn(check, fmt.Sprintf("Stack configuration: fullScope: false for client %s.", clientID), "account is in its audience: it opens Keycloak's own account API too")
 	}
 	if principal == nil {
-		return reply.Token
+		return reply.AccessToken
 	}
 	d.ok(check, "accepted, typ and audience as the API wants them")
 	d.roles(clientID, principal.RealmRoles)
-	return reply.Token
+	return reply.AccessToken
 }
 
 // roles compares the realm roles in a token with those that the policy knows.
@@ -423,21 +397,15 @@ func (d *doctor) roles(clientID string, roles []string) {
 }
 
 // introspection asks about a token as the API does (RFC 7662).
-func (d *doctor) introspection(ctx context.Context, meta *metadata, token string) {
+func (d *doctor) introspection(ctx context.Context, meta *issuer.Metadata, token string) {
 	if token == "" || d.stack.ClientSecret == "" {
 		return
 	}
-	answer, err := d.post(ctx, meta.Introspection, url.Values{"token": {token}}, d.stack.ClientID, d.stack.ClientSecret)
-	var reply struct {
-		Active *bool `json:"active"`
-	}
-	if err == nil {
-		_ = json.Unmarshal(answer.body, &reply) // without active it is a failure
-	}
+	payload, err := d.issuer.Introspect(ctx, meta.Introspection, token)
 	switch {
-	case reply.Active == nil:
-		d.fail("introspection", "Stack outputs client_id and client_secret must be those of the client of kind api: run pulumi up and write the stack file again.", "%s", outcome(answer, err))
-	case !*reply.Active:
+	case err != nil:
+		d.fail("introspection", "Stack outputs client_id and client_secret must be those of the client of kind api: run pulumi up and write the stack file again.", "%s", outcome(err))
+	case payload == nil:
 		d.fail("introspection", fmt.Sprintf("Keycloak: the client of the token needs an Audience mapper for %s with Add to token introspection on. Stack configuration: list the client under clients.", d.stack.Audience), "Keycloak calls a fresh token inactive")
 	default:
 		d.ok("introspection", "%s may ask, and a fresh token is active", d.stack.ClientID)
@@ -448,7 +416,7 @@ func (d *doctor) introspection(ctx context.Context, meta *metadata, token string
 var challenge = url.Values{"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"}}
 
 // signIn begins sign-ins and looks at how Keycloak takes them.
-func (d *doctor) signIn(ctx context.Context, meta *metadata) {
+func (d *doctor) signIn(ctx context.Context, meta *issuer.Metadata) {
 	const setting = "Stack configuration, client %s: "
 	for _, c := range d.stack.Policy.Clients {
 		redirect := ""
@@ -508,12 +476,12 @@ func (d *doctor) signIn(ctx context.Context, meta *metadata) {
 
 // signInOutcome is "begun" if the authorization endpoint asks the user to sign
 // in, else why not.
-func signInOutcome(answer *reply, err error, redirect string) string {
+func signInOutcome(answer *http.Response, err error, redirect string) string {
 	if err != nil {
 		return err.Error()
 	}
-	location := answer.header.Get("Location")
-	if answer.status/100 == 3 && strings.HasPrefix(location, redirect) {
+	location := answer.Header.Get("Location")
+	if answer.StatusCode/100 == 3 && strings.HasPrefix(location, redirect) {
 		u, err := url.Parse(location)
 		if err != nil {
 			return "a malformed redirect"
@@ -525,20 +493,23 @@ func signInOutcome(answer *reply, err error, redirect string) string {
 		}
 		return "begun" // signed in at once
 	}
-	if answer.status/100 == 2 || answer.status/100 == 3 {
+	if answer.StatusCode/100 == 2 || answer.StatusCode/100 == 3 {
 		return "begun"
 	}
-	return fmt.Sprintf("status %d", answer.status)
+	return fmt.Sprintf("status %d", answer.StatusCode)
 }
 
 // signOut checks where a logout may lead (RP-Initiated Logout 1.0, section 3).
-func (d *doctor) signOut(ctx context.Context, meta *metadata) {
+func (d *doctor) signOut(ctx context.Context, meta *issuer.Metadata) {
 	if d.stack.OIDCClientID == "" {
 		return
 	}
 	taken := func(uri string) (string, bool) {
 		answer, err := d.get(ctx, meta.EndSession, url.Values{"client_id": {d.stack.OIDCClientID}, "post_logout_redirect_uri": {uri}})
-		return outcome(answer, err), err == nil && answer.status < 400
+		if err != nil {
+			return err.Error(), false
+		}
+		return fmt.Sprintf("status %d", answer.StatusCode), answer.StatusCode < 400
 	}
 	change := fmt.Sprintf("Stack configuration, client %s: postLogoutRedirectUris", d.stack.OIDCClientID)
 	ours := d.publicURL + "/"
@@ -557,69 +528,43 @@ func (d *doctor) signOut(ctx context.Context, meta *metadata) {
 	}
 }
 
-// reply is an answer, read whole.
-type reply struct {
-	status int
-	header http.Header
-	body   []byte
+// outcome is why the issuer gave nothing.
+func outcome(err error) string {
+	var refused *issuer.StatusError
+	if errors.As(err, &refused) {
+		return strings.TrimSpace(fmt.Sprintf("status %d %s", refused.Status, refused.Code))
+	}
+	return err.Error()
 }
 
-func outcome(r *reply, err error) string {
-	if err != nil {
-		return err.Error()
-	}
-	return fmt.Sprintf("status %d", r.status)
-}
-
-func (d *doctor) get(ctx context.Context, endpoint string, query url.Values) (*reply, error) {
-	endpoint = d.reach(endpoint)
-	if query != nil {
-		endpoint += "?" + query.Encode()
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+// get asks as a browser does. The body is not read.
+func (d *doctor) get(ctx context.Context, endpoint string, query url.Values) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.issuer.Internal(endpoint)+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
-	return d.do(r)
-}
-
-// post sends a form as a confidential client does (RFC 6749, section 2.3.1).
-func (d *doctor) post(ctx context.Context, endpoint string, form url.Values, clientID, secret string) (*reply, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.reach(endpoint), strings.NewReader(form.Encode()))
+	response, err := d.browser.Do(r)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.SetBasicAuth(url.QueryEscape(clientID), url.QueryEscape(secret))
-	return d.do(r)
+	return response, response.Body.Close()
 }
 
-// reach is an endpoint by the way that this computer has to it.
-func (d *doctor) reach(endpoint string) string {
-	if path, ok := strings.CutPrefix(endpoint, d.stack.Issuer+"/"); ok {
-		return d.internal + "/" + path
-	}
-	return endpoint
+// claims are what the doctor looks at in an access token that Explain has judged.
+type claims struct {
+	IssuedAt *jwt.NumericDate `json:"iat"`
+	Expiry   *jwt.NumericDate `json:"exp"`
+	Audience jwt.Audience     `json:"aud"`
 }
 
-func (d *doctor) do(r *http.Request) (*reply, error) {
-	response, err := d.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.URL.Path, err)
-	}
-	return &reply{response.StatusCode, response.Header, body}, nil
-}
-
-// payloadOf is the claims part of a token that Explain has judged.
-func payloadOf(token string) ([]byte, error) {
+func claimsOf(token string) (c claims, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return nil, errors.New("not a JWT")
+		return c, errors.New("not a JWT")
 	}
-	return base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return c, err
+	}
+	return c, issuer.Decode(payload, &c)
 }

@@ -171,6 +171,14 @@ func TestDoctorFindsFaults(t *testing.T) {
 			[]string{"failure discovery: no such realm"}},
 		{"no discovery document", func(k *realm) { answering(k, "/.well-known/openid-configuration", 200, "a login page") },
 			[]string{"failure discovery: no discovery document"}},
+		{"an issuer in another case, which encoding/json takes", func(k *realm) { with(k, map[string]any{"Issuer": k.url}) },
+			[]string{"failure discovery: in another case"}},
+		{"two key sets in a discovery document (RFC 8259, 4)", func(k *realm) {
+			answering(k, "/.well-known/openid-configuration", 200, json.RawMessage(`{"issuer":"a","jwks_uri":"https://a/b","jwks_uri":"https://a/c"}`))
+		}, []string{"failure discovery: duplicate"}},
+		{"two access tokens in an answer (RFC 8259, 4)", func(k *realm) {
+			answering(k, "/protocol/openid-connect/token", 200, json.RawMessage(`{"access_token":"a","access_token":"b"}`))
+		}, []string{"failure token model-serving-api: duplicate", "failure token my-api-client: duplicate"}},
 		{"another issuer (RFC 8414, 3.3)", func(k *realm) { with(k, map[string]any{"issuer": k.url + "/"}) },
 			// bearer takes no keys from such a document
 			[]string{"failure issuer: the realm calls itself", "failure token model-serving-api: keys_unavailable", "failure token my-api-client: keys_unavailable"}},

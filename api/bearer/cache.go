@@ -14,7 +14,7 @@ import (
 // verified is a token that passed every check, without the token itself.
 type verified struct {
 	principal  Principal
-	issuer     *issuer
+	issuer     *trusted
 	key        *signingKey
 	thumbprint string // `cnf.jkt`; empty for a token that isn't sender-constrained
 

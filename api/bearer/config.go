@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"keycloak-model-api/api/issuer"
 )
 
 // Config says whose tokens are accepted, for whom, and within which bounds.
@@ -93,22 +95,7 @@ type limits struct {
 var usualLimits = limits{proofs: 200_000, revocations: 200_000}
 
 // Issuer is one OpenID provider; with Keycloak, one realm.
-type Issuer struct {
-	// URL is the exact `iss` of its tokens, and the issuer that its
-	// discovery document must name.
-	URL string
-
-	// InternalURL is the address for discovery and keys when URL can't be
-	// reached from the API. A `jwks_uri` below URL is fetched below
-	// InternalURL instead; one that Keycloak already gave with the internal
-	// host (hostname-backchannel-dynamic) is taken as it is. Default: URL.
-	InternalURL string
-
-	// ClientID and ClientSecret are this resource server's own credentials at
-	// the issuer, to ask for its not-before and about tokens. They are sent
-	// by client_secret_basic. Default: none, and neither is asked.
-	ClientID, ClientSecret string
-}
+type Issuer = issuer.Config
 
 // withDefaults returns c with every zero field filled in.
 func (c Config) withDefaults() Config {
@@ -141,7 +128,7 @@ func (c Config) validate() error {
 		wrong("Issuers is empty: name at least one issuer")
 	}
 	for i, issuer := range c.Issuers {
-		errs = append(errs, issuer.validate(i))
+		errs = append(errs, validateIssuer(issuer, i))
 		if slices.ContainsFunc(c.Issuers[:i], func(other Issuer) bool { return other.URL == issuer.URL }) {
 			wrong("Issuers[%d].URL: %q is listed twice", i, issuer.URL)
 		}
@@ -174,8 +161,8 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// validate returns the mistakes in the issuer that Config lists at index.
-func (i Issuer) validate(index int) error {
+// validateIssuer returns the mistakes in the issuer that Config lists at index.
+func validateIssuer(i Issuer, index int) error {
 	var errs []error
 	if err := baseURL(i.URL); err != nil {
 		errs = append(errs, fmt.Errorf("bearer: Issuers[%d].URL: %w", index, err))

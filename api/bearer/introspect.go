@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -95,10 +92,9 @@ func (c *tokenCheck) lightweight() bool {
 type introspector struct {
 	flights singleflight.Group // one request for each token at a time
 
-	mu       sync.Mutex
-	endpoint string       // from discovery; empty to ask again
-	failure  error        // why the last request failed
-	failed   clock.Moment // when
+	mu      sync.Mutex
+	failure error        // why the last request failed
+	failed  clock.Moment // when
 }
 
 const (
@@ -115,12 +111,12 @@ func newReplies(c Config) *shares[[]byte] {
 
 // introspect returns the issuer's answer about a token, nil if it is not
 // active. It waits no longer than waitTimeout.
-func (i *issuer) introspect(c *tokenCheck) ([]byte, error) {
+func (t *trusted) introspect(c *tokenCheck) ([]byte, error) {
 	now := c.v.clock.Now()
 	if payload, ok := c.v.replies.get(c.found.hash, now); ok {
 		return payload, nil
 	}
-	s := &i.introspector
+	s := &t.introspector
 	s.mu.Lock()
 	failure := s.failure
 	if now.Stepped(s.failed) || now.Youngest(s.failed) > failureWait {
@@ -130,12 +126,12 @@ func (i *issuer) introspect(c *tokenCheck) ([]byte, error) {
 	if failure != nil {
 		return nil, failure
 	}
-	if i.ClientID == "" {
+	if t.ClientID == "" {
 		return nil, errors.New("bearer: no client id and secret to introspect with")
 	}
 	flight := s.flights.DoChan(string(c.found.hash[:]), func() (any, error) {
 		// It serves all who wait for it: its own time-out ends it.
-		payload, err := i.request(context.Background(), c.token)
+		payload, err := t.request(context.Background(), c.token)
 		s.ended(err, c.v.clock.Now())
 		if err == nil {
 			// What isn't kept is asked for again.
@@ -179,65 +175,22 @@ func (c *tokenCheck) replyOwner(payload []byte) identity {
 func (s *introspector) ended(err error, now clock.Moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failure, s.failed = err, now; err != nil {
-		s.endpoint = ""
-	}
+	s.failure, s.failed = err, now
 }
 
-// request sends one introspection request (RFC 7662, section 2.1).
-func (i *issuer) request(ctx context.Context, token string) ([]byte, error) {
-	i.introspector.mu.Lock()
-	endpoint := i.introspector.endpoint
-	i.introspector.mu.Unlock()
-	if endpoint == "" {
-		at, err := i.keys.endpoints(ctx)
+// request sends one introspection request.
+func (t *trusted) request(ctx context.Context, token string) (payload []byte, err error) {
+	defer func() {
 		if err != nil {
-			return nil, err
+			t.Forget()
 		}
-		if endpoint = at.Introspection; endpoint == "" {
-			return nil, errors.New("bearer: the issuer has no introspection_endpoint")
-		}
-		i.introspector.mu.Lock()
-		i.introspector.endpoint = endpoint
-		i.introspector.mu.Unlock()
-	}
-	body := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body))
+	}()
+	metadata, err := t.Metadata(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("bearer: introspection: %w", err)
+		return nil, err
 	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Accept", "application/json")
-	i.basic(r)
-	response, err := i.keys.client.Do(r)
-	if err != nil {
-		return nil, fmt.Errorf("bearer: introspection: %w", err)
+	if metadata.Introspection == "" {
+		return nil, errors.New("bearer: the issuer has no introspection_endpoint")
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("bearer: introspection endpoint answered %s", response.Status)
-	}
-	payload, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("bearer: introspection: %w", err)
-	}
-	if len(payload) > maxBody {
-		return nil, fmt.Errorf("bearer: introspection answer of more than %d bytes", maxBody)
-	}
-	return parseIntrospection(payload)
-}
-
-// parseIntrospection returns the answer about an active token, nil for any
-// other (RFC 7662, section 2.2).
-func parseIntrospection(payload []byte) ([]byte, error) {
-	var answer struct {
-		Active *bool `json:"active"`
-	}
-	if err := json.Unmarshal(payload, &answer); err != nil || answer.Active == nil {
-		return nil, errors.New("bearer: introspection answer has no active")
-	}
-	if !*answer.Active {
-		return nil, nil
-	}
-	return payload, nil
+	return t.Issuer.Introspect(ctx, metadata.Introspection, token)
 }

@@ -91,7 +91,7 @@ func TestLightweightTokens(t *testing.T) {
 		{"RFC 7662 2.2: active is a string", light, `{"active":"true"}`, bearer.IntrospectionUnavailable},
 		{"RFC 7662 2.2: no active", light, `{}`, bearer.IntrospectionUnavailable},
 		{"active twice", light, `{"active":false,"active":true,"aud":"model-serving-api","sub":"s"}`, bearer.IntrospectionUnavailable},
-		{"not active, and ACTIVE", light, `{"active":false,"ACTIVE":true,"aud":"model-serving-api","sub":"s"}`, bearer.TokenInactive},
+		{"not active, and ACTIVE", light, `{"active":false,"ACTIVE":true,"aud":"model-serving-api","sub":"s"}`, bearer.IntrospectionUnavailable},
 		{"garbage", light, `<html>`, bearer.IntrospectionUnavailable},
 		{"duplicate members", light, `{"active":true,"aud":"model-serving-api","aud":"x","sub":"s"}`, bearer.IntrospectionUnavailable},
 		{"the endpoint fails", light, nil, bearer.IntrospectionUnavailable},

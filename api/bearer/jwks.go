@@ -142,23 +142,3 @@ func parsePublicKey(members map[string]jsontext.Value) (crypto.PublicKey, [32]by
 	copy(thumbprint[:], sum)
 	return jwk.Key, thumbprint, nil
 }
-
-// parseDiscovery reads a discovery document (OpenID Connect Discovery 1.0,
-// section 3) and returns its key set's address. The issuer must be the one
-// that was asked for, to the letter (section 4.3).
-func parseDiscovery(body []byte, issuer string) (jwksURI string, err error) {
-	var metadata struct {
-		Issuer  string `json:"issuer"`
-		JWKSURI string `json:"jwks_uri"`
-	}
-	if err := json.Unmarshal(body, &metadata); err != nil {
-		return "", fmt.Errorf("bearer: discovery: %w", err)
-	}
-	if metadata.Issuer != issuer {
-		return "", fmt.Errorf("bearer: discovery: the document is of issuer %.200q, want %q", metadata.Issuer, issuer)
-	}
-	if err := baseURL(metadata.JWKSURI); err != nil {
-		return "", fmt.Errorf("bearer: discovery: jwks_uri: %w", err)
-	}
-	return metadata.JWKSURI, nil
-}

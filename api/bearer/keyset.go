@@ -5,15 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/internal/clock"
 )
 
@@ -23,7 +21,6 @@ const (
 	fetchInterval = time.Second     // from the begin of one fetch to the begin of the next
 	waitTimeout   = 2 * time.Second // a request that waits for a fetch
 	maxRetryDelay = 5 * time.Second // between two fetches by schedule while the issuer fails
-	maxBody       = 1 << 20
 
 	// maxWaiting bounds the requests that wait for keys of one issuer. It holds
 	// 1,000 a second, each for waitTimeout.
@@ -38,13 +35,11 @@ const (
 // clock or a suspend nobody knows for how long they were not asked for: they
 // don't verify until they are fetched again.
 type keySet struct {
-	issuer  Issuer
-	maxAge  time.Duration
-	bound   time.Duration // how long keys work without a fetch that succeeds
-	client  *http.Client
-	log     *slog.Logger
-	clock   clock.Clock
-	jwksURI string // from discovery; empty to ask again. Of maintain alone
+	issuer *issuer.Issuer
+	maxAge time.Duration
+	bound  time.Duration // how long keys work without a fetch that succeeds
+	log    *slog.Logger
+	clock  clock.Clock
 
 	keys   atomic.Pointer[fetched] // nil until there are some and after an outage beyond bound
 	wanted chan struct{}           // holds one value while a request waits for a fetch to begin
@@ -64,24 +59,12 @@ type fetched struct {
 	at   clock.Moment // when it began
 }
 
-func newKeySet(issuer Issuer, c *Config, clock clock.Clock) *keySet {
-	client := *c.HTTPClient
-	client.Timeout = fetchTimeout
-	client.CheckRedirect = sameHost
+func newKeySet(i *issuer.Issuer, c *Config, clock clock.Clock) *keySet {
 	return &keySet{
-		issuer: issuer, maxAge: c.KeyMaxAge, bound: max(c.KeyMaxAge, time.Hour),
-		client: &client, clock: clock, log: c.Logger.With("issuer", issuer.URL),
+		issuer: i, maxAge: c.KeyMaxAge, bound: max(c.KeyMaxAge, time.Hour),
+		clock: clock, log: c.Logger.With("issuer", i.URL),
 		wanted: make(chan struct{}, 1), end: make(chan struct{}),
 	}
-}
-
-// sameHost refuses redirects that leave the host, or the scheme, that was
-// configured.
-func sameHost(r *http.Request, via []*http.Request) error {
-	if len(via) > 3 || r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme {
-		return fmt.Errorf("bearer: redirect to %s://%s refused", r.URL.Scheme, r.URL.Host)
-	}
-	return nil
 }
 
 // current returns the keys that verify at the moment. Several may have one id;
@@ -302,67 +285,28 @@ func (s *keySet) pause(ctx context.Context, wait time.Duration) bool {
 
 // fetch gets the keys, and first where they are when that isn't known. After
 // an error the next one asks where again.
-func (s *keySet) fetch(ctx context.Context) ([]*signingKey, error) {
-	jwksURI := s.jwksURI
-	s.jwksURI = ""
-	if jwksURI == "" {
-		body, err := s.get(ctx, strings.TrimSuffix(s.issuer.InternalURL, "/")+"/.well-known/openid-configuration")
+func (s *keySet) fetch(ctx context.Context) (keys []*signingKey, err error) {
+	defer func() {
 		if err != nil {
-			return nil, err
+			s.issuer.Forget()
 		}
-		published, err := parseDiscovery(body, s.issuer.URL)
-		if err != nil {
-			return nil, err
-		}
-		jwksURI = s.internal(published)
-	}
-	body, err := s.get(ctx, jwksURI)
+	}()
+	metadata, err := s.issuer.Metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
-	keys, ignored, err := parseKeySet(body)
+	if metadata.JWKS == "" {
+		return nil, errors.New("bearer: the issuer has no jwks_uri")
+	}
+	answer, err := s.issuer.Get(ctx, metadata.JWKS)
+	if err != nil {
+		return nil, err
+	}
+	keys, ignored, err := parseKeySet(answer.Body)
 	if len(ignored) > 0 {
 		s.log.Debug("published keys ignored", "keys", ignored)
 	}
-	if err != nil {
-		return nil, err
-	}
-	s.jwksURI = jwksURI
-	return keys, nil
-}
-
-// internal moves an address below the issuer's public URL to its internal one.
-func (s *keySet) internal(address string) string {
-	public := strings.TrimSuffix(s.issuer.URL, "/") + "/"
-	if rest, ok := strings.CutPrefix(address, public); ok {
-		return strings.TrimSuffix(s.issuer.InternalURL, "/") + "/" + rest
-	}
-	return address
-}
-
-// get fetches a JSON document, bounded in time and size.
-func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, fmt.Errorf("bearer: %w", err)
-	}
-	r.Header.Set("Accept", "application/json")
-	response, err := s.client.Do(r)
-	if err != nil {
-		return nil, fmt.Errorf("bearer: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("bearer: %s answered %s", address, response.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("bearer: %s: %w", address, err)
-	}
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("bearer: %s answered more than %d bytes", address, maxBody)
-	}
-	return body, nil
+	return keys, err
 }
 
 // status says how old the keys are and how their fetches went.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"keycloak-model-api/api/issuer"
 )
 
 // Logout is what a logout token says: one session has ended, or without
@@ -101,7 +103,7 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // logout checks the claims of a logout token.
 func (c *tokenCheck) logout(clients []string) (Logout, error) {
 	var claims logoutClaims
-	if err := claims.read(c.payload); err != nil {
+	if err := issuer.Decode(c.payload, &claims); err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
 	issuedAt, okIssued, errIssued := seconds(claims.IssuedAt)
@@ -147,24 +149,6 @@ type logoutClaims struct {
 	Expiry    jsontext.Value            `json:"exp"`
 	Nonce     jsontext.Value            `json:"nonce"`
 	Events    map[string]jsontext.Value `json:"events"`
-}
-
-// read takes them out of the payload. A duplicate is an error of the decoder;
-// so is a claim in another case, which somebody else may read differently.
-func (c *logoutClaims) read(payload []byte) error {
-	if err := json.Unmarshal(payload, c); err != nil {
-		return err
-	}
-	var all map[string]jsontext.Value
-	if err := json.Unmarshal(payload, &all); err != nil {
-		return err
-	}
-	for name := range all {
-		if exact := strings.ToLower(name); exact != name && slices.Contains([]string{"iss", "aud", "sub", "sid", "jti", "typ", "iat", "exp", "nonce", "events"}, exact) {
-			return fmt.Errorf("claim %q is %q in another case", name, exact)
-		}
-	}
-	return nil
 }
 
 // receive takes the one token out of an issuer's POST: the body, or for a form

@@ -3,22 +3,14 @@ package bearer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/url"
-	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 )
 
 // setNotBefore refuses the issuer's tokens whose `iat` is before a second
 // (Unix), as Keycloak itself does. A time in the future, beyond the skew, counts
 // as now, so that a mistaken one stops nobody once the administrator has taken
 // it back.
-func (v *Verifier) setNotBefore(known *issuer, notBefore int64) {
+func (v *Verifier) setNotBefore(known *trusted, notBefore int64) {
 	if notBefore <= 0 {
 		return
 	}
@@ -31,7 +23,7 @@ func (v *Verifier) setNotBefore(known *issuer, notBefore int64) {
 
 // followNotBefore asks an issuer for its not-before until ctx ends. Pushes get
 // lost; this bounds the time for which that goes unnoticed.
-func (v *Verifier) followNotBefore(ctx context.Context, known *issuer) {
+func (v *Verifier) followNotBefore(ctx context.Context, known *trusted) {
 	last := int64(0)
 	for {
 		wait := v.config.NotBeforeInterval
@@ -62,54 +54,18 @@ func (v *Verifier) followNotBefore(ctx context.Context, known *issuer) {
 
 // notBefore returns what a token answer says of it: the latest of the realm's,
 // this client's and its service account's, or 0. The token itself is dropped.
-func (i *issuer) notBefore(ctx context.Context) (int64, error) {
-	at, err := i.keys.endpoints(ctx)
+func (t *trusted) notBefore(ctx context.Context) (int64, error) {
+	metadata, err := t.Metadata(ctx)
 	if err != nil {
 		return 0, err
 	}
-	grant := clientcredentials.Config{
-		ClientID: i.ClientID, ClientSecret: i.ClientSecret, TokenURL: at.Token, AuthStyle: oauth2.AuthStyleInHeader,
-	}
-	answer, err := grant.Token(context.WithValue(ctx, oauth2.HTTPClient, i.keys.client))
+	answer, err := t.Grant(ctx, metadata.Token, t.ClientID, t.ClientSecret)
 	if err != nil {
-		// The error's own text has the whole answer in it.
-		var refused *oauth2.RetrieveError
-		if errors.As(err, &refused) {
-			return 0, fmt.Errorf("bearer: token endpoint answered %s: %s", refused.Response.Status, refused.ErrorCode)
-		}
-		return 0, fmt.Errorf("bearer: token endpoint: %w", err)
+		t.Forget()
+		return 0, err
 	}
-	seconds, ok := answer.Extra("not-before-policy").(float64)
-	if !ok {
+	if answer.NotBefore == nil {
 		return 0, errors.New("bearer: the token answer has no not-before-policy: is the issuer a Keycloak?")
 	}
-	return int64(seconds), nil
-}
-
-// endpoints are where an issuer can be asked something as a client.
-type endpoints struct {
-	Token         string `json:"token_endpoint"`
-	Introspection string `json:"introspection_endpoint"`
-}
-
-// endpoints reads them from the issuer's metadata.
-func (s *keySet) endpoints(ctx context.Context) (endpoints, error) {
-	var e endpoints
-	body, err := s.get(ctx, strings.TrimSuffix(s.issuer.InternalURL, "/")+"/.well-known/openid-configuration")
-	if err != nil {
-		return e, err
-	}
-	if _, err := parseDiscovery(body, s.issuer.URL); err != nil {
-		return e, err
-	}
-	if err := json.Unmarshal(body, &e); err != nil {
-		return e, fmt.Errorf("bearer: discovery: %w", err)
-	}
-	e.Token, e.Introspection = s.internal(e.Token), s.internal(e.Introspection)
-	return e, nil
-}
-
-// basic sets client_secret_basic (RFC 6749, section 2.3.1).
-func (i *issuer) basic(r *http.Request) {
-	r.SetBasicAuth(url.QueryEscape(i.ClientID), url.QueryEscape(i.ClientSecret))
+	return *answer.NotBefore, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
+	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/internal/clock"
 )
 
@@ -17,7 +18,7 @@ import (
 type Verifier struct {
 	config  Config
 	clock   clock.Clock
-	issuers []*issuer
+	issuers []*trusted
 	paths   paths
 	cache   *cache
 	interned
@@ -25,9 +26,9 @@ type Verifier struct {
 	replies         *shares[[]byte]   // introspection answers
 }
 
-// issuer is what a Verifier knows of one configured issuer.
-type issuer struct {
-	Issuer
+// trusted is what a Verifier knows of one configured issuer.
+type trusted struct {
+	*issuer.Issuer
 	keys         *keySet
 	denied       *denyList
 	introspector introspector
@@ -56,7 +57,8 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		replies: newReplies(c),
 	}
 	for _, i := range c.Issuers {
-		known := &issuer{Issuer: i, keys: newKeySet(i, &c, v.clock), denied: newDenyList(&c)}
+		known := &trusted{Issuer: issuer.New(i, c.HTTPClient.Transport, fetchTimeout), denied: newDenyList(&c)}
+		known.keys = newKeySet(known.Issuer, &c, v.clock)
 		v.issuers = append(v.issuers, known)
 		go known.keys.maintain(ctx)
 		if i.ClientID != "" && c.NotBeforeInterval > 0 {
@@ -175,7 +177,7 @@ func (v *Verifier) issuerURLs() []string {
 }
 
 // issuer returns the configured issuer whose URL is iss, byte for byte, or nil.
-func (v *Verifier) issuer(iss []byte) *issuer {
+func (v *Verifier) issuer(iss []byte) *trusted {
 	for _, known := range v.issuers {
 		if known.URL == string(iss) {
 			return known
@@ -226,7 +228,7 @@ func (v *Verifier) KeySet(issuerURL string) oidc.KeySet {
 
 type remoteKeys struct {
 	v      *Verifier
-	issuer *issuer
+	issuer *trusted
 }
 
 // VerifySignature implements oidc.KeySet. The error is an *Error.

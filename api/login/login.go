@@ -24,6 +24,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"keycloak-model-api/api/bearer"
+	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/api/refusal"
 )
 
@@ -97,21 +98,18 @@ func New(c Config) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.InternalURL == "" {
-		c.InternalURL = c.Issuer
-	}
-	// A redirect could carry a code or a refresh token to another host.
-	client := &http.Client{Timeout: askTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	var transport http.RoundTripper
 	if c.HTTPClient != nil {
-		client.Transport = c.HTTPClient.Transport
+		transport = c.HTTPClient.Transport
 	}
+	asked := issuer.New(issuer.Config{URL: c.Issuer, InternalURL: c.InternalURL}, transport, askTimeout)
 	kept := newStore()
 	l := &Login{
 		issuer: c.Issuer, publicURL: public, secure: public.Scheme == "https",
-		verifier: c.Verifier, client: client, logger: c.Logger,
+		verifier: c.Verifier, client: asked.Client(), logger: c.Logger,
 		locks: locks{held: map[string]*sessionLock{}},
 		discovery: discovery{
-			issuer: c.Issuer, internalURL: c.InternalURL, http: client,
+			issuer: asked,
 			client: oauth2.Config{
 				ClientID: c.ClientID, ClientSecret: c.ClientSecret,
 				RedirectURL: public.JoinPath("/callback").String(), Scopes: []string{oidc.ScopeOpenID},
@@ -348,18 +346,9 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		return nil, tokenEndpointError(err, refusal.CodeRefused)
 	}
 	raw, _ := token.Extra("id_token").(string)
-	id, err := l.verifyIDToken(ctx, raw)
+	id, claims, err := l.verifyIDToken(ctx, raw)
 	if err != nil {
 		return nil, err
-	}
-	var claims struct {
-		AuthorizedParty string `json:"azp"`
-		SessionID       string `json:"sid"`
-		Name            string `json:"name"`
-		ACR             string `json:"acr"`
-	}
-	if err := id.Claims(&claims); err != nil {
-		return nil, refusal.New(refusal.IDTokenRefused, err)
 	}
 	switch {
 	case id.Nonce != begun.Nonce:
@@ -391,19 +380,44 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 	}, nil
 }
 
+// idClaims are the claims of an ID token that decide something (OpenID Connect
+// Core, section 2). Of those without a type, only the names matter: go-oidc,
+// which checks them, takes other cases for them.
+type idClaims struct {
+	Issuer          any    `json:"iss"`
+	Subject         any    `json:"sub"`
+	Audience        any    `json:"aud"`
+	Expiry          any    `json:"exp"`
+	NotBefore       any    `json:"nbf"`
+	IssuedAt        any    `json:"iat"`
+	Nonce           any    `json:"nonce"`
+	AccessTokenHash any    `json:"at_hash"`
+	AuthorizedParty string `json:"azp"`
+	SessionID       string `json:"sid"`
+	Name            string `json:"name"`
+	ACR             string `json:"acr"`
+}
+
 // verifyIDToken checks an ID token. The error is a *refusal.Error, refusal.IssuerUnavailable if
 // its key can't be had.
-func (l *Login) verifyIDToken(ctx context.Context, raw string) (*oidc.IDToken, error) {
+func (l *Login) verifyIDToken(ctx context.Context, raw string) (*oidc.IDToken, *idClaims, error) {
 	// The signature by itself first: of this error go-oidc keeps only the text.
-	_, err := l.verifier.KeySet(l.issuer).VerifySignature(ctx, raw)
+	payload, err := l.verifier.KeySet(l.issuer).VerifySignature(ctx, raw)
 	if refused := (*bearer.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable {
-		return nil, refusal.New(refusal.IssuerUnavailable, err)
+		return nil, nil, refusal.New(refusal.IssuerUnavailable, err)
+	}
+	claims := &idClaims{}
+	if err == nil {
+		err = issuer.Decode(payload, claims)
+	}
+	if err != nil {
+		return nil, nil, refusal.New(refusal.IDTokenRefused, err)
 	}
 	id, err := l.idTokens.Verify(ctx, raw)
 	if err != nil {
-		return nil, refusal.New(refusal.IDTokenRefused, err)
+		return nil, nil, refusal.New(refusal.IDTokenRefused, err)
 	}
-	return id, nil
+	return id, claims, nil
 }
 
 // start makes a session with an id that nobody can have known before, and ends

@@ -435,6 +435,31 @@ func TestCallbackRefused(t *testing.T) {
 			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"} })
 			return victim.authorize(victim.begin("/"))
 		}, 502, refusal.IDTokenRefused},
+		{"encoding/json: azp in another case is another client", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"AZP": "another-client"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, refusal.IDTokenRefused},
+		{"encoding/json: sid in another case is another session", func(s *site, victim *browser) string {
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"sid": nil, "Sid": "of-somebody"} })
+			return victim.authorize(victim.begin("/"))
+		}, 502, refusal.IDTokenRefused},
+		{"encoding/json: a nonce in another case", func(s *site, victim *browser) string {
+			to := victim.begin("/")
+			s.issuer.Set(func(set *oidctest.Settings) { set.ID = oidctest.Claims{"nonce": nil, "Nonce": nonceOf(to)} })
+			return victim.authorize(to)
+		}, 502, refusal.IDTokenRefused},
+		{"RFC 7519 4: sid twice in the ID token", func(s *site, victim *browser) string {
+			to := victim.begin("/")
+			twice := s.idTokenWith(to, `"sid":"of-somebody"`)
+			s.issuer.Set(func(set *oidctest.Settings) { set.Token = oidctest.Claims{"id_token": twice} })
+			return victim.authorize(to)
+		}, 502, refusal.IDTokenRefused},
+		{"RFC 7519 4: name twice in the ID token", func(s *site, victim *browser) string {
+			to := victim.begin("/")
+			twice := s.idTokenWith(to, `"name":"Somebody"`)
+			s.issuer.Set(func(set *oidctest.Settings) { set.Token = oidctest.Claims{"id_token": twice} })
+			return victim.authorize(to)
+		}, 502, refusal.IDTokenRefused},
 		{"access token of another subject", func(s *site, victim *browser) string {
 			s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"sub": "another"} })
 			return victim.authorize(victim.begin("/"))
@@ -599,12 +624,46 @@ func TestPKCEDowngrade(t *testing.T) {
 	}
 }
 
+// nonceOf is the nonce of an authorization URL.
+func nonceOf(authorizationURL string) string {
+	u, err := url.Parse(authorizationURL)
+	if err != nil {
+		panic(err)
+	}
+	return u.Query().Get("nonce")
+}
+
+// idTokenWith makes the ID token of a sign-in with one more member at its end,
+// as JSON, which may be there already.
+func (s *site) idTokenWith(authorizationURL, member string) string {
+	claims, err := json.Marshal(s.issuer.Claims(oidctest.Claims{
+		"typ": "ID", "aud": s.issuer.ClientID, "azp": s.issuer.ClientID, "nonce": nonceOf(authorizationURL),
+	}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	claims = append(bytes.TrimSuffix(claims, []byte("}")), ","+member+"}"...)
+	return oidctest.Sign(key(), oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": key().ID}, json.RawMessage(claims))
+}
+
 func TestMetadataOfAnotherIssuer(t *testing.T) {
-	inBubble(t, func(t *testing.T, s *site) {
-		s.issuer.Set(func(set *oidctest.Settings) { set.Metadata = oidctest.Claims{"issuer": "https://evil.example"} })
-		response, body := s.browser().get("/login")
-		wantFailure(t, response, body, 502, refusal.IssuerUnfit)
-	})
+	for name, changes := range map[string]oidctest.Claims{
+		"another issuer": {"issuer": "https://evil.example"},
+		"encoding/json: another issuer in another case": {"Issuer": issuerURL, "issuer": nil},
+		"encoding/json: token_endpoint in another case": {"TOKEN_ENDPOINT": "https://evil.example/token"},
+		"encoding/json: end_session in another case":    {"End_Session_Endpoint": "https://evil.example/logout"},
+		"no token_endpoint":                             {"token_endpoint": nil},
+		"an authorization_endpoint that is no http URL": {"authorization_endpoint": "javascript:alert(1)"},
+		"an end_session_endpoint that is no http URL":   {"end_session_endpoint": "javascript:alert(1)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *site) {
+				s.issuer.Set(func(set *oidctest.Settings) { set.Metadata = changes })
+				response, body := s.browser().get("/login")
+				wantFailure(t, response, body, 502, refusal.IssuerUnfit)
+			})
+		})
+	}
 }
 
 // The metadata and tokens come from the internal URL, the browser is sent to
@@ -767,6 +826,7 @@ func TestRefreshRefused(t *testing.T) {
 	}{
 		{"the session at the issuer has ended", func(set *oidctest.Settings) { set.Ended = true }},
 		{"OIDC Core 12.2: the new ID token is of another subject", func(set *oidctest.Settings) { set.ID = oidctest.Claims{"sub": "another"} }},
+		{"encoding/json: the new ID token has another subject in another case", func(set *oidctest.Settings) { set.ID = oidctest.Claims{"SUB": "another"} }},
 		{"the new access token is of another subject", func(set *oidctest.Settings) { set.Access = oidctest.Claims{"sub": "another"} }},
 		{"the new access token is not for this API", func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": "account"} }},
 	}

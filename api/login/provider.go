@@ -3,18 +3,14 @@ package login
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
 
+	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/api/refusal"
 )
 
@@ -31,9 +27,8 @@ type provider struct {
 // discovery reads the metadata when they are first needed, since the issuer
 // may start after this API, and again until it succeeds.
 type discovery struct {
-	issuer, internalURL string
-	client              oauth2.Config // without the endpoints
-	http                *http.Client
+	issuer *issuer.Issuer
+	client oauth2.Config // without the endpoints
 
 	found  atomic.Pointer[provider]
 	flight singleflight.Group // one request for all who wait
@@ -60,41 +55,35 @@ func (d *discovery) get(ctx context.Context) (*provider, error) {
 }
 
 func (d *discovery) discover(ctx context.Context) (*provider, error) {
-	// The document is fetched from the internal URL and must name the public
-	// issuer, which is checked below since go-oidc then doesn't.
-	found, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(oidc.ClientContext(ctx, d.http), d.issuer), d.internalURL)
+	metadata, err := d.issuer.Metadata(ctx)
+	if unfit := (*issuer.UnfitError)(nil); errors.As(err, &unfit) {
+		return nil, refusal.New(refusal.IssuerUnfit, err)
+	} else if err != nil {
+		return nil, refusal.New(refusal.IssuerUnavailable, err)
+	}
+	p, err := d.provider(metadata)
 	if err != nil {
-		return nil, refusal.New(refusal.IssuerUnavailable, errors.New("metadata not read from "+d.internalURL))
-	}
-	var metadata struct {
-		Issuer           string   `json:"issuer"`
-		EndSession       string   `json:"end_session_endpoint"`
-		SendsIss         bool     `json:"authorization_response_iss_parameter_supported"`
-		ChallengeMethods []string `json:"code_challenge_methods_supported"`
-	}
-	if err := found.Claims(&metadata); err != nil {
+		d.issuer.Forget()
 		return nil, refusal.New(refusal.IssuerUnfit, err)
 	}
-	if metadata.Issuer != d.issuer {
-		return nil, refusal.New(refusal.IssuerUnfit, fmt.Errorf("the metadata are of issuer %.200q, want %q", metadata.Issuer, d.issuer))
-	}
+	return p, nil
+}
+
+// provider takes what the sign-in needs out of the metadata.
+func (d *discovery) provider(metadata *issuer.Metadata) (*provider, error) {
+	switch {
 	// An issuer that ignores the challenge would leave the code unprotected
 	// (RFC 9700, section 2.1.1).
-	if !slices.Contains(metadata.ChallengeMethods, "S256") {
-		return nil, refusal.New(refusal.IssuerUnfit, errors.New("code_challenge_methods_supported lacks S256"))
+	case !slices.Contains(metadata.ChallengeMethods, "S256"):
+		return nil, errors.New("login: code_challenge_methods_supported lacks S256")
+	case metadata.Authorization == "" || metadata.Token == "":
+		return nil, errors.New("login: the issuer has no authorization_endpoint or no token_endpoint")
 	}
-	p := &provider{oauth: d.client, endSession: metadata.EndSession, sendsIss: metadata.SendsIss}
-	p.oauth.Endpoint = found.Endpoint()
-	p.oauth.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
+	p := &provider{oauth: d.client, endSession: metadata.EndSession, sendsIss: metadata.SendsIssuer}
 	// The browser uses the endpoints as they are. This API reaches the token
 	// endpoint where it reaches the metadata.
-	if rest, ok := strings.CutPrefix(p.oauth.Endpoint.TokenURL, d.issuer+"/"); ok {
-		p.oauth.Endpoint.TokenURL = strings.TrimSuffix(d.internalURL, "/") + "/" + rest
-	}
-	for _, endpoint := range []string{p.oauth.Endpoint.AuthURL, p.oauth.Endpoint.TokenURL} {
-		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, refusal.New(refusal.IssuerUnfit, fmt.Errorf("endpoint %.200q is not an http or https URL", endpoint))
-		}
+	p.oauth.Endpoint = oauth2.Endpoint{
+		AuthURL: metadata.Authorization, TokenURL: d.issuer.Internal(metadata.Token), AuthStyle: oauth2.AuthStyleInHeader,
 	}
 	return p, nil
 }

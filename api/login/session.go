@@ -207,7 +207,7 @@ func (l *Login) refresh(ctx context.Context, g *grant) error {
 	}
 	g.AccessToken, g.RefreshToken, g.Expiry, g.RetryAt = token.AccessToken, token.RefreshToken, token.Expiry, time.Time{}
 	if raw, ok := token.Extra("id_token").(string); ok {
-		id, err := l.verifyIDToken(ctx, raw)
+		id, _, err := l.verifyIDToken(ctx, raw)
 		if err != nil {
 			return err
 		}
