@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -1039,6 +1040,88 @@ func TestSessionsWhenTheClockSteps(t *testing.T) {
 	}
 }
 
+// After a step of the clock or a suspend nobody knows how old a session is: its
+// next request asks the issuer, and the access token from before doesn't count.
+func TestStepsMakeSessionsAskTheIssuer(t *testing.T) {
+	for _, step := range []time.Duration{-25 * time.Hour, -6 * time.Second, 6 * time.Second, 20 * time.Minute, 25 * time.Hour} {
+		asked := step < 30*time.Minute // otherwise it was idle for too long
+		for name, row := range map[string]struct {
+			set       func(*oidctest.Settings) // at the issuer, meanwhile
+			status    int
+			code      refusal.Code
+			refreshes int
+		}{
+			"alive":                     {func(*oidctest.Settings) {}, http.StatusOK, "", 1},
+			"ended at the issuer":       {func(set *oidctest.Settings) { set.Ended = true }, http.StatusUnauthorized, refusal.SessionEnded, 1},
+			"the issuer doesn't answer": {func(set *oidctest.Settings) { set.Status = 502 }, http.StatusServiceUnavailable, refusal.IssuerUnavailable, 1},
+		} {
+			t.Run(fmt.Sprint(step, " ", name), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, s *site) {
+					var offset time.Duration
+					s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(offset) })
+					b := s.browser()
+					b.signIn()
+					b.wantSignedIn()
+					s.issuer.Set(row.set)
+					offset = step
+					if !asked {
+						b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
+						return
+					}
+					for range 3 { // the issuer that does not answer is left alone
+						if row.code == "" {
+							b.wantSignedIn()
+						} else {
+							b.want(row.status, string(row.code))
+						}
+					}
+					if got := s.issuer.Count("refresh_token"); got != row.refreshes {
+						t.Errorf("%d refreshes, want %d", got, row.refreshes)
+					}
+					if row.status == http.StatusServiceUnavailable {
+						s.issuer.Set(func(set *oidctest.Settings) { set.Status = 0 })
+						time.Sleep(refreshRetry)
+						b.wantSignedIn()
+					}
+				})
+			})
+		}
+	}
+	t.Run("without a refresh token", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *site) {
+			var offset time.Duration
+			s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(offset) })
+			s.issuer.Set(func(set *oidctest.Settings) { set.Token = oidctest.Claims{"refresh_token": nil} })
+			b := s.browser()
+			b.signIn()
+			b.wantSignedIn()
+			offset = -25 * time.Hour
+			b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
+		})
+	})
+}
+
+// A sign-in that was begun when the clock was 25 h ahead would take that much
+// longer.
+func TestSignInWhenTheClockIsSetBack(t *testing.T) {
+	s, err := newSealer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	state, err := s.seal(pending{Begun: now}, "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for age, ok := range map[time.Duration]bool{
+		0: true, pendingFor: true, pendingFor + time.Second: false, 25 * time.Hour: false, -25 * time.Hour: false, -6 * time.Second: false, -4 * time.Second: true,
+	} {
+		if _, err := s.open(state, "browser", now.Add(age)); (err == nil) != ok {
+			t.Errorf("after %v: %v", age, err)
+		}
+	}
+}
+
 func TestLogout(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
@@ -1255,11 +1338,34 @@ func TestExpiredSessionIsDeleted(t *testing.T) {
 		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // else Find hides it
 			t.Fatal(err)
 		}
-		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour))
+		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour), true)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if _, found, _ := kept.Find("id"); found {
 			t.Error("it is still there")
+		}
+	})
+}
+
+// A request that found a session just before it expired doesn't bring it back.
+func TestSessionExpiresDuringARequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		b := s.browser()
+		b.signIn()
+		id := b.cookies["__Host-session"].Value
+		ctx, g, err := s.login.load(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(31 * time.Minute)
+		synctest.Wait()
+		var refused *refusal.Error
+		if err := s.login.store(ctx, g); !errors.As(err, &refused) || refused.Code != refusal.SessionEnded {
+			t.Errorf("stored again: %v", err)
+		}
+		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
+		if all, err := s.login.kept.All(); err != nil || len(all) != 0 {
+			t.Errorf("left: %d, %v", len(all), err)
 		}
 	})
 }

@@ -96,16 +96,8 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	if g.RefreshToken != "" && g.Expiry.Sub(now) < refreshAhead && !now.Before(g.RetryAt) {
-		if err := l.refresh(ctx, g); err != nil {
-			var failed *refusal.Error
-			if !errors.As(err, &failed) || failed.Code != refusal.IssuerUnavailable {
-				return nil, l.end(ctx, err)
-			}
-			l.logger.WarnContext(ctx, "access token not refreshed", "err", err)
-			g.RetryAt = now.Add(refreshRetry)
-		}
+	if err := l.renew(ctx, id, g); err != nil {
+		return nil, err
 	}
 	principal, err := l.verify(ctx, g.AccessToken)
 	switch refused := (*bearer.Error)(nil); {
@@ -125,6 +117,37 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 		return nil, err
 	}
 	return &Session{Principal: principal, Name: g.Name, Ends: l.sessions.Deadline(ctx), Idle: l.sessions.IdleTimeout, steppedUp: g.SteppedUp, accessToken: g.AccessToken, verifier: l.verifier}, nil
+}
+
+// renew refreshes the access token of g where it is time to. After a step of the
+// clock or a suspend nobody knows how old the session is, so that only the
+// issuer's word counts. The error is a *refusal.Error.
+func (l *Login) renew(ctx context.Context, id string, g *grant) error {
+	now, unsure := time.Now(), l.kept.stepped(id)
+	if unsure && g.RefreshToken == "" {
+		return l.end(ctx, errors.New("the clock stepped or the machine was suspended, and there is no refresh token"))
+	}
+	if g.RefreshToken == "" || g.Expiry.Sub(now) >= refreshAhead && !unsure {
+		return nil
+	}
+	var err error
+	if wait := g.RetryAt.Sub(now); wait > 0 && wait <= refreshRetry { // not set before the clock was set back
+		err = refusal.New(refusal.IssuerUnavailable, errors.New("it did not answer just now"))
+	} else if err = l.refresh(ctx, g); err == nil {
+		return nil
+	} else if failed := (*refusal.Error)(nil); !errors.As(err, &failed) || failed.Code != refusal.IssuerUnavailable {
+		return l.end(ctx, err)
+	} else {
+		l.logger.WarnContext(ctx, "access token not refreshed", "err", err)
+		g.RetryAt = now.Add(refreshRetry)
+	}
+	if !unsure {
+		return nil // the token from before works until it expires
+	}
+	if _, _, failed := l.save(ctx, g); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // verify checks an access token, once more after a second if it is of the very
@@ -170,17 +193,28 @@ func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, e
 
 // store keeps g and begins the idle time again.
 func (l *Login) store(ctx context.Context, g *grant) error {
-	data, err := json.Marshal(g)
+	fresh := l.sessions.Token(ctx) == ""
+	id, expires, err := l.save(ctx, g)
 	if err != nil {
-		return refusal.New(refusal.StoreFailed, err)
+		return err
 	}
-	l.sessions.Put(ctx, grantKey, data)
-	id, expires, err := l.sessions.Commit(ctx)
-	if err != nil {
-		return refusal.New(refusal.StoreFailed, err)
+	if !l.kept.index(id, g, expires, fresh) {
+		return l.end(ctx, errors.New("it expired during the request"))
 	}
-	l.kept.index(id, g, expires)
 	return nil
+}
+
+// save keeps g. The error is a *refusal.Error.
+func (l *Login) save(ctx context.Context, g *grant) (id string, expires time.Time, err error) {
+	data, err := json.Marshal(g)
+	if err == nil {
+		l.sessions.Put(ctx, grantKey, data)
+		id, expires, err = l.sessions.Commit(ctx)
+	}
+	if err != nil {
+		return "", time.Time{}, refusal.New(refusal.StoreFailed, err)
+	}
+	return id, expires, nil
 }
 
 // end deletes the session of ctx and says why.

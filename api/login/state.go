@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"keycloak-model-api/internal/clock"
 )
 
 // pending is a sign-in that was begun. It travels as the parameter `state`,
@@ -116,7 +118,7 @@ func (s sealer) open(state, browser string, now time.Time) (p pending, err error
 	if err := json.Unmarshal(text, &p); err != nil {
 		return p, err
 	}
-	if age := now.Sub(p.Begun); age > pendingFor {
+	if age := now.Sub(p.Begun); age > pendingFor || age < -clock.Tolerance { // set back since
 		return p, errors.New("the sign-in was begun " + age.Round(time.Second).String() + " ago")
 	}
 	return p, nil

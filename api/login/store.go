@@ -43,16 +43,20 @@ func newStore() *store {
 	}
 }
 
-// index lets a session be found until it expires.
-func (s *store) index(id string, g *grant, expires time.Time) {
+// index lets a session be found until it expires. It reports false for one that
+// is not new and has expired meanwhile.
+func (s *store) index(id string, g *grant, expires time.Time, fresh bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	entry := &indexed{names: [2]named{{sid: g.SessionID}, {sub: g.Subject}}, number: s.count, began: now, used: now}
-	if before := s.indexed[id]; before != nil {
+	switch before := s.indexed[id]; {
+	case before != nil:
 		entry.number, entry.began = before.number, before.began
 		s.forget(id)
-	} else {
+	case !fresh:
+		return false
+	default:
 		s.count++
 	}
 	entry.expires = time.AfterFunc(time.Until(expires), func() {
@@ -70,6 +74,7 @@ func (s *store) index(id string, g *grant, expires time.Time) {
 		}
 		s.sessions[name][id] = true
 	}
+	return true
 }
 
 // find returns the ids of the session sid, or without one of all sessions of
@@ -91,7 +96,16 @@ func (s *store) tooOld(id string, idle, lifetime time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	entry, now := s.indexed[id], s.clock.Now()
-	return entry != nil && (now.Oldest(entry.began) >= lifetime || now.Oldest(entry.used) >= idle)
+	return entry == nil || now.Oldest(entry.began) >= lifetime || now.Oldest(entry.used) >= idle
+}
+
+// stepped reports whether the clock was set or the machine suspended since the
+// session was used.
+func (s *store) stepped(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := s.indexed[id]
+	return entry != nil && s.clock.Now().Stepped(entry.used)
 }
 
 // oldest returns the ids of a subject's sessions beyond the newest n.
