@@ -70,8 +70,13 @@ type Config struct {
 	// MaxBody bounds what one request can make the API hold in memory.
 	MaxBody int64 `flag:"max-body" doc:"Largest body of a request, in bytes. Default: 16 MiB where the body names the model, as with OpenAI's API, otherwise 1 MiB."`
 
-	// UpstreamTimeout also bounds how long a streamed answer may take.
-	UpstreamTimeout time.Duration `flag:"upstream-timeout" default:"60s" doc:"Longest time that a model's server may take for one answer, up to its last byte."`
+	// UpstreamTimeout is for what is no event stream, UpstreamIdle for those that are.
+	UpstreamTimeout   time.Duration `flag:"upstream-timeout" default:"10m" doc:"Longest time that a model's server may take for an answer that is no event stream, up to its last byte."`
+	UpstreamFirstByte time.Duration `flag:"upstream-first-byte" default:"10m" doc:"Longest time that a model's server may take until its answer begins."`
+	UpstreamIdle      time.Duration `flag:"upstream-idle" default:"5m" doc:"Longest time between two parts of an event stream."`
+
+	// StreamGrace is for access tokens: sessions of browsers renew theirs.
+	StreamGrace time.Duration `flag:"stream-grace" default:"10m" doc:"How long an answer goes on after the access token has expired; 0 ends it then. A revocation ends it within 5 seconds."`
 
 	// AuditFailure is refuse or drop.
 	AuditFailure string `flag:"audit-failure" default:"drop" doc:"What becomes of requests while the log is stuck or can't be written, so that audit records might be lost. refuse: 503, and not ready. drop: they go on, and /readyz counts the lost lines."`
@@ -168,8 +173,15 @@ func (c Config) validate() (errs []error) {
 	if c.MaxBody != 0 && c.MaxBody < 1024 {
 		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
 	}
-	if c.UpstreamTimeout <= 0 {
-		wrong("-upstream-timeout: %v is not a time to wait: use one such as 60s", c.UpstreamTimeout)
+	for name, d := range map[string]time.Duration{
+		"upstream-timeout": c.UpstreamTimeout, "upstream-first-byte": c.UpstreamFirstByte, "upstream-idle": c.UpstreamIdle,
+	} {
+		if d <= 0 {
+			wrong("-%s: %v is not a time to wait: use one such as 60s", name, d)
+		}
+	}
+	if c.StreamGrace < 0 {
+		wrong("-stream-grace: %v is not a time to wait: use one such as 10m, or 0s", c.StreamGrace)
 	}
 	if c.DrainDelay < 0 {
 		wrong("-drain-delay: %v is not a time to wait: use one such as 10s, or 0s", c.DrainDelay)

@@ -18,6 +18,7 @@ import (
 
 	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/api/observe"
+	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
 
@@ -63,7 +64,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		ClockSkew: config.ClockSkew, KeyMaxAge: config.KeyMaxAge,
 		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
-		UpstreamTimeout: config.UpstreamTimeout, MaxBody: config.MaxBody,
+		UpstreamDeadlines: upstream.Deadlines{FirstByte: config.UpstreamFirstByte, Idle: config.UpstreamIdle, Total: config.UpstreamTimeout},
+		StreamGrace:       config.StreamGrace, MaxBody: config.MaxBody,
 		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Logger: log,
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/gateway"
+	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -229,7 +230,7 @@ func TestDrain(t *testing.T) {
 		defer end()
 		g, err := gateway.New(background, gateway.Options{
 			Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy()},
-			PublicURL: "http://api", ClockSkew: 30 * time.Second, UpstreamTimeout: time.Second, MaxBody: 1 << 20,
+			PublicURL: "http://api", ClockSkew: 30 * time.Second, UpstreamDeadlines: upstream.Deadlines{FirstByte: time.Second, Idle: time.Second, Total: time.Second}, MaxBody: 1 << 20,
 			HTTPClient: issuer.Client(), Audit: audit, Logger: log,
 		})
 		if err != nil {

@@ -119,6 +119,21 @@ func (v *Verifier) Authenticate(r *http.Request) (*Principal, *Proof, error) {
 	return &found.principal, proof, nil
 }
 
+// Revoked returns an *Error if the issuer has taken back, since p was returned,
+// what p was made of: by a logout or a not-before.
+// That the token has expired meanwhile is not looked at.
+func (v *Verifier) Revoked(p *Principal) error {
+	known := v.issuer([]byte(p.Issuer))
+	if known == nil {
+		return refuse(IssuerUnknown, nil)
+	}
+	// What can't be ordered in the second of a logout is decided after it.
+	if refusal := known.denied.covers(p, p.IssuedAt.Unix(), v.clock.Now()); refusal != nil && refusal.Code != LogoutJustNow {
+		return refusal
+	}
+	return nil
+}
+
 // Verify returns who a token speaks for that didn't come in a request. The
 // error is an *Error. Sender-constrained tokens are refused: their proof is
 // made for a request.

@@ -21,6 +21,10 @@ type credential struct {
 	use func() error
 	// introspect asks the issuer, and returns the principal as of this moment.
 	introspect func(context.Context) (*bearer.Principal, error)
+	// again returns the credential as of this moment, for a request that is under
+	// way. An access token that has expired counts for a while, since it lives for
+	// minutes and an answer may take longer. The error is a *refusal.Error.
+	again func(context.Context) (*credential, error)
 }
 
 // An authenticator takes a credential of its kind out of a request. The error
@@ -62,10 +66,27 @@ func (g *Gateway) byToken(r *http.Request) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &credential{
+	c := &credential{
 		principal: principal, dpop: proof != nil, use: proof.Use,
 		introspect: func(context.Context) (*bearer.Principal, error) { return g.verifier.Introspect(r) },
-	}, nil
+	}
+	c.again = func(context.Context) (*credential, error) { return g.tokenAgain(c) }
+	return c, nil
+}
+
+// tokenAgain is again for an access token.
+func (g *Gateway) tokenAgain(c *credential) (*credential, error) {
+	now, expiry := g.now(), c.principal.Expiry.Add(g.options.ClockSkew)
+	switch {
+	case now.After(expiry.Add(g.options.StreamGrace)):
+		return nil, refusal.New(refusal.TokenExpired, errors.New("during the answer"))
+	case now.After(expiry):
+		// The issuer would say that it is not active.
+		late := *c
+		late.introspect = func(context.Context) (*bearer.Principal, error) { return c.principal, nil }
+		c = &late
+	}
+	return c, g.verifier.Revoked(c.principal)
 }
 
 // bySession authenticates by the cookie of a session that goes on.
@@ -77,10 +98,13 @@ func (g *Gateway) bySession(r *http.Request) (*credential, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return ofSession(session), nil
+	return g.ofSession(r, session), nil
 }
 
-// ofSession is the credential of a browser that signed in.
-func ofSession(s *login.Session) *credential {
-	return &credential{principal: s.Principal, session: true, use: func() error { return nil }, introspect: s.Introspect}
+// ofSession is the credential of a browser that signed in and sent r.
+func (g *Gateway) ofSession(r *http.Request, s *login.Session) *credential {
+	return &credential{
+		principal: s.Principal, session: true, use: func() error { return nil }, introspect: s.Introspect,
+		again: func(ctx context.Context) (*credential, error) { return g.bySession(r.WithContext(ctx)) },
+	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -11,19 +12,56 @@ import (
 // largest token.
 const maxHeaderBytes = 64 << 10
 
-// Bounds of one request. A caller that is slower than these is cut off.
+// A caller is cut off that sends no part of its body for readIdle, or takes no
+// part of the answer for writeIdle. How long both take in all is bounded by
+// nothing here: a large upload and a long stream may last.
 const (
-	bodyTimeout  = 30 * time.Second
-	answerMargin = 5 * time.Second
+	readIdle  = 30 * time.Second
+	writeIdle = 60 * time.Second
 )
 
-// setDeadlines bounds one request, and not the connection: how long its body may
-// take, and how long until the last byte of the answer. A ResponseWriter that
-// has no deadlines is the business of whoever made it.
-func (g *Gateway) setDeadlines(w http.ResponseWriter) {
-	c, now := http.NewResponseController(w), time.Now()
-	_ = c.SetReadDeadline(now.Add(bodyTimeout))
-	_ = c.SetWriteDeadline(now.Add(bodyTimeout + g.options.UpstreamTimeout + answerMargin))
+// setDeadlines bounds how long the first part of a body may take. It takes back
+// what the request before had on this connection. A ResponseWriter that has no
+// deadlines is the business of whoever made it.
+func setDeadlines(w http.ResponseWriter, r *http.Request) {
+	c := http.NewResponseController(w)
+	if r.ContentLength == 0 {
+		// A deadline would cancel the request (net/http's connReader).
+		_ = c.SetReadDeadline(time.Time{})
+	} else {
+		_ = c.SetReadDeadline(time.Now().Add(readIdle))
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+}
+
+// upload reads the body of a request, each part in its time. Its errors are
+// *refusal.Error.
+type upload struct {
+	body     io.Reader
+	deadline *http.ResponseController
+	set      time.Time // when the deadline was set last
+}
+
+func newUpload(w http.ResponseWriter, body io.Reader) *upload {
+	return &upload{body, http.NewResponseController(w), time.Now()}
+}
+
+func (u *upload) Read(b []byte) (int, error) {
+	if now := time.Now(); now.Sub(u.set) > time.Second { // each time would cost more than it is worth
+		u.set = now
+		_ = u.deadline.SetReadDeadline(now.Add(readIdle))
+	}
+	n, err := u.body.Read(b)
+	switch err {
+	case nil:
+	case io.EOF:
+		// What the caller sends next is for the next request. A deadline would cancel
+		// this one, however long a model may take.
+		_ = u.deadline.SetReadDeadline(time.Time{})
+	default:
+		err = bodyRefusal(err)
+	}
+	return n, err
 }
 
 // edge judges what net/http leaves to its handlers, before anything of the

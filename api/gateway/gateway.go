@@ -54,10 +54,11 @@ type Options struct {
 	IntrospectionTTL  time.Duration // how long an answer of the issuer about a token counts
 	SessionIdle       time.Duration // a browser's session ends after this time without a request
 	SessionLifetime   time.Duration // and after this one whatever happens
-	UpstreamTimeout   time.Duration // for one answer of a model server, up to its last byte
+	UpstreamDeadlines upstream.Deadlines
+	StreamGrace       time.Duration // how long an answer goes on after the access token has expired
 
 	// MaxBody is the largest body of a request, in bytes. Default: 16 MiB where
-	// the body names the model, otherwise 1 MiB.
+	// the body names the model, 1 MiB for a model that the API holds, otherwise none.
 	MaxBody int64
 
 	// Getenv gives the credentials of model servers by the names in the policy.
@@ -106,7 +107,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
 	g := &Gateway{options: o, transport: transport, protocols: protocols(), log: o.Logger, now: time.Now}
 
-	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamTimeout, transport, o.Getenv)
+	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamDeadlines, transport, o.Getenv)
 	verifier, err := bearer.New(ctx, bearer.Config{
 		Issuers: []bearer.Issuer{{
 			URL: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL,
@@ -151,7 +152,7 @@ func (g *Gateway) Drain() { g.draining.Store(true) }
 func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	g.reloads.Lock()
 	defer g.reloads.Unlock()
-	access, err := newAccess(outputs.Policy, g.options.UpstreamTimeout, g.transport, g.options.Getenv)
+	access, err := newAccess(outputs.Policy, g.options.UpstreamDeadlines, g.transport, g.options.Getenv)
 	if err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (g *Gateway) keySets() (all []observe.KeySet) {
 // CheckModels says which models of a policy can't be served, without asking
 // anything of a model server.
 func CheckModels(p *policy.Policy, getenv func(string) string) error {
-	_, err := newAccess(p, time.Second, nil, getenv)
+	_, err := newAccess(p, upstream.Deadlines{}, nil, getenv)
 	return err
 }
 
@@ -218,11 +219,11 @@ type served struct {
 
 // newAccess prepares the models of a policy. The error lists all that can't
 // be served.
-func newAccess(p *policy.Policy, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*access, error) {
+func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*access, error) {
 	a := &access{generation: 1, policy: p, models: map[string]*served{}}
 	var errs []error
 	for _, m := range p.Models {
-		ready, err := newServed(m, timeout, transport, getenv)
+		ready, err := newServed(m, deadlines, transport, getenv)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("gateway: model %s: %w", m.Name, err))
 		}
@@ -236,7 +237,7 @@ func ClaimPaths(p *policy.Policy) bearer.ClaimPaths {
 	return bearer.ClaimPaths{RealmRoles: p.Claims.RealmRoles, ClientRoles: p.Claims.ClientRoles, Groups: p.Claims.Groups}
 }
 
-func newServed(m policy.Model, timeout time.Duration, transport http.RoundTripper, getenv func(string) string) (*served, error) {
+func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*served, error) {
 	speaks, err := named(protocols(), cmp.Or(m.Protocol, policy.ProtocolOIP))
 	if err != nil {
 		return nil, err
@@ -252,9 +253,10 @@ func newServed(m policy.Model, timeout time.Duration, transport http.RoundTrippe
 		}
 	}
 	u, err := upstream.New(upstream.Config{
-		URL: m.Upstream.URL, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: speaks.AnswerTypes,
+		URL: m.Upstream.URL, Credential: credential, Deadlines: deadlines, Transport: transport, MediaTypes: speaks.AnswerTypes,
 		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,
 		Fail:   refuse,
+		Event:  speaks.Event,
 		Begins: func(r *http.Request, stream bool) { recordOf(r).exchange.First(stream) },
 		Broken: func(r *http.Request, e *refusal.Error) {
 			record := recordOf(r)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/observe"
+	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -71,10 +72,15 @@ func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
 	return Options{
 		Outputs:   &policy.Outputs{Issuer: issuer.URL, Audience: issuer.Audience, Policy: testPolicy()},
 		PublicURL: "http://127.0.0.1:8000", ClockSkew: 30 * time.Second, SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour,
-		UpstreamTimeout: 10 * time.Second, MaxBody: maxBody,
+		UpstreamDeadlines: deadlines(10 * time.Second), StreamGrace: 10 * time.Minute, MaxBody: maxBody,
 		Getenv: func(string) string { return "" },
 		Audit:  observe.NewAudit(queue, observe.Drop, format, time.Now), Logger: slog.New(format(queue)),
 	}
+}
+
+// deadlines are those of a model server whose answers may take that long.
+func deadlines(d time.Duration) upstream.Deadlines {
+	return upstream.Deadlines{FirstByte: d, Idle: d, Total: d}
 }
 
 func testPolicy(more ...policy.Model) *policy.Policy {

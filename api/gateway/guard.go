@@ -69,7 +69,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if route == nil {
 		return refusal.New(refusal.NotFound, nil)
 	}
-	var body []byte
+	var body upstream.Body
 	var request *protocol.Request
 	if route.Read != nil {
 		if err := methodAllowed(w, r, route.Method); err != nil {
@@ -78,7 +78,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 		if body, err = g.readBody(w, r, p, route, c); err != nil {
 			return err
 		}
-		if request, err = route.Read(body); err != nil {
+		if request, err = route.Read(body.Head); err != nil {
 			return err
 		}
 		name = request.Model
@@ -94,7 +94,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	}
 	switch {
 	case request != nil:
-		body, err = request.For(c.rules)
+		body.Head, err = request.For(c.rules)
 	case route.HasBody():
 		body, err = g.readBody(w, r, p, route, c)
 	}
@@ -239,7 +239,7 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
 		g.options.Metrics.Begin()
-		g.setDeadlines(w)
+		setDeadlines(w, r)
 		record := &record{id: rand.Text(), protocol: g.protocolOf(r)}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
@@ -252,6 +252,8 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		// Deferred, since a proxied answer that breaks off ends in a panic
 		// that net/http wants.
 		defer func() {
+			// What is written and not sent is sent from here on.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeIdle))
 			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
 			g.options.Metrics.End(record.measured(took))
 			switch {
@@ -327,8 +329,29 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.record.status == 0 {
 		w.record.status = http.StatusOK
 	}
+	w.bound(true)
+	defer w.bound(false)
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap lets http.ResponseController flush what an upstream streams.
+// FlushError sends what was written.
+func (w *statusWriter) FlushError() error {
+	w.bound(true)
+	defer w.bound(false)
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// bound sets the time that the caller has to take what is written, at the
+// beginning of each write. In HTTP/2 it is taken back at the end: there it would
+// end a stream on which nothing is written (net/http, onWriteTimeout).
+func (w *statusWriter) bound(on bool) {
+	switch {
+	case on:
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeIdle))
+	case w.request.ProtoMajor > 1:
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{})
+	}
+}
+
+// Unwrap lets http.ResponseController set deadlines.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

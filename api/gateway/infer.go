@@ -2,13 +2,14 @@ package gateway
 
 import (
 	"bytes"
-	"cmp"
+	"context"
 	"errors"
+	"io"
+	"math"
 	"mime"
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
@@ -48,12 +49,14 @@ type readiness struct {
 
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
-func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, name string, body []byte) error {
+func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, name string, body upstream.Body) error {
 	if c.model != nil && c.model.upstream != nil && !route.Local {
-		g.forward(w, r, c, body)
+		g.forward(w, r, c, body, func(ctx context.Context, again *call) error {
+			return g.choose(ctx, &record{}, again, p, route, name)
+		})
 		return nil
 	}
-	request := protocol.Call{Body: body, Name: name}
+	request := protocol.Call{Body: body.Head, Name: name}
 	if c.model != nil {
 		request.Model = c.model.embedded
 	} else {
@@ -84,47 +87,66 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 	return refusal.New(refusal.MediaTypeUnsupported, err, accepted[0])
 }
 
-// Default bounds of a body, in bytes. Agents send long conversations, in which
-// the model's name may come last.
+// Bounds of a body in bytes, where Options.MaxBody sets none. Agents send long
+// conversations, in which the model's name may come last.
 const (
-	defaultMaxBody = 1 << 20
-	maxNamingBody  = 16 << 20 // where the body names the model
+	heldBody   = 1 << 20  // of one that is held in memory
+	namingBody = 16 << 20 // where the body names the model
 )
 
-// readBody returns the whole body of r, which must have a media type that c's
-// model takes: one that the API holds takes the protocol's first. What is read here
-// must not be compressed. A
+// readBody reads the body of r, which must have a media type that c's model
+// takes: one that the API holds takes the protocol's first. What is read here must
+// not be compressed; of what only passes, a large part stays unread. A
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route, c *call) ([]byte, error) {
-	accepted, limit, plain := p.RequestTypes, cmp.Or(g.options.MaxBody, defaultMaxBody), route.Read != nil
-	if plain {
-		limit = cmp.Or(g.options.MaxBody, maxNamingBody)
-	} else if c.model != nil && c.model.embedded != nil {
-		plain = true
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route, c *call) (body upstream.Body, err error) {
+	embedded := c.model != nil && c.model.embedded != nil
+	passes := c.model != nil && c.model.upstream != nil && route.Read == nil
+	accepted := p.RequestTypes
+	if embedded {
 		accepted = accepted[:1]
 	}
 	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
 	// sites can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
 	untyped := len(r.Header["Content-Type"]) == 0 && !c.credential.session
 	if refused := checkContentType(r, accepted); refused != nil && !untyped {
-		return nil, refused
+		return body, refused
 	}
-	if plain && r.Header.Get("Content-Encoding") != "" {
-		return nil, refusal.New(refusal.EncodingUnsupported, nil)
+	if !passes && r.Header.Get("Content-Encoding") != "" {
+		return body, refusal.New(refusal.EncodingUnsupported, nil)
 	}
+	limit := g.bodyLimit(route, passes)
 	if r.ContentLength > limit {
-		return nil, bodyRefusal(&http.MaxBytesError{Limit: limit})
+		return body, bodyRefusal(&http.MaxBytesError{Limit: limit})
 	}
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
-		return nil, bodyRefusal(err)
+	from := newUpload(w, http.MaxBytesReader(w, r.Body, limit))
+	var head bytes.Buffer
+	head.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
+	if passes {
+		_, err = head.ReadFrom(io.LimitReader(from, heldBody))
+		if head.Len() == heldBody && r.ContentLength != heldBody {
+			body.Rest = from
+		}
+	} else {
+		_, err = head.ReadFrom(from)
 	}
-	// What the caller sends next is for the next request. A deadline would cancel
-	// this one (net/http's connReader), however long a model may take.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return body.Bytes(), nil
+	body.Head = head.Bytes()
+	return body, err
+}
+
+// bodyLimit returns how large a body may be, in bytes. One that passes on to
+// where its path says may have any size unless one is set, since it takes no
+// memory here.
+func (g *Gateway) bodyLimit(route *protocol.Route, passes bool) int64 {
+	switch {
+	case g.options.MaxBody > 0:
+		return g.options.MaxBody
+	case passes:
+		return math.MaxInt64
+	case route.Read != nil:
+		return namingBody
+	}
+	return heldBody
 }
 
 // bodyRefusal says why a body could not be read.
@@ -139,12 +161,15 @@ func bodyRefusal(err error) *refusal.Error {
 	return refusal.New(refusal.BodyUnreadable, err)
 }
 
-// forward passes a request on to the model's server.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body []byte) {
+// forward passes a request on to the model's server. While it is under way,
+// choose decides again.
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body, choose func(context.Context, *call) error) {
 	record := recordOf(r)
 	record.exchange = g.options.Metrics.Exchange(record.model)
 	defer record.exchange.End() // it may end in a panic
-	c.model.upstream.Forward(w, r, strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
+	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c, choose) })
+	defer stop()
+	c.model.upstream.Forward(w, r.WithContext(ctx), strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
 		RequestID: record.id,
 		Issuer:    c.principal.Issuer,
 		Subject:   c.principal.Subject,

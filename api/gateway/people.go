@@ -13,6 +13,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/playground"
+	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
 
@@ -71,13 +72,13 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 			panic(broken)
 		}
 	}()
-	c, err := g.admit(record, ofSession(s))
+	c, err := g.admit(record, g.ofSession(r, s))
 	if err == nil {
 		err = g.choose(r.Context(), record, c, p, route, model)
 	}
 	if err == nil {
 		record.code = allowed
-		err = g.perform(w, program, c, p, route, model, body)
+		err = g.perform(w, program, c, p, route, model, upstream.Body{Head: body})
 	}
 	if err != nil {
 		g.refuseCredential(w, program, err)

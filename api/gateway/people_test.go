@@ -533,7 +533,7 @@ func TestPagesAskOneModel(t *testing.T) {
 	for _, name := range []string{"one", "two", "three"} {
 		upstreams = append(upstreams, policy.Model{Name: name, Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Upstream: &policy.Upstream{URL: models.URL}})
 	}
-	access, err := newAccess(testPolicy(upstreams...), 10*time.Second, http.DefaultTransport, func(string) string { return "" })
+	access, err := newAccess(testPolicy(upstreams...), deadlines(10*time.Second), http.DefaultTransport, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,11 +132,11 @@ func TestDeadlinesOfARequest(t *testing.T) {
 			issuer := oidctest.New("https://id.example/realms/example-realm")
 			options := testOptions(issuer, io.Discard) // with a log that outlives the bubble
 			synctest.Test(t, func(t *testing.T) {
-				options.HTTPClient, options.UpstreamTimeout = issuer.Client(), time.Minute
+				options.HTTPClient, options.UpstreamDeadlines = issuer.Client(), deadlines(time.Minute)
 				p := options.Outputs.Policy
 				p.Models = append(p.Models, policy.Model{Name: "slow", Allow: policy.Conditions{AllRoles: p.Models[0].Allow.AllRoles}, Upstream: &policy.Upstream{URL: "http://slow"}})
 				g := newGateway(t, options)
-				access, err := newAccess(p, time.Minute, slow{test.takes}, nil)
+				access, err := newAccess(p, deadlines(time.Minute), slow{test.takes}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -26,6 +26,10 @@ type Protocol struct {
 	// Refusal returns the body of a refusal, which becomes JSON, and its media type.
 	Refusal func(*refusal.Error) (mediaType string, body any)
 
+	// Event returns an event that tells of a failure, in an event stream that
+	// breaks off. Nil where the protocol has none.
+	Event func(*refusal.Error) []byte
+
 	// Version is with what paths begin that a model server's URL may end with,
 	// such as /v1: it is not doubled then. Empty for none.
 	Version string

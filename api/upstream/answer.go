@@ -20,49 +20,47 @@ const held = 64 << 10
 // (WHATWG HTML, section 9.2).
 const eventStream = "text/event-stream"
 
-// pass sends the upstream's answer to r to w: all at
-// once when it fits the buffer, otherwise in parts, and an event stream part by
-// part from its first byte. It has begun when something was sent. Of the answer
+// progress is how much of an answer its caller has.
+type progress int
+
+const (
+	nothing     progress = iota
+	part                 // it can't be told from a whole answer but by how the connection ends
+	wholeEvents          // of an event stream, to which another event can be added
+)
+
+// pass sends the upstream's answer to r to w: all at once when it fits the
+// buffer, otherwise in parts, and an event stream event by event. Of the answer
 // only the status, the headers of passOut and the body come through: neither
 // informational answers nor trailers do.
-func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, r *http.Request) (begun bool, err error) {
+func (u *Upstream) pass(w http.ResponseWriter, r *http.Request, answer *http.Response, watch *watch) (progress, error) {
 	mediaType, err := u.check(answer)
 	if err != nil {
-		return false, err
+		return nothing, err
 	}
-	var buffer []byte
+	stream := mediaType == eventStream
+	watch.answer(stream)
+	if stream && answer.ContentLength < 0 && answer.Header.Get("Content-Encoding") == "" {
+		return u.passEvents(w, r, answer, watch)
+	}
+	buffer := u.buffers.Get().(*[held]byte)
+	defer u.buffers.Put(buffer)
 	atLeast := held
-	if mediaType == eventStream {
-		buffer, atLeast = make([]byte, 4<<10), 1
-	} else {
+	if stream {
+		atLeast = 1 // nobody waits for a part that has come
+	}
+	if !stream {
 		u.config.Begins(r, false)
-		b := u.buffers.Get().(*[held]byte)
-		defer u.buffers.Put(b)
-		buffer = b[:]
 	}
-	n, err := fill(answer.Body, buffer, atLeast)
+	n, err := fill(answer.Body, buffer[:], atLeast)
 	if err != nil && err != io.EOF {
-		return false, err
+		return nothing, err
 	}
-	if mediaType == eventStream {
-		u.config.Begins(r, true)
+	length := answer.ContentLength
+	if length < 0 && err == io.EOF && r.Method != http.MethodHead {
+		length = int64(n)
 	}
-
-	h := w.Header()
-	h["Content-Type"] = nil // otherwise net/http guesses one where the upstream gives none
-	for _, name := range u.out {
-		if values := answer.Header[name]; len(values) > 0 {
-			h[name] = values
-		}
-	}
-	switch {
-	case answer.StatusCode == http.StatusNoContent: // has no length (RFC 9110, section 8.6)
-	case answer.ContentLength >= 0:
-		h["Content-Length"] = []string{strconv.FormatInt(answer.ContentLength, 10)}
-	case err == io.EOF && r.Method != http.MethodHead:
-		h["Content-Length"] = []string{strconv.Itoa(n)}
-	}
-	w.WriteHeader(answer.StatusCode)
+	u.begin(w, r, answer, length, stream)
 	flush := func() error { return nil }
 	if answer.ContentLength < 0 && err == nil {
 		flush = http.NewResponseController(w).Flush
@@ -70,17 +68,37 @@ func (u *Upstream) pass(w http.ResponseWriter, answer *http.Response, r *http.Re
 	for {
 		if n > 0 {
 			if _, err := w.Write(buffer[:n]); err != nil {
-				return true, callerGone(err)
+				return part, callerGone(err)
 			}
 			_ = flush() // the next Write reports an error
 		}
 		if err == io.EOF {
-			return true, nil
+			return part, nil
 		} else if err != nil {
-			return true, err
+			return part, err
 		}
-		n, err = answer.Body.Read(buffer)
+		if n, err = answer.Body.Read(buffer[:]); stream {
+			watch.event()
+		}
 	}
+}
+
+// begin sends the head of the answer. A length of -1 is not known.
+func (u *Upstream) begin(w http.ResponseWriter, r *http.Request, answer *http.Response, length int64, stream bool) {
+	h := w.Header()
+	h["Content-Type"] = nil // otherwise net/http guesses one where the upstream gives none
+	for _, name := range u.out {
+		if values := answer.Header[name]; len(values) > 0 {
+			h[name] = values
+		}
+	}
+	if length >= 0 && answer.StatusCode != http.StatusNoContent { // which has none (RFC 9110, section 8.6)
+		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+	}
+	if stream {
+		u.config.Begins(r, true)
+	}
+	w.WriteHeader(answer.StatusCode)
 }
 
 // fill reads at least so many bytes into b, unless an error ends it before.

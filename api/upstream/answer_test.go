@@ -70,7 +70,7 @@ func front(t *testing.T, url string, timeout time.Duration) (*httptest.Server, c
 	t.Cleanup(transport.CloseIdleConnections)
 	broken := make(chan *refusal.Error, 10)
 	u, err := New(Config{
-		URL: url, Timeout: timeout, Transport: transport, MediaTypes: []string{"application/json", "text/event-stream"},
+		URL: url, Deadlines: within(timeout), Transport: transport, MediaTypes: []string{"application/json", "text/event-stream"},
 		Fail: func(w http.ResponseWriter, _ *http.Request, e *refusal.Error) {
 			http.Error(w, string(e.Code), e.Status)
 		},
@@ -79,7 +79,9 @@ func front(t *testing.T, url string, timeout time.Duration) (*httptest.Server, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, r.URL.Path, read(t, r.Body), who) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.Forward(w, r, r.URL.Path, Body{Head: read(t, r.Body)}, who)
+	}))
 	t.Cleanup(server.Close)
 	return server, broken
 }
@@ -116,6 +118,8 @@ func TestBreaksOffBeforeAnythingWasSent(t *testing.T) {
 		"silence after the head":           {jsonHead + "Content-Length: 1000\r\n\r\n", true, 504, "upstream_timeout"},
 		"silence after 12 bytes":           {jsonHead + "Content-Length: 1000\r\n\r\n" + `{"outputs": `, true, 504, "upstream_timeout"},
 		"silence before the first event":   {streamHead + chunked, true, 504, "upstream_timeout"},
+		"silence within the first event":   {streamHead + chunked + chunk("data: 1\n"), true, 504, "upstream_timeout"},
+		"half an event":                    {streamHead + chunked + chunk("data: 1\n"), false, 502, "upstream_unreachable"},
 		"silence before the buffer's end":  {jsonHead + chunked + chunk(long), true, 504, "upstream_timeout"},
 		"silence after informational ones": {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n", true, 504, "upstream_timeout"},
 	} {
@@ -155,11 +159,11 @@ func TestBreaksOffVisibly(t *testing.T) {
 		silent bool
 		code   string
 	}{
-		"with a length":             {jsonHead + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(long)+1) + long, false, "upstream_unreachable"},
-		"in chunks":                 {jsonHead + chunked + chunk(long), false, "upstream_unreachable"},
-		"in events":                 {streamHead + chunked + chunk("data: 1\n\n"), false, "upstream_unreachable"},
-		"silence with a length":     {jsonHead + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(long)+1) + long, true, "upstream_timeout"},
-		"silence between two lines": {streamHead + chunked + chunk("data: 1\n"), true, "upstream_timeout"},
+		"with a length":              {jsonHead + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(long)+1) + long, false, "upstream_unreachable"},
+		"in chunks":                  {jsonHead + chunked + chunk(long), false, "upstream_unreachable"},
+		"in events":                  {streamHead + chunked + chunk("data: 1\n\n"), false, "upstream_unreachable"},
+		"silence with a length":      {jsonHead + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(long)+1) + long, true, "upstream_timeout"},
+		"silence between two events": {streamHead + chunked + chunk("data: 1\n\n"), true, "upstream_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -316,7 +320,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // it knows that the body lies in memory (golang/go#22088).
 func TestBodyOut(t *testing.T) {
 	body := []byte(`{"inputs":[]}`)
-	u, err := New(Config{URL: "http://model", Timeout: time.Minute, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	u, err := New(Config{URL: "http://model", Deadlines: within(time.Minute), Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		again, err := r.GetBody()
 		if err != nil {
 			t.Fatal(err)
@@ -337,7 +341,7 @@ func TestBodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("POST", "/v2/models/m/infer", nil)
-	u.Forward(httptest.NewRecorder(), r, r.URL.Path, body, who)
+	u.Forward(httptest.NewRecorder(), r, r.URL.Path, Body{Head: body}, who)
 }
 
 type countingWriter struct{ n int }
@@ -389,12 +393,12 @@ func TestPrincipalsStayApart(t *testing.T) {
 	for _, client := range []string{"model-cli", "model-cli ", " model-cli", "model-cli\r\n", "\tmodel-cli", "UTF-8''model-cli%20"} {
 		var got []string
 		model := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = slices.Clone(r.Header[HeaderClient]) }))
-		u, err := New(Config{URL: model.URL, Timeout: time.Minute, Transport: http.DefaultTransport, Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { t.Error(e) }})
+		u, err := New(Config{URL: model.URL, Deadlines: within(time.Minute), Transport: http.DefaultTransport, Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { t.Error(e) }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		recorder := httptest.NewRecorder()
-		u.Forward(recorder, httptest.NewRequest("GET", "/v2/models/m", nil), "/v2/models/m", nil, Identity{Issuer: "https://kc", Subject: "s", Client: client})
+		u.Forward(recorder, httptest.NewRequest("GET", "/v2/models/m", nil), "/v2/models/m", Body{}, Identity{Issuer: "https://kc", Subject: "s", Client: client})
 		model.Close()
 		if recorder.Code != http.StatusOK || len(got) != 1 {
 			t.Fatalf("%q: %d, arrives as %q", client, recorder.Code, got)

@@ -32,7 +32,7 @@ func BenchmarkForward(b *testing.B) {
 			b.Fatal(err)
 		}
 		transport := Transport()
-		u, err := New(Config{URL: model.URL, Credential: "secret", Timeout: time.Minute, Transport: transport, MediaTypes: []string{"application/json"},
+		u, err := New(Config{URL: model.URL, Credential: "secret", Deadlines: within(time.Minute), Transport: transport, MediaTypes: []string{"application/json"},
 			Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { b.Error(e) }})
 		if err != nil {
 			b.Fatal(err)
@@ -44,7 +44,7 @@ func BenchmarkForward(b *testing.B) {
 				if err != nil {
 					b.Error(err)
 				}
-				u.Forward(w, r, r.URL.Path, body, who)
+				u.Forward(w, r, r.URL.Path, Body{Head: body}, who)
 			},
 			"ReverseProxy": proxy.ServeHTTP,
 		} {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -63,7 +64,7 @@ type Upstream struct {
 type Config struct {
 	URL        string            // of the model server, before the path of a request
 	Credential string            // bearer token for the model server; empty for none
-	Timeout    time.Duration     // of one exchange, from the request to the end of the answer
+	Deadlines  Deadlines         // of one exchange
 	Transport  http.RoundTripper // shared by all upstreams, see Transport
 	MediaTypes []string          // that an answer may have, in lower case and without parameters
 
@@ -77,15 +78,39 @@ type Config struct {
 	// first bytes, another one with its headers. May be nil.
 	Begins func(r *http.Request, stream bool)
 
+	// Event returns an event that tells of the failure, with which an event stream
+	// ends that breaks off. Nil for none.
+	Event func(*refusal.Error) []byte
+
 	// Broken is told of an answer that breaks off after it has begun.
 	Broken func(*http.Request, *refusal.Error)
 }
+
+// Deadlines bound one exchange, each by itself, so that a stream may last and a
+// server that is silent may not. A large body takes as long as its caller needs:
+// no time runs before its last byte.
+type Deadlines struct {
+	FirstByte time.Duration // to the head of the answer
+	Idle      time.Duration // between two parts of an event stream
+	Total     time.Duration // to the last byte of an answer that is no event stream
+}
+
+// Body is that of a request: Head, then Rest, which may be nil. Errors of Rest
+// are *refusal.Error.
+type Body struct {
+	Head []byte
+	Rest io.Reader
+}
+
+// connectTimeout bounds how long a connection to a model server takes.
+const connectTimeout = 10 * time.Second
 
 // Transport returns the connections to all upstreams. It asks for no
 // compression by itself, so what the caller accepts decides.
 func Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
+	t.DialContext = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	t.MaxIdleConns = 0 // no limit but that of each host
 	t.MaxIdleConnsPerHost = 256
 	t.MaxResponseHeaderBytes = 64 << 10
@@ -120,35 +145,53 @@ func New(c Config) (*Upstream, error) {
 //
 // It panics with http.ErrAbortHandler when an answer breaks off that has
 // begun, so that the caller's connection does, too.
-func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, path string, body []byte, who Identity) {
-	ctx, cancel := context.WithTimeout(r.Context(), u.config.Timeout)
-	defer cancel()
+func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, path string, body Body, who Identity) {
+	ctx, watch := newWatch(r.Context(), u.config.Deadlines)
+	defer watch.stop()
 	out := (&http.Request{
 		Method: r.Method,
 		URL:    &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, Path: u.base.Path + path}, // no protocol here has a query
 		Header: u.header(r.Header, who),
 		Body:   http.NoBody,
 	}).WithContext(ctx)
-	if r.Method == http.MethodPost && len(body) > 0 {
-		out.ContentLength = int64(len(body))
-		// Lets the transport repeat what never left, on another connection.
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		out.Body, _ = out.GetBody()
+	if r.Method == http.MethodPost {
+		body.send(out, r.ContentLength, watch)
 	}
 
-	begun := false
+	var sent progress
 	answer, err := u.config.Transport.RoundTrip(out)
 	if err == nil {
 		defer answer.Body.Close()
-		begun, err = u.pass(w, answer, r)
+		sent, err = u.pass(w, r, answer, watch)
 	}
+	if err == nil {
+		return
+	}
+	failure := reason(ctx, err)
+	if sent == nothing {
+		u.config.Fail(w, r, failure)
+		return
+	}
+	u.config.Broken(r, failure)
+	if sent == wholeEvents && u.config.Event != nil && failure.Code != refusal.CallerGone {
+		_, _ = w.Write(u.config.Event(failure))
+		_ = http.NewResponseController(w).Flush() // who does not get it sees that the connection breaks off
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// send makes b the body of a request. Length is that of the whole; -1 if nobody
+// knows it.
+func (b Body) send(out *http.Request, length int64, watch *watch) {
 	switch {
-	case err == nil:
-	case begun:
-		u.config.Broken(r, reason(err))
-		panic(http.ErrAbortHandler)
-	default:
-		u.config.Fail(w, r, reason(err))
+	case b.Rest != nil:
+		out.ContentLength = length
+		out.Body = io.NopCloser(io.MultiReader(bytes.NewReader(b.Head), &uploading{b.Rest, watch}))
+	case len(b.Head) > 0:
+		out.ContentLength = int64(len(b.Head))
+		// Lets the transport repeat what never left, on another connection.
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Head)), nil }
+		out.Body, _ = out.GetBody()
 	}
 }
 
@@ -172,11 +215,11 @@ func (u *Upstream) header(in http.Header, who Identity) http.Header {
 	return h
 }
 
-// reason returns the Error that err stands for.
-func reason(err error) *refusal.Error {
+// reason returns the Error that err stands for, or for which ctx ended.
+func reason(ctx context.Context, err error) *refusal.Error {
 	var refused *refusal.Error
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(context.Cause(ctx), &refused):
 		return refused
 	case errors.Is(err, context.DeadlineExceeded):
 		return refusal.New(refusal.UpstreamTimeout, err)

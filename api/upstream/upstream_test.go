@@ -21,6 +21,9 @@ import (
 
 var who = Identity{RequestID: "request-1", Issuer: "https://kc/realms/r", Subject: "subject-1", Client: "client-1"}
 
+// within are deadlines of which each is d.
+func within(d time.Duration) Deadlines { return Deadlines{FirstByte: d, Idle: d, Total: d} }
+
 // proxied returns the URL of a server that forwards everything to model.
 func proxied(t *testing.T, timeout time.Duration, credential string, model http.HandlerFunc) string {
 	t.Helper()
@@ -34,7 +37,7 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	transport := Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	u, err := New(Config{
-		URL: url, Credential: credential, Timeout: timeout, Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
+		URL: url, Credential: credential, Deadlines: within(timeout), Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
 		Fail: func(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 			http.Error(w, string(e.Code)+" "+r.URL.Path, e.Status)
 		},
@@ -43,7 +46,9 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.Forward(w, r, r.URL.Path, read(t, r.Body), who) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.Forward(w, r, r.URL.Path, Body{Head: read(t, r.Body)}, who)
+	}))
 	t.Cleanup(front.Close)
 	return front.URL
 }

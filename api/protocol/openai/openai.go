@@ -5,7 +5,9 @@
 package openai
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/protocol/body"
@@ -27,6 +29,7 @@ func Protocol() *protocol.Protocol {
 			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: read(stateless)},
 		},
 		Refusal:      shape,
+		Event:        event,
 		Version:      "/v1",
 		RequestTypes: []string{"application/json"},
 		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
@@ -61,6 +64,14 @@ func shape(e *refusal.Error) (mediaType string, body any) {
 		p.Param = &model
 	}
 	return "application/json", map[string]any{"error": p}
+}
+
+// event is how an event stream tells of a failure: the clients raise it
+// (openai-python, _streaming.py).
+func event(e *refusal.Error) []byte {
+	_, body := shape(e)
+	text, _ := json.Marshal(body) // of texts
+	return slices.Concat([]byte("data: "), text, []byte("\n\n"))
 }
 
 // model is one model in the list. When it was made nobody here knows.
