@@ -41,7 +41,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 
 	guard, err := guardrails.Register(ctx, guardrails.Options{
 		Dev:        cfg.Dev(),
-		Told:       []string{"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant"}, // by config
+		Told:       []string{"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant", guardrails.UnverifiedEmailLogin}, // by config
 		Exemptions: exemptions(cfg),
 		Policy:     cfg.Policy(),
 	})
@@ -150,6 +150,7 @@ func realmSettings(ctx *pulumi.Context, cfg *config.Config) realm.Settings {
 		OTP:             cfg.OTP,
 		WebAuthn:        cfg.WebAuthn,
 		Passkeys:        cfg.Passkeys,
+		RequiredActions: cfg.RequiredActions,
 	}
 	if cfg.SMTPPassword != "" {
 		s.SMTPPassword = pulumi.String(cfg.SMTPPassword)

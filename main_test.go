@@ -267,15 +267,15 @@ func TestDevStack(t *testing.T) {
 			"webAuthnPasswordlessPolicy":{"attestationConveyancePreference":"not specified","authenticatorAttachment":"not specified","avoidSameAuthenticatorRegister":false,"createTimeout":0,
 				"relyingPartyEntityName":"keycloak","relyingPartyId":"","requireResidentKey":"not specified","signatureAlgorithms":["ES256","RS256"],"userVerificationRequirement":"required"},
 			"displayName":"Example Realm","duplicateEmailsAllowed":false,"editUsernameAllowed":false,"enabled":true,"loginWithEmailAllowed":true,"registrationAllowed":false,
-			"registrationEmailAsUsername":false,"rememberMe":false,"resetPasswordAllowed":false,"userManagedAccess":false,"verifyEmail":false,"oauth2DeviceCodeLifespan":"10m0s","offlineSessionIdleTimeout":"720h0m0s","offlineSessionMaxLifespanEnabled":false,
+			"registrationEmailAsUsername":false,"rememberMe":false,"resetPasswordAllowed":false,"userManagedAccess":false,"verifyEmail":false,"oauth2DeviceCodeLifespan":"10m0s","offlineSessionIdleTimeout":"720h0m0s","offlineSessionMaxLifespan":"1440h0m0s","offlineSessionMaxLifespanEnabled":false,
 			"realm":"example-realm","ssoSessionIdleTimeout":"30m0s","ssoSessionMaxLifespan":"10h0m0s"}`},
 		{"openid/client:Client", "model-serving-api", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"http://my-api-server/admin","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"http://my-api-server/api",
-			"clientId":"model-serving-api","clientSecret":"secret:api-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"",
+			"clientId":"model-serving-api","clientSecret":"secret:api-secret","clientOfflineSessionIdleTimeout":"","clientOfflineSessionMaxLifespan":"","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","consentRequired":false,"frontchannelLogoutEnabled":false,"description":"",
 			"directAccessGrantsEnabled":true,"enabled":true,"extraConfig":{"standard.token.exchange.enabled":"false"},"fullScopeAllowed":true,"implicitFlowEnabled":false,"name":"model-serving-api",
 			"oauth2DeviceAuthorizationGrantEnabled":false,"realmId":"example-realm","serviceAccountsEnabled":true,"standardFlowEnabled":true,
 			"validPostLogoutRedirectUris":[],"validRedirectUris":["http://my-api-server/*"],"webOrigins":["*"]}`},
 		{"openid/client:Client", "my-api-client", `{"accessTokenLifespan":"","accessType":"CONFIDENTIAL","adminUrl":"","backchannelLogoutSessionRequired":true,"backchannelLogoutUrl":"http://127.0.0.1:8000/backchannel-logout","baseUrl":"",
-			"clientId":"my-api-client","clientSecret":"secret:web-secret","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","description":"OIDC client for my API",
+			"clientId":"my-api-client","clientSecret":"secret:web-secret","clientOfflineSessionIdleTimeout":"","clientOfflineSessionMaxLifespan":"","clientSessionIdleTimeout":"","clientSessionMaxLifespan":"","consentRequired":false,"frontchannelLogoutEnabled":false,"description":"OIDC client for my API",
 			"directAccessGrantsEnabled":false,"enabled":true,"extraConfig":{"standard.token.exchange.enabled":"false"},"fullScopeAllowed":true,"implicitFlowEnabled":false,"name":"my-api-client",
 			"oauth2DeviceAuthorizationGrantEnabled":false,"realmId":"example-realm","serviceAccountsEnabled":true,"standardFlowEnabled":true,
 			"validPostLogoutRedirectUris":["http://127.0.0.1:8000/"],"validRedirectUris":["https://my.api/callback","http://127.0.0.1:8000/callback"],"webOrigins":[]}`},
@@ -632,13 +632,19 @@ initialPasswords: {ada: correct horse battery}
 users:
   - {username: ada, email: ada@example.com, firstName: Ada, lastName: L, attributes: {team: vision, nick: a}, groups: [science, everyone], roles: [reports]}
   - {username: bob, password: none, attributes: {nick: b}, groups: [science], requiredActions: [CONFIGURE_TOTP]}
-  - {username: eve, password: none, attributes: {nick: e}, enabled: false}
+  - {username: eve, password: none, attributes: {nick: e}, enabled: false, emailVerified: false}
 `)
 	ada := m.inputs(t, "index/user:User", "ada", `{"attributes":{"team":"vision","nick":"a"},"initialPassword":{"temporary":true,"value":"secret:correct horse battery"},"enabled":true}`)
 	ada.dependsOn(t, "index/defaultGroups:DefaultGroups", "test")
 	m.find(t, "index/defaultGroups:DefaultGroups", "test").dependsOn(t, "index/realmUserProfile:RealmUserProfile", "test")
 	if got := ada.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"requiredActions", "federatedIdentities", "emailVerified"}) {
 		t.Errorf("an up ignores changes of %q, which are people's", got)
+	}
+	// A declared change of an address must be able to take the verification of the old
+	// one away, which a refresh has taken into the state.
+	eve := m.inputs(t, "index/user:User", "eve", `{"emailVerified":false}`)
+	if got := eve.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"requiredActions", "federatedIdentities"}) {
+		t.Errorf("with emailVerified declared an up ignores changes of %q", got)
 	}
 	m.inputs(t, "index/user:User", "bob", `{"requiredActions":["CONFIGURE_TOTP"]}`).absent(t, "initialPassword", "email", "firstName", "lastName")
 	m.inputs(t, "index/user:User", "eve", `{"enabled":false}`)
@@ -786,6 +792,53 @@ login: {rememberMe: true}
 				"xRobotsTag":"none","strictTransportSecurity":"max-age=31536000; includeSubDomains","xXssProtection":"1; mode=block"}},
 		"accessCodeLifespanLogin":"20m0s","accessCodeLifespanUserAction":"4m0s","actionTokenGeneratedByUserLifespan":"10m0s","actionTokenGeneratedByAdminLifespan":"6h0m0s",
 		"ssoSessionIdleTimeoutRememberMe":"48h0m0s","ssoSessionMaxLifespanRememberMe":"72h0m0s","oauth2DevicePollingInterval":7}`)
+}
+
+// The provider can take neither the bound on offline sessions nor the account of a
+// directory away from Keycloak, and would try at every refresh.
+func TestWhatTheProviderCantTakeAway(t *testing.T) {
+	off := mustUp(t, `hardening: off`).inputs(t, "index/realm:Realm", "test", `{"offlineSessionMaxLifespan":"1440h0m0s","offlineSessionMaxLifespanEnabled":false}`)
+	if got := off.RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"offlineSessionMaxLifespanEnabled"}) {
+		t.Errorf("off ignores changes of %q", got)
+	}
+	for _, bounded := range []string{`hardening: strict`, `{hardening: off, lifetimes: {offlineMax: 240h}}`} {
+		r := mustUp(t, bounded).inputs(t, "index/realm:Realm", "test", `{"offlineSessionMaxLifespanEnabled":true}`)
+		if got := r.RPC.GetIgnoreChanges(); len(got) > 0 {
+			t.Errorf("%s ignores changes of %q", bounded, got)
+		}
+	}
+	m := mustUp(t, `
+federationSecrets: {corp: s}
+ldap: [{name: corp, url: "ldaps://d", usersDn: "ou=p", bindDn: "cn=a"}, {name: open, url: "ldaps://d", usersDn: "ou=p"}]
+`)
+	if got := m.find(t, "ldap/userFederation:UserFederation", "open").RPC.GetIgnoreChanges(); !slices.Equal(got, []string{"bindDn", "bindCredential"}) {
+		t.Errorf("an anonymous directory ignores changes of %q", got)
+	}
+	if got := m.find(t, "ldap/userFederation:UserFederation", "corp").RPC.GetIgnoreChanges(); len(got) > 0 {
+		t.Errorf("a directory with an account ignores changes of %q", got)
+	}
+}
+
+func TestRequiredActionsAndEvents(t *testing.T) {
+	m := mustUp(t, `
+requiredActions: [{alias: TERMS_AND_CONDITIONS, default: true}, {alias: VERIFY_PROFILE, enabled: false, priority: 7, name: Check}, {alias: my-action}]
+events: {types: [LOGIN_ERROR, LOGIN], listeners: [jboss-logging, siem], keepAdminFor: 720h}
+clients:
+  - {clientId: api, kind: api}
+  - {clientId: web, kind: web, redirectUris: ["https://w/cb"], rootUrl: "https://w", loginTheme: corp, consentRequired: true, offlineIdle: 24h, offlineMax: 48h}
+`)
+	const action = "index/requiredAction:RequiredAction"
+	m.inputs(t, action, "test/TERMS_AND_CONDITIONS", `{"realmId":"test","alias":"TERMS_AND_CONDITIONS","name":"Terms and Conditions","enabled":true,"defaultAction":true,"priority":20}`)
+	m.inputs(t, action, "test/VERIFY_PROFILE", `{"name":"Check","enabled":false,"defaultAction":false,"priority":7}`)
+	mine := m.inputs(t, action, "test/my-action", `{"name":"my-action","enabled":true,"priority":1000}`)
+	if !mine.RPC.GetRetainOnDelete() {
+		t.Error("an action that is taken out would be taken from the realm")
+	}
+	mine.dependsOn(t, action, "test/VERIFY_PROFILE")
+	m.inputs(t, "index/realmEvents:RealmEvents", "test", `{"enabledEventTypes":["LOGIN_ERROR","LOGIN"],"eventsListeners":["jboss-logging","siem"]}`)
+	m.inputs(t, "index/realm:Realm", "test", `{"attributes":{"adminEventsExpiration":"2592000"}}`)
+	m.inputs(t, "openid/client:Client", "web", `{"rootUrl":"https://w","loginTheme":"corp","consentRequired":true,"frontchannelLogoutEnabled":false,"clientOfflineSessionIdleTimeout":"86400","clientOfflineSessionMaxLifespan":"172800"}`)
+	m.inputs(t, "openid/client:Client", "api", `{"consentRequired":false,"frontchannelLogoutEnabled":false}`).absent(t, "rootUrl", "loginTheme")
 }
 
 func TestSigningKeys(t *testing.T) {

@@ -131,8 +131,20 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		AccessTokenLifespan:         lifespan(d.AccessTokenLifetime),
 		ClientSessionIdleTimeout:    lifespan(d.SessionIdle),
 		ClientSessionMaxLifespan:    lifespan(d.SessionMax),
+		ConsentRequired:             pulumi.Bool(d.ConsentRequired),
+
+		ClientOfflineSessionIdleTimeout: lifespan(d.OfflineIdle),
+		ClientOfflineSessionMaxLifespan: lifespan(d.OfflineMax),
+		// A browser that is sent around to end sessions tells the API nothing.
+		FrontchannelLogoutEnabled: pulumi.Bool(false),
 
 		ExtraConfig: extraConfig(d, args.SigningAlgorithm),
+	}
+	if d.RootURL != "" {
+		a.RootUrl = pulumi.String(d.RootURL)
+	}
+	if d.LoginTheme != "" {
+		a.LoginTheme = pulumi.String(d.LoginTheme)
 	}
 	if *d.PKCE {
 		a.PkceCodeChallengeMethod = pulumi.String("S256")

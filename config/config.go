@@ -54,10 +54,11 @@ type Config struct {
 	Clients       []Client `json:"clients" doc:"The OIDC clients. Exactly one has kind api: the resource server."`
 	ClientSecrets Secrets  `json:"clientSecrets" secret:"true" doc:"Client secrets by client id. Set each by: pulumi config set --secret --path 'clientSecrets[\"CLIENT-ID\"]'."`
 
-	UserAttributes   []UserAttribute `json:"userAttributes" doc:"Attributes of users beside username, email, firstName and lastName. Keycloak drops what is not declared here."`
-	Users            []User          `json:"users" doc:"Users that the stack makes."`
-	UsersFile        string          `json:"usersFile" doc:"CSV file with more users, relative to the project, with a header: username, email, emailVerified, firstName, lastName, enabled, password (default here: none), groups and roles (separated by ;), attributes.NAME."`
-	InitialPasswords Secrets         `json:"initialPasswords" secret:"true" doc:"Initial passwords by username, used at creation only. Set each by: pulumi config set --secret --path 'initialPasswords[\"USERNAME\"]'."`
+	RequiredActions  []RequiredAction `json:"requiredActions" doc:"What people can be made to do at a login. Those that are not named here stay as they are."`
+	UserAttributes   []UserAttribute  `json:"userAttributes" doc:"Attributes of users beside username, email, firstName and lastName. Keycloak drops what is not declared here."`
+	Users            []User           `json:"users" doc:"Users that the stack makes."`
+	UsersFile        string           `json:"usersFile" doc:"CSV file with more users, relative to the project, with a header: username, email, emailVerified, firstName, lastName, enabled, password (default here: none), groups and roles (separated by ;), attributes.NAME."`
+	InitialPasswords Secrets          `json:"initialPasswords" secret:"true" doc:"Initial passwords by username, used at creation only. Set each by: pulumi config set --secret --path 'initialPasswords[\"USERNAME\"]'."`
 
 	IdentityProviders []IdentityProvider `json:"identityProviders" doc:"External OpenID Connect providers that users may sign in with."`
 	LDAP              []LDAP             `json:"ldap" doc:"LDAP directories that bring users, read-only."`
@@ -111,9 +112,12 @@ type RetireKey struct {
 
 // Events are kept in Keycloak's database. What is left out comes from hardening.
 type Events struct {
-	Enabled     *bool  `json:"enabled" doc:"Keep login and admin events. Default: by hardening."`
-	KeepFor     string `json:"keepFor" doc:"How long login events are kept, such as 168h. Default: by hardening."`
-	AdminDetail *bool  `json:"adminDetails" doc:"Keep what admin events changed. Default: by hardening."`
+	Enabled      *bool    `json:"enabled" doc:"Keep login and admin events. Default: by hardening."`
+	KeepFor      string   `json:"keepFor" doc:"How long login events are kept, such as 168h. Default: by hardening."`
+	KeepAdminFor string   `json:"keepAdminFor" doc:"How long admin events are kept, such as 720h. Default: for ever."`
+	Types        []string `json:"types" doc:"Types of login events that are kept, such as LOGIN_ERROR. Default: all."`
+	Listeners    []string `json:"listeners" doc:"Who is told of each event: jboss-logging (the server's log), email (the user), or a listener of yours. Default: jboss-logging."`
+	AdminDetail  *bool    `json:"adminDetails" doc:"Keep what admin events changed. Default: by hardening."`
 }
 
 // Model drives the realm: the roles that it names are made.
@@ -185,6 +189,10 @@ type Client struct {
 	WebOrigins             []string `json:"webOrigins" doc:"Origins that browsers may call Keycloak from. Default: none."`
 	BackchannelLogoutURL   string   `json:"backchannelLogoutUrl" doc:"Where Keycloak tells the client that a session has ended."`
 
+	RootURL         string `json:"rootUrl" doc:"What relative URLs of the client are relative to. Once set it can only be changed, not taken out: the provider keeps the last value."`
+	LoginTheme      string `json:"loginTheme" doc:"Theme of the login pages where people sign in to this client. Default: the realm's."`
+	ConsentRequired bool   `json:"consentRequired" doc:"Ask people before the client gets their data."`
+
 	StandardFlow       *bool `json:"standardFlow" doc:"Authorization code flow. Default: by kind (web, cli)."`
 	DirectAccessGrants *bool `json:"directAccessGrants" doc:"Password grant. Default: false."`
 	ServiceAccount     *bool `json:"serviceAccount" doc:"Client credentials. Default: by kind (service, api). Before turning it off take its roles out in an up of their own: Keycloak deletes the account, and the provider then fails to take roles from it."`
@@ -213,6 +221,8 @@ type Client struct {
 	AccessTokenLifetime string `json:"accessTokenLifetime" doc:"Overrides lifetimes.accessToken. To take it back, set it to that value: the provider keeps the last value of what is left out."`
 	SessionIdle         string `json:"sessionIdle" doc:"Overrides lifetimes.clientSessionIdle; at most lifetimes.ssoIdle. To take it back, set it to lifetimes.ssoIdle."`
 	SessionMax          string `json:"sessionMax" doc:"Overrides lifetimes.clientSessionMax; at most lifetimes.ssoMax. To take it back, set it to lifetimes.ssoMax."`
+	OfflineIdle         string `json:"offlineIdle" doc:"Overrides lifetimes.offlineIdle for its offline tokens. To take it back, set it to that value."`
+	OfflineMax          string `json:"offlineMax" doc:"Overrides lifetimes.offlineMax for its offline tokens. To take it back, set it to that value."`
 }
 
 // Mapper puts a claim into a client's tokens.
@@ -235,7 +245,7 @@ type UserAttribute struct {
 type User struct {
 	Username        string            `json:"username" required:"true" doc:"Lower case, 3 characters or more. Another username is another user: take the old one out in an up of its own, or Keycloak refuses the second with that email. Required."`
 	Email           string            `json:"email" doc:"Lower case. Required for a login by password."`
-	EmailVerified   bool              `json:"emailVerified" doc:"Trust the address as verified."`
+	EmailVerified   *bool             `json:"emailVerified" doc:"true: the address is trusted, and stays so when the email changes here. false: it is not, whatever the person did: write it when you change the email of somebody who may have verified the old one. Default: not trusted until the person verifies it, which the stack then leaves alone."`
 	FirstName       string            `json:"firstName" doc:"Required for a login by password."`
 	LastName        string            `json:"lastName" doc:"Required for a login by password."`
 	Enabled         *bool             `json:"enabled" default:"true" doc:"false: can't sign in."`

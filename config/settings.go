@@ -104,3 +104,12 @@ type Headers struct {
 	StrictTransportSecurity         string `json:"strictTransportSecurity" doc:"Strict-Transport-Security (RFC 6797)."`
 	XSSProtection                   string `json:"xssProtection" doc:"X-XSS-Protection."`
 }
+
+// RequiredAction is something that people can be made to do at a login.
+type RequiredAction struct {
+	Alias    string `json:"alias" required:"true" doc:"Keycloak's alias of it, such as TERMS_AND_CONDITIONS or CONFIGURE_TOTP. Taken out of here it stays as it was: set it as you want to leave it first. Required."`
+	Name     string `json:"name" doc:"Name that people see. Default: Keycloak's."`
+	Enabled  *bool  `json:"enabled" default:"true" doc:"false: nobody can be made to do it."`
+	Default  bool   `json:"default" doc:"Every new user must do it at the first login."`
+	Priority int    `json:"priority" doc:"Lower ones come first. Default: Keycloak's."`
+}

@@ -70,6 +70,41 @@ displayNameHtml: <b>x</b>
 	})
 }
 
+func TestRefusedActionsAndEvents(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"registration with anybody's address", `login: {registration: true}`, "login.verifyEmail: people may register with anybody's address"},
+		{"registration with anybody's address as username", `login: {registration: true, withEmail: false, emailAsUsername: true}`, "login.verifyEmail: people may register with anybody's address"},
+
+		{"action without an alias", `requiredActions: [{default: true}]`, "requiredActions[0].alias: is missing"},
+		{"action in lower case", `requiredActions: [{alias: verify_email}]`, `requiredActions[0].alias: "verify_email" is no required action of Keycloak; did you mean VERIFY_EMAIL?`},
+		{"action twice", `requiredActions: [{alias: VERIFY_EMAIL}, {alias: VERIFY_EMAIL}]`, `requiredActions[1].alias: "VERIFY_EMAIL" is declared twice`},
+		{"default that is off", `requiredActions: [{alias: TERMS_AND_CONDITIONS, enabled: false, default: true}]`, "requiredActions[0].default: nobody can be made"},
+		{"negative priority", `requiredActions: [{alias: VERIFY_EMAIL, priority: -1}]`, "requiredActions[0].priority: -1"},
+
+		{"event that Keycloak lacks", `events: {types: [LOGIN, LOGINERROR]}`, `events.types[1]: "LOGINERROR" is no login event of Keycloak`},
+		{"event twice", `events: {types: [LOGIN, LOGIN]}`, `events.types[1]: "LOGIN" is there twice`},
+		{"mail of events without mail", `events: {listeners: [email]}`, "events.listeners[0]: email needs a mail server"},
+		{"types where no events are kept", `{hardening: "off", events: {types: [LOGIN]}}`, "events.types: no events are kept"},
+		{"admin events for seven days, which Go does not know", `events: {keepAdminFor: 7d}`, `events.keepAdminFor: "7d" is not a duration`},
+		{"attribute of admin events", `realmAttributes: {adminEventsExpiration: "60"}`, `realmAttributes["adminEventsExpiration"]: is set by events.keepAdminFor`},
+
+		{"consent of nobody", "clients: [{clientId: api, kind: api, consentRequired: true}]", "clients[0].consentRequired: nobody is there to ask"},
+		{"root that is none", "clients: [{clientId: api, kind: api, rootUrl: api}]", `clients[0].rootUrl: "api" is not an http or https URL`},
+		{"offline for seven days, which Go does not know", "clients: [{clientId: api, kind: api, offlineIdle: 7d}]", `clients[0].offlineIdle: "7d" is not a duration`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := parse(t, tt.text, false, nil)
+			if err == nil || !strings.Contains(err.Error(), "\n"+tt.want) {
+				t.Errorf("error is %v, want a line that begins with %q", err, tt.want)
+			}
+		})
+	}
+	exempt := "{login: {registration: true}, exemptions: [{resource: example, rule: no-unverified-email-login, reason: Nobody trusts an address here.}]}"
+	if _, _, err := parse(t, exempt, false, nil); err != nil {
+		t.Errorf("an exempt realm: %v", err)
+	}
+}
+
 func TestMailInTheClearWarns(t *testing.T) {
 	_, warnings, err := parse(t, `smtp: {host: relay.internal, from: noreply@example.com}`, false, nil)
 	if err != nil || !slices.ContainsFunc(warnings, func(w string) bool { return strings.HasPrefix(w, "smtp.starttls: mails, which hold links") }) {

@@ -97,7 +97,8 @@ func (d *decoder) user(path string, header, row []string) User {
 		case "email":
 			u.Email = cell
 		case "emailVerified":
-			u.EmailVerified = d.boolean(path+": "+column, cell)
+			verified := d.boolean(path+": "+column, cell)
+			u.EmailVerified = &verified
 		case "firstName":
 			u.FirstName = cell
 		case "lastName":

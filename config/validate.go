@@ -171,7 +171,6 @@ func (c *checker) lifetimes() {
 	c.duration("lifetimes.adminMail", l.AdminMail)
 	c.duration("lifetimes.devicePolling", l.DevicePolling)
 	c.rememberMe(l)
-	c.duration("events.keepFor", c.cfg.Events.KeepFor)
 	level := c.cfg.Level()
 	c.within("lifetimes.ssoIdle", idle, level.SSOIdle, "lifetimes.ssoMax", most, level.SSOMax)
 	c.within("lifetimes.offlineIdle", offlineIdle, level.OfflineIdle, "lifetimes.offlineMax", offlineMax, level.OfflineMax)
@@ -211,14 +210,22 @@ func (c *checker) rememberMe(l Lifetimes) {
 
 func (c *checker) events() {
 	e := c.cfg.Events
+	c.duration("events.keepFor", e.KeepFor)
+	c.duration("events.keepAdminFor", e.KeepAdminFor)
+	c.eventTypes(e)
 	if e.Kept(c.cfg.Level()) {
 		return
 	}
 	if e.KeepFor != "" {
 		c.errorf("events.keepFor", "no events are kept: set events.enabled, or leave it out")
 	}
-	if e.AdminDetail != nil {
-		c.errorf("events.adminDetails", "no events are kept: set events.enabled, or leave it out")
+	for _, key := range []struct {
+		name string
+		set  bool
+	}{{"adminDetails", e.AdminDetail != nil}, {"keepAdminFor", e.KeepAdminFor != ""}, {"types", e.Types != nil}, {"listeners", e.Listeners != nil}} {
+		if key.set {
+			c.errorf("events."+key.name, "no events are kept: set events.enabled, or leave it out")
+		}
 	}
 }
 

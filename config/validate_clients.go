@@ -77,6 +77,11 @@ func (c *checker) client(cl *Client, path string) {
 	c.text(path+".description", cl.Description)
 	level := c.cfg.Level()
 	c.duration(path+".accessTokenLifetime", cl.AccessTokenLifetime)
+	c.duration(path+".offlineIdle", cl.OfflineIdle)
+	c.duration(path+".offlineMax", cl.OfflineMax)
+	if cl.ConsentRequired && !*cl.StandardFlow && !*cl.DeviceGrant {
+		c.errorf(path+".consentRequired", "nobody is there to ask: set standardFlow or deviceGrant, or leave it out")
+	}
 	c.clientSession(path+".sessionIdle", cl.SessionIdle, "ssoIdle", c.cfg.Lifetimes.SSOIdle, level.SSOIdle)
 	c.clientSession(path+".sessionMax", cl.SessionMax, "ssoMax", c.cfg.Lifetimes.SSOMax, level.SSOMax)
 	if cl.Lightweight && cl.AccessTokenType == "at+jwt" {
@@ -152,6 +157,11 @@ func (c *checker) otherURLs(cl *Client, path string) {
 	if cl.AdminURL != "" {
 		c.httpURL(path+".adminUrl", cl.AdminURL)
 	}
+	if cl.RootURL != "" {
+		c.httpURL(path+".rootUrl", cl.RootURL)
+	}
+	c.text(path+".rootUrl", cl.RootURL)
+	c.name(path+".loginTheme", cl.LoginTheme)
 	c.text(path+".baseUrl", cl.BaseURL)
 	c.text(path+".adminUrl", cl.AdminURL)
 	if cl.BackchannelLogoutURL != "" && c.httpURL(path+".backchannelLogoutUrl", cl.BackchannelLogoutURL) {

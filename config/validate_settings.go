@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/mail"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"keycloak-model-api/guardrails"
 )
 
 // settings checks what the realm as a whole is told.
@@ -24,6 +27,7 @@ func (c *checker) settings() {
 	}
 	c.locales()
 	c.realmAttributes()
+	c.requiredActions()
 }
 
 func (c *checker) frontendURL() {
@@ -117,6 +121,9 @@ func (c *checker) login() {
 			c.errorf("login."+m.key, "needs a mail server, or who asks for the mail gets an error: set smtp")
 		}
 	}
+	if l.Registration && !l.VerifyEmail && (l.WithEmail || l.EmailAsUsername) {
+		c.refuseUnlessExempt(c.cfg.Realm, guardrails.UnverifiedEmailLogin, "login.verifyEmail", "people may register with anybody's address and then sign in by it: set it to true, or withEmail to false, or add an exemption from "+guardrails.UnverifiedEmailLogin)
+	}
 	if l.EmailAsUsername {
 		for i := range c.cfg.Users {
 			if u := &c.cfg.Users[i]; u.Email != u.Username {
@@ -146,6 +153,7 @@ const StackAttribute = "keycloak-model-api.stack"
 // ownAttributes are the attributes of a realm that Keycloak keeps its own settings
 // in, with the key that sets them, if one does.
 var ownAttributes = map[string]string{
+	"adminEventsExpiration":               "events.keepAdminFor",
 	"frontendUrl":                         "frontendUrl",
 	"displayName":                         "displayName",
 	"displayNameHtml":                     "displayNameHtml",
@@ -164,6 +172,59 @@ var ownAttributes = map[string]string{
 	"defaultSignatureAlgorithm":           "signingKeys",
 	"keycloak-model-api.local":            "",
 	StackAttribute:                        "",
+}
+
+// builtInActions are the required actions of Keycloak with the names and priorities
+// of a new realm.
+var builtInActions = map[string]RequiredAction{
+	"CONFIGURE_RECOVERY_AUTHN_CODES": {Name: "Recovery Authentication Codes", Priority: 130},
+	"CONFIGURE_TOTP":                 {Name: "Configure OTP", Priority: 54},
+	"TERMS_AND_CONDITIONS":           {Name: "Terms and Conditions", Priority: 20},
+	"UPDATE_EMAIL":                   {Name: "Update Email", Priority: 70},
+	"UPDATE_PASSWORD":                {Name: "Update Password", Priority: 57},
+	"UPDATE_PROFILE":                 {Name: "Update Profile", Priority: 40},
+	"VERIFY_EMAIL":                   {Name: "Verify Email", Priority: 50},
+	"VERIFY_PROFILE":                 {Name: "Verify Profile", Priority: 100},
+	"delete_account":                 {Name: "Delete Account", Priority: 60},
+	"delete_credential":              {Name: "Delete Credential", Priority: 110},
+	"idp_link":                       {Name: "Linking Identity Provider", Priority: 120},
+	"update_user_locale":             {Name: "Update User Locale", Priority: 1000},
+	"webauthn-register":              {Name: "Webauthn Register", Priority: 80},
+	"webauthn-register-passwordless": {Name: "Webauthn Register Passwordless", Priority: 90},
+}
+
+// WithDefaults returns the action with Keycloak's name and priority where it leaves
+// them out.
+func (a RequiredAction) WithDefaults() RequiredAction {
+	own := builtInActions[a.Alias]
+	a.Name = cmp.Or(a.Name, own.Name, a.Alias)
+	a.Priority = cmp.Or(a.Priority, own.Priority, 1000)
+	return a
+}
+
+func (c *checker) requiredActions() {
+	seen := map[string]bool{}
+	for i, a := range c.cfg.RequiredActions {
+		path := fmt.Sprintf("requiredActions[%d]", i)
+		if a.Alias != "" && !actionName.MatchString(a.Alias) {
+			c.errorf(path+".alias", "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a.Alias)
+		} else if _, known := builtInActions[a.Alias]; !known {
+			if meant := nearest(a.Alias, slices.Sorted(maps.Keys(builtInActions))); meant != "" {
+				c.errorf(path+".alias", "%q is no required action of Keycloak; did you mean %s?", a.Alias, meant)
+			}
+		}
+		if seen[a.Alias] {
+			c.errorf(path+".alias", "%q is declared twice", a.Alias)
+		}
+		seen[a.Alias] = true
+		c.text(path+".name", a.Name)
+		if a.Default && isFalse(a.Enabled) {
+			c.errorf(path+".default", "nobody can be made to do what is not enabled: set enabled, or leave it out")
+		}
+		if a.Priority < 0 {
+			c.errorf(path+".priority", "%d: use 1 or more", a.Priority)
+		}
+	}
 }
 
 func (c *checker) realmAttributes() {

@@ -42,6 +42,14 @@ config:
   keycloak-model-api:clients:
     - {clientId: model-api, kind: api}
     - {clientId: portal, kind: web, redirectUris: [https://portal.example.com/callback]}
+    - clientId: partner
+      kind: web
+      rootUrl: https://partner.example.com
+      redirectUris: [https://partner.example.com/callback]
+      consentRequired: true
+      loginTheme: keycloak
+      offlineIdle: 24h
+      offlineMax: 48h
   keycloak-model-api:users:
     - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, roles: [model-iris]}
   keycloak-model-api:smtp:
@@ -73,6 +81,10 @@ config:
   keycloak-model-api:passkeys: {relyingPartyName: Models, algorithms: [ES512], residentKey: true, attachment: platform, timeout: 90s}
   keycloak-model-api:bruteForce: {maxFailures: 7, waitIncrement: 2m, maxWait: 20m, resetAfter: 6h, quickLoginCheck: 500ms, quickLoginWait: 30s, permanent: true}
   keycloak-model-api:headers: {frameOptions: DENY, contentSecurityPolicyReportOnly: "default-src 'self'"}
+  keycloak-model-api:requiredActions:
+    - {alias: TERMS_AND_CONDITIONS, default: true, priority: 30}
+    - {alias: VERIFY_PROFILE, enabled: false}
+  keycloak-model-api:events: {types: [LOGIN, LOGIN_ERROR, RESET_PASSWORD], listeners: [jboss-logging, email], keepAdminFor: 720h}
   keycloak-model-api:lifetimes:
     {login: 20m, loginAction: 4m, userMail: 10m, adminMail: 6h, rememberMeIdle: 48h, rememberMeMax: 72h, devicePolling: 7s}
 `
@@ -84,7 +96,7 @@ const mailPassword = "a-mail-password-of-the-tests"
 func TestMail(t *testing.T) {
 	server := startMail(t)
 	st := e.up(t, strings.ReplaceAll(mailConfig, "PORT", server.port), secretsOf{
-		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2"},
+		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2", "partner": "a-secret-of-the-tests-3"},
 		"initialPasswords": {"ada": firstPassword},
 		"smtpPassword":     {"": mailPassword},
 	})
@@ -123,6 +135,11 @@ func TestMail(t *testing.T) {
 	pg.person.open(t, letter.link(t))
 	// The realm wants the address verified first, and sends a second mail.
 	pg = pg.person.open(t, server.next(t).link(t))
+	// What every new user must do comes first, the new password last.
+	if !strings.Contains(pg.Body, `id="kc-terms-text"`) {
+		t.Fatalf("the terms are not asked for at %s (%d): %s", pg.URL, pg.Status, pg.Body)
+	}
+	pg = pg.submit(t, url.Values{"accept": {"Akzeptieren"}})
 	pg = pg.submit(t, newPassword(ownPassword))
 	if pg.URL.Query().Get("code") == "" {
 		t.Fatalf("the new password leads to %s (%d): %s", pg.URL, pg.Status, pg.Body)

@@ -79,6 +79,12 @@ func TestRules(t *testing.T) {
 		{"lasting password by default", user, object{"initialPassword": object{"value": secret("hunter2")}}, "no-lasting-password"},
 		{"no password", user, object{"username": "u"}, ""},
 
+		{"registration with anybody's address", realm, object{"registrationAllowed": true, "loginWithEmailAllowed": true}, "no-unverified-email-login"},
+		{"registration with anybody's address as username", realm, object{"registrationAllowed": true, "registrationEmailAsUsername": true}, "no-unverified-email-login"},
+		{"registration with a verified address", realm, object{"registrationAllowed": true, "loginWithEmailAllowed": true, "verifyEmail": true}, ""},
+		{"registration where the address is no login", realm, object{"registrationAllowed": true, "loginWithEmailAllowed": false}, ""},
+		{"no registration", realm, object{"loginWithEmailAllowed": true}, ""},
+
 		{"profile alone", profile, object{"realmId": "r", "attributes": []any{object{"name": "team", "permissions": object{"edits": []any{"user"}}}}}, ""},
 		{"email as groups", "keycloak:openid/userPropertyProtocolMapper:UserPropertyProtocolMapper", object{"realmId": "r", "userProperty": "email", "claimName": "groups"}, "no-self-service-claim"},
 	} {

@@ -26,6 +26,8 @@ const (
 	WildcardOrigin   = "no-wildcard-origin"
 	WebPasswordGrant = "no-web-password-grant"
 	LastingPassword  = "no-lasting-password"
+
+	UnverifiedEmailLogin = "no-unverified-email-login"
 )
 
 // HasWildcard says that a redirect URI or web origin is not written in full
@@ -51,6 +53,7 @@ var rules = []Rule{
 	{Name: "no-plain-secret", Sentence: "Secrets and passwords are marked secret, so that previews and state don't show them.", check: plainSecret},
 	selfServiceClaim,
 	{Name: LastingPassword, Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
+	{Name: UnverifiedEmailLogin, Sentence: "Where people register themselves and sign in by an email address, the address is verified: otherwise anybody takes that of somebody else.", Dev: true, check: unverifiedEmailLogin},
 }
 
 // Rules returns all rules.
@@ -68,6 +71,7 @@ const (
 	openIDClient = "keycloak:openid/client:Client"
 	samlClient   = "keycloak:saml/client:Client"
 	user         = "keycloak:index/user:User"
+	realm        = "keycloak:index/realm:Realm"
 )
 
 func implicitFlow(typ string, in *reader) string {
@@ -121,6 +125,14 @@ func webPasswordGrant(typ string, in *reader) string {
 func lastingPassword(typ string, in *reader) string {
 	if typ == user && in.has("initialPassword") && !in.boolean("initialPassword", "temporary") {
 		return "initialPassword is not temporary: set temporary to true"
+	}
+	return ""
+}
+
+func unverifiedEmailLogin(typ string, in *reader) string {
+	if typ == realm && in.boolean("registrationAllowed") && !in.boolean("verifyEmail") &&
+		(in.boolean("loginWithEmailAllowed") || in.boolean("registrationEmailAsUsername")) {
+		return "registrationAllowed lets people take anybody's address, and they sign in by it: set verifyEmail to true, or loginWithEmailAllowed to false"
 	}
 	return ""
 }

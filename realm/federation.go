@@ -150,7 +150,13 @@ func (f *Federation) directory(ctx *pulumi.Context, l *config.LDAP, args *Federa
 		a.BindDn = pulumi.String(l.BindDN)
 		a.BindCredential = secret(args.Secrets[l.Name]).ToStringPtrOutput()
 	}
-	directory, err := ldap.NewUserFederation(ctx, l.Name, a, f.within, pulumi.DependsOn(args.Users))
+	opts := []pulumi.ResourceOption{f.within, pulumi.DependsOn(args.Users)}
+	if l.BindDN == "" {
+		// The provider can't take an account away from Keycloak: it would try at every
+		// refresh. One that was there stays.
+		opts = append(opts, pulumi.IgnoreChanges([]string{"bindDn", "bindCredential"}))
+	}
+	directory, err := ldap.NewUserFederation(ctx, l.Name, a, opts...)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Realm", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
-	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), pulumi.Parent(r), pulumi.Protect(args.Protect))
+	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), realmOptions(r, args)...)
 	if err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
@@ -61,6 +61,9 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 
 	if err := r.events(ctx, name, args); err != nil {
 		return nil, fmt.Errorf("realm: events: %w", err)
+	}
+	if err := r.requiredActions(ctx, name, args.Settings.RequiredActions); err != nil {
+		return nil, fmt.Errorf("realm: required actions: %w", err)
 	}
 	if err := r.userProfile(ctx, name, args.UserAttributes); err != nil {
 		return nil, fmt.Errorf("realm: user profile: %w", err)
@@ -81,6 +84,24 @@ func (r *Realm) guarded(args *Args, opts ...pulumi.ResourceOption) []pulumi.Reso
 	return append(opts, pulumi.Parent(r), pulumi.DeletedWith(r.Resource), pulumi.Protect(args.Protect))
 }
 
+// realmOptions are those of the realm itself. The provider can't turn the bound on
+// offline sessions off: it would try at every refresh. So a bound that was there
+// stays on, as long as Keycloak's own, where no other is asked for.
+func realmOptions(r *Realm, args *Args) []pulumi.ResourceOption {
+	opts := []pulumi.ResourceOption{pulumi.Parent(r), pulumi.Protect(args.Protect)}
+	if !boundsOffline(args) {
+		opts = append(opts, pulumi.IgnoreChanges([]string{"offlineSessionMaxLifespanEnabled"}))
+	}
+	return opts
+}
+
+func boundsOffline(args *Args) bool {
+	return args.Lifetimes.OfflineMax != "" || args.Hardening.OfflineMax > 0
+}
+
+// keycloakOfflineMax is the bound of a new realm, which does not enforce it.
+const keycloakOfflineMax = 60 * 24 * time.Hour
+
 func realmArgs(args *Args) *keycloak.RealmArgs {
 	level, l := args.Hardening, args.Lifetimes
 	a := &keycloak.RealmArgs{
@@ -92,7 +113,7 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 		SsoSessionIdleTimeout:     lifetime(l.SSOIdle, level.SSOIdle),
 		SsoSessionMaxLifespan:     lifetime(l.SSOMax, level.SSOMax),
 		OfflineSessionIdleTimeout: lifetime(l.OfflineIdle, level.OfflineIdle),
-		OfflineSessionMaxLifespan: lifetime(l.OfflineMax, level.OfflineMax),
+		OfflineSessionMaxLifespan: lifetime(l.OfflineMax, cmp.Or(level.OfflineMax, keycloakOfflineMax)),
 		Oauth2DeviceCodeLifespan:  lifetime(l.DeviceCode, level.DeviceCode),
 		AccessCodeLifespan:        lifetime(l.AuthorizationCode, level.AuthorizationCode),
 		ClientSessionIdleTimeout:  lifetime(l.ClientSessionIdle, 0),
@@ -110,9 +131,8 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 	if l.DevicePolling != "" {
 		a.Oauth2DevicePollingInterval = wholeSeconds(l.DevicePolling, 0)
 	}
-	args.Settings.set(a)
-	// Said even when it is off, or the provider keeps the last value.
-	a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(a.OfflineSessionMaxLifespan != nil)
+	args.Settings.set(a, args.Events)
+	a.OfflineSessionMaxLifespanEnabled = pulumi.Bool(boundsOffline(args))
 	if reuse := l.RefreshTokenReuse; reuse != nil {
 		a.RevokeRefreshToken, a.RefreshTokenMaxReuse = pulumi.Bool(true), pulumi.Int(*reuse)
 	} else if level.RotateRefresh {
@@ -200,14 +220,22 @@ func (r *Realm) events(ctx *pulumi.Context, name string, args *Args) error {
 		}
 		keep = d
 	}
-	events, err := keycloak.NewRealmEvents(ctx, name, &keycloak.RealmEventsArgs{
+	listeners := e.Listeners
+	if listeners == nil {
+		listeners = []string{"jboss-logging"}
+	}
+	a := &keycloak.RealmEventsArgs{
 		RealmId:                   r.ID,
 		EventsEnabled:             pulumi.Bool(true),
 		EventsExpiration:          seconds(keep),
-		EventsListeners:           pulumi.StringArray{pulumi.String("jboss-logging")},
+		EventsListeners:           pulumi.ToStringArray(listeners),
 		AdminEventsEnabled:        pulumi.Bool(true),
 		AdminEventsDetailsEnabled: pulumi.Bool(or(e.AdminDetail, level.EventDetails)),
-	}, r.after()...)
+	}
+	if len(e.Types) > 0 {
+		a.EnabledEventTypes = pulumi.ToStringArray(e.Types)
+	}
+	events, err := keycloak.NewRealmEvents(ctx, name, a, r.after()...)
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package realm
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -27,12 +29,13 @@ type Settings struct {
 	OTP             config.OTP
 	WebAuthn        config.WebAuthn
 	Passkeys        config.WebAuthn
+	RequiredActions []config.RequiredAction
 }
 
 // set writes the settings into the realm's inputs. The provider turns each switch
 // that is left out into false and keeps the last value of much else, so all is said
 // that has a value to say.
-func (s *Settings) set(a *keycloak.RealmArgs) {
+func (s *Settings) set(a *keycloak.RealmArgs, events config.Events) {
 	s.login(a)
 	text := func(value string) pulumi.StringPtrInput {
 		if value == "" {
@@ -50,7 +53,7 @@ func (s *Settings) set(a *keycloak.RealmArgs) {
 			DefaultLocale:    pulumi.String(cmp.Or(s.Locales.Default, supported[0])),
 		}
 	}
-	if attributes := s.attributes(); len(attributes) > 0 {
+	if attributes := s.attributes(events); len(attributes) > 0 {
 		a.Attributes = attributes
 	}
 	a.SmtpServer = s.smtp()
@@ -75,10 +78,13 @@ func (s *Settings) login(a *keycloak.RealmArgs) {
 
 // attributes are those of the realm, with the settings that Keycloak keeps among
 // them.
-func (s *Settings) attributes() pulumi.StringMap {
+func (s *Settings) attributes(events config.Events) pulumi.StringMap {
 	attributes := pulumi.ToStringMap(s.Attributes)
 	if s.Stack != "" {
 		attributes[config.StackAttribute] = pulumi.String(s.Stack)
+	}
+	if d, err := time.ParseDuration(events.KeepAdminFor); err == nil {
+		attributes["adminEventsExpiration"] = pulumi.String(strconv.Itoa(int(d / time.Second)))
 	}
 	if s.FrontendURL != "" {
 		attributes["frontendUrl"] = pulumi.String(strings.TrimRight(s.FrontendURL, "/"))
@@ -128,4 +134,25 @@ func (s *Settings) smtp() keycloak.RealmSmtpServerPtrInput {
 		}
 	}
 	return server
+}
+
+// requiredActions sets what people can be made to do. The deletion of one would take
+// it away from the realm, so it is retained.
+func (r *Realm) requiredActions(ctx *pulumi.Context, name string, actions []config.RequiredAction) error {
+	for _, action := range actions {
+		a := action.WithDefaults()
+		made, err := keycloak.NewRequiredAction(ctx, name+"/"+a.Alias, &keycloak.RequiredActionArgs{
+			RealmId:       r.ID,
+			Alias:         pulumi.String(a.Alias),
+			Name:          pulumi.String(a.Name),
+			Enabled:       pulumi.Bool(or(a.Enabled, true)),
+			DefaultAction: pulumi.Bool(a.Default),
+			Priority:      pulumi.Int(a.Priority),
+		}, append(r.after(), pulumi.RetainOnDelete(true))...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Alias, err)
+		}
+		r.Settled = made
+	}
+	return nil
 }

@@ -59,7 +59,7 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 		RealmId:       args.Realm,
 		Username:      pulumi.String(declared.Username),
 		Email:         optional(declared.Email),
-		EmailVerified: pulumi.Bool(declared.EmailVerified),
+		EmailVerified: pulumi.Bool(declared.EmailVerified != nil && *declared.EmailVerified),
 		FirstName:     optional(declared.FirstName),
 		LastName:      optional(declared.LastName),
 		Enabled:       pulumi.Bool(declared.Enabled == nil || *declared.Enabled),
@@ -81,10 +81,14 @@ func (u *Users) user(ctx *pulumi.Context, declared *config.User, args *Args) err
 		}
 	}
 	// What people and brokering add later is no change of ours: the required
-	// action of a temporary password, whether an email address is verified, and
-	// links to identity providers, which the provider would cut.
-	opts := []pulumi.ResourceOption{u.within, pulumi.DependsOn(args.After), pulumi.Protect(args.Protect),
-		pulumi.IgnoreChanges([]string{"requiredActions", "federatedIdentities", "emailVerified"})}
+	// action of a temporary password, links to identity providers, which the
+	// provider would cut, and, where nothing is declared, whether the email address
+	// is verified.
+	theirs := []string{"requiredActions", "federatedIdentities"}
+	if declared.EmailVerified == nil {
+		theirs = append(theirs, "emailVerified")
+	}
+	opts := []pulumi.ResourceOption{u.within, pulumi.DependsOn(args.After), pulumi.Protect(args.Protect), pulumi.IgnoreChanges(theirs)}
 	user, err := keycloak.NewUser(ctx, declared.Username, a, opts...)
 	if err != nil {
 		return err

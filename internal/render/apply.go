@@ -46,13 +46,14 @@ func (r *Realm) apply(ctx context.Context, admin *keycloak.Admin, workers int, r
 	}{
 		{"replacing the realm", a.replace},
 		{"realm, roles, groups and users", a.realm},
+		{"required actions", a.applyRequiredActions}, // which service accounts get
 		{"authentication flows", a.authenticationFlows},
 		{"client scopes", a.clientScopes},
 		{"clients", a.clients},
 		{"default groups", a.setDefaultGroups},
 		{"client roles", a.clientRoles},
 		{"mappers and role mappings", a.mappings},
-		{"user profile and required actions", a.profile},
+		{"user profile", a.profile},
 		{"bindings of flows", a.bind},
 		{"identity providers", a.identityProviders},
 		{"keys", a.keys},
@@ -440,11 +441,13 @@ func (a *applier) allGroups(groups []*group) []*group {
 }
 
 func (a *applier) profile(ctx context.Context) error {
-	if a.Realm.profile != nil {
-		if err := a.put(ctx, "/users/profile", a.Realm.profile); err != nil {
-			return err
-		}
+	if a.Realm.profile == nil {
+		return nil
 	}
+	return a.put(ctx, "/users/profile", a.Realm.profile)
+}
+
+func (a *applier) applyRequiredActions(ctx context.Context) error {
 	for _, action := range a.actions {
 		if err := a.put(ctx, "/authentication/required-actions/"+url.PathEscape(action["alias"].(string)), action); err != nil {
 			return err

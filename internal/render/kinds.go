@@ -191,6 +191,7 @@ func (b *builder) user(realm *Realm, in *inputs) {
 		{"lastName", "lastName", nil},
 	})
 	actions := in.strs("requiredActions")
+	u.ownActions = len(actions) > 0
 	if password, ok := in.object("initialPassword"); ok {
 		u.rep["credentials"] = []object{{
 			"type": "password", "value": password.str("value"), "temporary": password.boolean("temporary", false),

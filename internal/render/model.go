@@ -72,6 +72,7 @@ type user struct {
 	groups       []*group
 	onlyRoles    bool // without default-roles-<realm>
 	onlyGroups   bool // without the default groups
+	ownActions   bool // required actions are declared, which replace the default ones
 	federated    []object
 }
 

@@ -204,7 +204,12 @@ func (r *Realm) userRepresentation(u *user, clientRoles bool) object {
 	if !u.onlyGroups {
 		groups = slices.Concat(r.defaultGroups, groups)
 	}
-	rep := with(u.rep, object{"id": u.id, "realmRoles": orEmpty(realm), "groups": groupPaths(groups)})
+	actions := u.rep["requiredActions"].([]string)
+	if !u.ownActions {
+		actions = slices.Concat(r.defaultActions(), actions)
+		slices.Sort(actions)
+	}
+	rep := with(u.rep, object{"id": u.id, "requiredActions": orEmpty(slices.Compact(actions)), "realmRoles": orEmpty(realm), "groups": groupPaths(groups)})
 	if len(u.attributes) > 0 {
 		rep["attributes"] = u.attributes
 	}
@@ -236,9 +241,24 @@ func (r *Realm) usersRepresentation() []object {
 		if len(clients) > 0 {
 			rep["clientRoles"] = clients
 		}
+		if actions := r.defaultActions(); len(actions) > 0 {
+			rep["requiredActions"] = actions // which no service account is asked for
+		}
 		users = append(users, rep)
 	}
 	return users
+}
+
+// defaultActions are the aliases of the required actions of new users.
+func (r *Realm) defaultActions() []string {
+	var aliases []string
+	for _, action := range r.requiredActions() {
+		if action["defaultAction"] == true && action["enabled"] == true {
+			aliases = append(aliases, action["alias"].(string))
+		}
+	}
+	slices.Sort(aliases)
+	return aliases
 }
 
 func (r *Realm) scopesRepresentation() []object {
