@@ -1007,6 +1007,7 @@ func TestExampleStacks(t *testing.T) {
 			for key, v := range tt.secrets {
 				s[project+":"+key] = v
 			}
+			s[project+":smtpPassword"] = "a mail password"
 			m, _, err := up(t, s)
 			if err != nil {
 				t.Fatal(err)
