@@ -836,7 +836,7 @@ clients:
 	}
 	mine.dependsOn(t, action, "test/VERIFY_PROFILE")
 	m.inputs(t, "index/realmEvents:RealmEvents", "test", `{"enabledEventTypes":["LOGIN_ERROR","LOGIN"],"eventsListeners":["jboss-logging","siem"]}`)
-	m.inputs(t, "index/realm:Realm", "test", `{"attributes":{"adminEventsExpiration":"2592000"}}`)
+	m.inputs(t, "index/realm:Realm", "test", `{"attributes":{"adminEventsExpiration":"2592000","keycloak-model-api.stack":"keycloak-model-api/test"}}`)
 	m.inputs(t, "openid/client:Client", "web", `{"rootUrl":"https://w","loginTheme":"corp","consentRequired":true,"frontchannelLogoutEnabled":false,"clientOfflineSessionIdleTimeout":"86400","clientOfflineSessionMaxLifespan":"172800"}`)
 	m.inputs(t, "openid/client:Client", "api", `{"consentRequired":false,"frontchannelLogoutEnabled":false}`).absent(t, "rootUrl", "loginTheme")
 }
