@@ -125,7 +125,7 @@ func TestDrift(t *testing.T) {
 		for i, role := range keycloak.ReadRoles {
 			others := slices.Delete(slices.Clone(keycloak.ReadRoles), i, i+1)
 			_, stderr, exit := runDrift(t, driftConfig, reader(t, "drifting", others...))
-			if exit != 2 || !strings.Contains(stderr, "drift needs the roles view-realm") {
+			if exit != 2 || !strings.Contains(stderr, "reading it needs the roles view-realm") {
 				t.Errorf("without %s: exit status %d\n%s", role, exit, stderr)
 			}
 		}
