@@ -47,6 +47,10 @@ type Live struct {
 	Realm []byte                    // as keycloak.Admin.Read returns it
 	Users map[string]map[string]any // as ReadUser returns them, nil where there is none; by username
 	Own   string                    // client id of the account that read it, if it is one of this realm
+
+	// MadeUp says that secrets of the program may be random ones, which are not
+	// compared.
+	MadeUp bool
 }
 
 // Find compares a live realm with the declared one, which the resources make.
@@ -80,6 +84,14 @@ func Find(declared *render.Realm, resources []*monitor.Resource, live Live) (*Re
 			f.Path = strings.Join(part.Keys, ".")
 			explain(&f, part, p, known)
 			add(f, part.Keys)
+		}
+	}
+	if !live.MadeUp {
+		for _, id := range p.otherSecrets(known) {
+			add(Finding{
+				Path: "clients." + id + ".secret", Declared: "the configuration's", Live: "another one",
+				Plain: "changes client " + id, Refresh: true,
+			}, []string{"clients", id, "secret of the client"})
 		}
 	}
 	for _, name := range p.usernames() {

@@ -164,7 +164,8 @@ func TestFate(t *testing.T) {
 		}, "roles.realm.model-api-access.description", both("changes role model-api-access")},
 		{"key by hand", func(t *testing.T, e map[string]any) {
 			c := e["components"].(map[string]any)
-			c[keyProviders] = append(c[keyProviders].([]any), map[string]any{"name": "fallback-ES256", "id": "the-id", "providerId": "ecdsa-generated"})
+			key := map[string]any{"name": "fallback-ES256", "id": "the-id", "providerId": "ecdsa-generated"}
+			c[keyProviders] = append(c[keyProviders].([]any), key)
 		}, "components." + keyProviders + ".fallback-ES256", never},
 		{"required action", func(t *testing.T, e map[string]any) {
 			object(t, e["requiredActions"], "alias", "TERMS_AND_CONDITIONS")["enabled"] = true
@@ -214,7 +215,9 @@ func findings(t *testing.T, declared *render.Realm, resources []*monitor.Resourc
 	return all
 }
 
-func find(t *testing.T, declared *render.Realm, resources []*monitor.Resource, export map[string]any, users map[string]map[string]any) *Report {
+func find(
+	t *testing.T, declared *render.Realm, resources []*monitor.Resource, export map[string]any, users map[string]map[string]any,
+) *Report {
 	t.Helper()
 	text, err := json.Marshal(export)
 	if err != nil {
@@ -297,7 +300,8 @@ func TestDeclarations(t *testing.T) {
 	export["accessTokenLifespan"] = 601
 	export["ssoSessionMaxLifespan"] = 8 * 3600
 	roles := export["roles"].(map[string]any)
-	roles["realm"] = append(roles["realm"].([]any), map[string]any{"name": "by-hand", "description": "Made: by hand"}, map[string]any{"name": "no"})
+	roles["realm"] = append(roles["realm"].([]any),
+		map[string]any{"name": "by-hand", "description": "Made: by hand"}, map[string]any{"name": "no"})
 	export["clients"] = append(export["clients"].([]any), map[string]any{
 		"clientId": "portal", "protocol": "openid-connect", "standardFlowEnabled": true, "redirectUris": []any{"https://a.example/cb"},
 	})
@@ -332,7 +336,8 @@ func TestDeclarableKeysExist(t *testing.T) {
 		for _, key := range []string{"webAuthn", "passkeys"} {
 			all = append(all, setting{key: key, field: s.field})
 		}
-		if render.RealmInput("webAuthnPolicyPasswordless"+rest) != "webAuthnPasswordlessPolicy" || render.RealmInput("webAuthnPolicy"+rest) != "webAuthnPolicy" {
+		if render.RealmInput("webAuthnPolicyPasswordless"+rest) != "webAuthnPasswordlessPolicy" ||
+			render.RealmInput("webAuthnPolicy"+rest) != "webAuthnPolicy" {
 			t.Errorf("webAuthnPolicy%s is nothing that the provider writes", rest)
 		}
 	}
@@ -350,9 +355,42 @@ func TestDeclarableKeysExist(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	for seconds, want := range map[float64]any{30: "30s", 60: "1m", 70: "1m10s", 600: "10m", 3600: "1h", 5400: "1h30m", 3601: "1h0m1s", 0: nil} {
+	for seconds, want := range map[float64]any{
+		30: "30s", 60: "1m", 70: "1m10s", 600: "10m", 3600: "1h", 5400: "1h30m", 3601: "1h0m1s", 0: nil,
+	} {
 		if got, _ := duration(seconds); got != want {
 			t.Errorf("%v s is %v, want %v", seconds, got, want)
+		}
+	}
+}
+
+// A secret that somebody rotated by hand is told of, and not told.
+func TestRotatedSecret(t *testing.T) {
+	declared, resources, export := sample(t)
+	client := resources[slices.IndexFunc(resources, func(r *monitor.Resource) bool {
+		return r.Type == clientType && r.Text("clientId") == "my-api-client"
+	})]
+	client.Inputs["clientSecret"] = resource.MakeSecret(resource.NewStringProperty("declared-secret"))
+	for secret, want := range map[string]string{
+		"declared-secret": "", "rotated-secret": "by a plain up that changes client my-api-client, and by every up --refresh", "**********": "",
+	} {
+		object(t, export["clients"], "clientId", "my-api-client")["secret"] = secret
+		report := find(t, declared, resources, export, nil)
+		got := ""
+		for _, f := range report.Overwritten {
+			if f.Path == "clients.my-api-client.secret" {
+				got = f.When()
+			}
+		}
+		if got != want {
+			t.Errorf("with the secret %s in Keycloak: %q, want %q", secret, got, want)
+		}
+		var b strings.Builder
+		if err := report.WriteJSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "rotated-secret") || strings.Contains(b.String(), "declared-secret") {
+			t.Errorf("a secret is in the report:\n%s", b.String())
 		}
 	}
 }

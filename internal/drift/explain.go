@@ -36,6 +36,25 @@ func factsOf(live []byte) (facts, error) {
 	return f, nil
 }
 
+// otherSecrets are the clients whose secret is not the declared one.
+func (p *program) otherSecrets(live facts) []string {
+	var ids []string
+	clients, _ := live.fields["clients"].([]any)
+	for _, c := range clients {
+		rep, _ := c.(map[string]any)
+		id, _ := rep["clientId"].(string)
+		got, _ := rep["secret"].(string)
+		declared := p.named[clientType+" "+id]
+		if declared == nil || strings.Trim(got, "*") == "" || declared.Text("clientAuthenticatorType") == "client-jwt" {
+			continue // a client that proves itself by a key has a secret that nobody uses
+		}
+		if want := declared.Text("clientSecret"); want != "" && want != got {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // explain says of some differences what they mean, and how to end them.
 func explain(f *Finding, d render.Difference, p *program, live facts) {
 	k := d.Keys

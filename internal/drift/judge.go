@@ -162,7 +162,8 @@ func (p *program) judge(d render.Difference) Finding {
 
 func (p *program) hasSuffix(name, suffix string) bool {
 	return slices.ContainsFunc(p.resources, func(r *monitor.Resource) bool {
-		return strings.HasSuffix(r.Type, suffix) && (nameOf(r) == name || strings.HasSuffix(r.Type, ":GoogleIdentityProvider") && name == "google")
+		google := name == "google" && strings.HasSuffix(r.Type, ":GoogleIdentityProvider")
+		return strings.HasSuffix(r.Type, suffix) && (google || nameOf(r) == name)
 	})
 }
 

@@ -77,8 +77,10 @@ func (p *program) userDifferences(name string, live map[string]any) []userPart {
 			Note: "the person verified the address: change users by up --refresh, which keeps that"}, "emailVerified")
 	}
 	if links, n := linksOf(live), len(linksOf(declaredLinks(value("federatedIdentities")))); len(links) > n {
-		add(Finding{Live: links, Plain: changes,
-			Note: "a plain up that changes the user cuts the links to identity providers: change users by up --refresh, which keeps them"}, "federatedIdentities")
+		add(Finding{
+			Live: links, Plain: changes,
+			Note: "a plain up that changes the user cuts the links to identity providers: change users by up --refresh, which keeps them",
+		}, "federatedIdentities")
 	}
 	return append(parts, p.memberships(name, declared, live)...)
 }
