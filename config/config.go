@@ -122,8 +122,8 @@ type Events struct {
 
 // Model drives the realm: the roles that it names are made.
 type Model struct {
-	Name           string          `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Where the body names the model (openai), parts may be joined by / and :, such as llama3:8b. Required."`
-	Protocol       string          `json:"protocol" enum:"oip,openai" default:"oip" doc:"What its callers and its server speak: oip, the Open Inference Protocol v2, or openai, OpenAI's API (docs/openai.md)."`
+	Name           string          `json:"name" required:"true" doc:"Name in the URL /v2/models/NAME. Where the body names the model (openai, anthropic), parts may be joined by / and :, such as llama3:8b. Required."`
+	Protocol       string          `json:"protocol" enum:"oip,openai,anthropic,paths" default:"oip" doc:"What its callers and its server speak: oip, the Open Inference Protocol v2; openai and anthropic, their APIs (docs/openai.md); paths, what upstream.paths lists, below /models/NAME."`
 	Embedded       string          `json:"embedded" doc:"Name of a model that the API itself holds (iris, with oip), or:"`
 	Upstream       *Upstream       `json:"upstream" doc:"Where the model server runs."`
 	Roles          []string        `json:"roles" doc:"Short for allow.roles. Default, where neither says who may call: the role model-NAME, with - for / and : in the name."`
@@ -141,7 +141,7 @@ type Allow struct {
 	Groups   []string `json:"groups" doc:"Groups that a caller is a direct member of: names of groups, or full paths such as /research/vision for those that LDAP brings. Tokens then carry the claim groups. Such a caller needs the base role too: give it to the group."`
 	Clients  []string `json:"clients" doc:"Client ids that a token may have been issued to."`
 	Scopes   []string `json:"scopes" doc:"Scopes of which a token needs one."`
-	Actions  []string `json:"actions" doc:"What may be done with the model. oip: infer, metadata, ready; openai: chat, completions, embeddings, responses, metadata. Default: all."`
+	Actions  []string `json:"actions" doc:"What may be done with the model. oip: infer, metadata, ready; openai: chat, completions, embeddings, responses, metadata; anthropic: messages, count_tokens, metadata; paths: infer. Default: all."`
 }
 
 // Body says what a caller may write in the body of a request.
@@ -152,9 +152,11 @@ type Body struct {
 
 // Upstream is a model server.
 type Upstream struct {
-	URL        string `json:"url" required:"true" doc:"URL of the model server, without the path that the protocol adds: without /v2 (oip); with or without its version, such as /v1 (openai). Required."`
-	Model      string `json:"model" doc:"What the server calls the model, where the body names it. Default: the name."`
-	Credential string `json:"credential" doc:"Name of the API's environment variable (or NAME_FILE of its file) with the bearer token for the server."`
+	URL              string   `json:"url" required:"true" doc:"URL of the model server, without the path that the protocol adds: without /v2 (oip); with or without its version, such as /v1 (openai, anthropic). Required."`
+	Model            string   `json:"model" doc:"What the server calls the model, where the body names it. Default: the name."`
+	Paths            []string `json:"paths" doc:"With protocol paths: the methods and paths that may be called, such as POST /invocations, which callers reach as /models/NAME/invocations. * is any one segment. Everything else is 404."`
+	Credential       string   `json:"credential" doc:"Name of the API's environment variable (or NAME_FILE of its file, which is read again when it changes) with the secret for the server."`
+	CredentialHeader string   `json:"credentialHeader" enum:"x-api-key,api-key" doc:"Header of that secret. Default: Authorization, as a bearer token."`
 }
 
 // Role is a realm role.

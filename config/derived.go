@@ -192,9 +192,9 @@ func (c *Config) Policy() *policy.Policy {
 			pm.Body = &policy.Body{Allow: m.Body.Allow, Principal: m.Body.Principal}
 		}
 		if m.Upstream != nil {
-			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model}
+			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model, Paths: m.Upstream.Paths}
 			if m.Upstream.Credential != "" {
-				pm.Upstream.Credential = &policy.Credential{Env: m.Upstream.Credential}
+				pm.Upstream.Credential = &policy.Credential{Env: m.Upstream.Credential, Header: m.Upstream.CredentialHeader}
 			}
 		}
 		p.Models = append(p.Models, pm)

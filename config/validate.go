@@ -300,6 +300,12 @@ func (c *checker) upstream(path string, m *Model) {
 	if err := policy.CheckUpstreamModel(m.Protocol, m.Upstream.Model); err != nil {
 		c.errorf(path+".model", "%v", err)
 	}
+	if err := policy.CheckPaths(m.Protocol, m.Upstream.Paths); err != nil {
+		c.errorf(path+".paths", "%v", err)
+	}
+	if m.Upstream.CredentialHeader != "" && m.Upstream.Credential == "" {
+		c.errorf(path+".credentialHeader", "is for a credential: name one")
+	}
 	if m.Upstream.Credential != "" && !envName.MatchString(m.Upstream.Credential) {
 		c.errorf(path+".credential", "must be the name of an environment variable of the API, never the credential itself")
 	}

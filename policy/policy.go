@@ -80,15 +80,15 @@ type Upstream struct {
 	Model    string         `json:"model,omitempty"`    // what the server calls the model, where the body names it; empty for Model.Name
 	TLS      jsontext.Value `json:"tls,omitempty"`      // not enforced yet
 	Audience string         `json:"audience,omitempty"` // not enforced yet
-	Paths    []string       `json:"paths,omitempty"`    // not enforced yet
+	Paths    []string       `json:"paths,omitempty"`    // of ProtocolPaths: what may be called, such as POST /invocations; * is any segment
 }
 
-// Credential names what the API shows to a model server: a bearer token from
+// Credential names what the API shows to a model server: a secret from
 // the environment variable Env, or from the file that NAME_FILE points to. The
 // secret itself never stands in the policy.
 type Credential struct {
 	Env    string `json:"env"`
-	Header string `json:"header,omitempty"` // not enforced yet
+	Header string `json:"header,omitempty"` // one of CredentialHeaders(); empty for Authorization: Bearer
 }
 
 // Client is one client of the realm, as far as the API must know it.
@@ -153,15 +153,19 @@ func (m *Model) validate(errs *problems) {
 		if err := CheckUpstreamModel(m.Protocol, u.Model); err != nil {
 			errs.addf("%supstream.model %w", at, err)
 		}
+		if err := CheckPaths(m.Protocol, u.Paths); err != nil {
+			errs.addf("%supstream.paths %w", at, err)
+		}
+		if u.Credential != nil && u.Credential.Header != "" && !slices.Contains(CredentialHeaders(), u.Credential.Header) {
+			errs.addf("%supstream.credential.header: %q is none of %s", at, u.Credential.Header, strings.Join(CredentialHeaders(), ", "))
+		}
 		if u.Credential != nil && u.Credential.Env == "" {
 			errs.addf("%supstream.credential.env is empty: name an environment variable of the API", at)
 		}
 		errs.unenforced(at,
-			member{"upstream.credential.header", u.Credential != nil && u.Credential.Header != ""},
 			member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != "headers"},
 			member{"upstream.tls", u.TLS != nil},
-			member{"upstream.audience", u.Audience != ""},
-			member{"upstream.paths", u.Paths != nil})
+			member{"upstream.audience", u.Audience != ""})
 	}
 }
 

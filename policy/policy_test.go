@@ -35,6 +35,24 @@ func openAI(change func(*Model)) func(*Policy) {
 	}
 }
 
+// listing changes a model into one of which these paths may be called.
+func listing(paths ...string) func(*Policy) {
+	return func(p *Policy) { p.Models[1].Protocol, p.Models[1].Upstream.Paths = ProtocolPaths, paths }
+}
+
+// What is listed, and nothing else, may be called.
+func TestLists(t *testing.T) {
+	u := &Upstream{Paths: []string{"POST /invocations", "GET /jobs/*"}}
+	for call, want := range map[string]bool{
+		"POST /invocations": true, "GET /jobs/1": true, "HEAD /jobs/1": true,
+		"GET /invocations": false, "DELETE /jobs/1": false, "GET /jobs": false, "GET /jobs/1/log": false, "POST /invocations/x": false, "POST /": false, "POST ": false,
+	} {
+		if method, path, _ := strings.Cut(call, " "); u.Lists(method, path) != want {
+			t.Errorf("%s: want %v", call, want)
+		}
+	}
+}
+
 // What the other protocol allows, and where a name of two parts leads.
 func TestNamesOfModels(t *testing.T) {
 	p := valid()
@@ -82,6 +100,15 @@ func TestParseRefuses(t *testing.T) {
 		{"an upstream with that path and a slash", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/base/v2/" }, "upstream.url holds /v2"},
 		{"an upstream with the path of a model", func(p *Policy) { p.Models[1].Upstream.URL = "http://triton/v2/models/churn" }, "upstream.url holds /v2"},
 		{"a credential without a name", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{} }, "credential.env is empty"},
+		{"paths of another protocol", func(p *Policy) { p.Models[1].Upstream.Paths = []string{"POST /invocations"} }, "upstream.paths is for the protocol paths"},
+		{"paths that list nothing", listing(), "upstream.paths is empty"},
+		{"a path with dot segments", listing("POST /a/../b"), `upstream.paths "POST /a/../b" is not`},
+		{"a path for every method", listing("/invocations"), `upstream.paths "/invocations" is not`},
+		{"a path to delete by", listing("DELETE /api/delete"), `upstream.paths "DELETE /api/delete" is not`},
+		{"a path for everything below", listing("POST /a/**"), `upstream.paths "POST /a/**" is not`},
+		{"a path for a part of a segment", listing("POST /a/b*"), `upstream.paths "POST /a/b*" is not`},
+		{"a path with a query", listing("POST /a?x=y"), `is not GET or POST`},
+		{"a credential in a header that means something else", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{Env: "E", Header: "cookie"} }, `upstream.credential.header: "cookie" is none of x-api-key, api-key`},
 		{"rules for a body that does not name the model", func(p *Policy) { p.Models[1].Body = &Body{} }, `model "churn": body: is for protocols in which the body names the model`},
 		{"a name at the model server where the path has it", func(p *Policy) { p.Models[1].Upstream.Model = "x" }, "upstream.model is for protocols in which the body names the model"},
 		{"an embedded model of OpenAI's", func(p *Policy) { p.Models[0].Protocol = "openai" }, "embedded models speak the protocol oip alone"},
@@ -111,8 +138,6 @@ func TestParseRefuses(t *testing.T) {
 		{"a certificate for the model server", func(p *Policy) { p.Models[1].Upstream.TLS = []byte(`{}`) }, "upstream.tls is not enforced"},
 		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
 		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
-		{"paths of the model server", func(p *Policy) { p.Models[1].Upstream.Paths = []string{"POST /invocations"} }, "upstream.paths is not enforced"},
-		{"a credential in another header", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{Env: "E", Header: "api-key"} }, "upstream.credential.header is not enforced"},
 		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is not enforced`},
 		{"limits", func(p *Policy) { p.Limits = []byte(`[]`) }, "limits is not enforced"},
 	} {

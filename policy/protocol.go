@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,20 +14,24 @@ import (
 const (
 	ProtocolOIP    = "oip"    // Open Inference Protocol v2
 	ProtocolOpenAI = "openai" // OpenAI's API: chat completions, completions, embeddings, responses
+
+	ProtocolAnthropic = "anthropic" // Anthropic's API: messages
+	ProtocolPaths     = "paths"     // any HTTP API, of which Upstream.Paths lists what may be called
 )
 
 // protocol is what a policy must know of one.
 type protocol struct {
 	name    string
 	actions []string
-	inBody  bool   // the body of a request names the model, not its path
-	prefix  string // with which its paths begin
+	inBody  bool // the body of a request names the model, not its path
 }
 
 func protocols() []protocol {
 	return []protocol{
-		{name: ProtocolOIP, actions: []string{"infer", "metadata", "ready"}, prefix: "/v2"},
-		{name: ProtocolOpenAI, actions: []string{"chat", "completions", "embeddings", "responses", "metadata"}, inBody: true, prefix: "/v1"},
+		{name: ProtocolOIP, actions: []string{"infer", "metadata", "ready"}},
+		{name: ProtocolOpenAI, actions: []string{"chat", "completions", "embeddings", "responses", "metadata"}, inBody: true},
+		{name: ProtocolAnthropic, actions: []string{"messages", "count_tokens", "metadata"}, inBody: true},
+		{name: ProtocolPaths, actions: []string{"infer"}},
 	}
 }
 
@@ -106,7 +111,7 @@ func CheckUpstreamModel(protocol, text string) error {
 var version = regexp.MustCompile(`^v[0-9]+$`)
 
 // EndsInVersion says that a model server's URL names the version of its API,
-// which then stands for the one that paths of ProtocolOpenAI begin with.
+// which then stands for the one that paths of OpenAI's and Anthropic's API begin with.
 func EndsInVersion(u *url.URL) bool {
 	path := strings.TrimRight(u.Path, "/")
 	return version.MatchString(path[strings.LastIndex(path, "/")+1:])
@@ -133,8 +138,8 @@ func CheckUpstreamURL(protocol, text string) error {
 		if strings.HasSuffix(path, "/v2/") || strings.Contains(path, "/v2/models/") {
 			return errors.New("holds /v2, which the API adds itself: end it before /v2")
 		}
-	case ProtocolOpenAI:
-		for _, route := range []string{"/chat/completions/", "/completions/", "/embeddings/", "/responses/"} {
+	case ProtocolOpenAI, ProtocolAnthropic:
+		for _, route := range []string{"/messages/", "/chat/completions/", "/completions/", "/embeddings/", "/responses/"} {
 			if strings.HasSuffix(path, route) {
 				return errors.New("holds the path of one route, which the API adds itself: end it with the version, such as /v1, or before it")
 			}
@@ -142,3 +147,48 @@ func CheckUpstreamURL(protocol, text string) error {
 	}
 	return nil
 }
+
+// pathPattern is a method, a space, and a path whose segments are as they are, or *
+// for any one segment.
+var pathPattern = regexp.MustCompile(`^(GET|POST) (/[A-Za-z0-9._~*-]+)+$`)
+
+// CheckPaths says why these can't be what may be called of a model of this
+// protocol, after a key that names them.
+func CheckPaths(protocol string, paths []string) error {
+	if protocol != ProtocolPaths {
+		if paths != nil {
+			return errors.New("is for the protocol " + ProtocolPaths)
+		}
+		return nil
+	}
+	if len(paths) == 0 {
+		return errors.New("is empty: list what may be called, such as POST /invocations")
+	}
+	for _, p := range paths {
+		_, path, _ := strings.Cut(p, " ")
+		odd := slices.ContainsFunc(strings.Split(path, "/"), func(segment string) bool {
+			return segment == "." || segment == ".." || segment != "*" && strings.Contains(segment, "*")
+		})
+		if !pathPattern.MatchString(p) || odd {
+			return fmt.Errorf("%q is not GET or POST and a path such as POST /invocations or GET /jobs/*", p)
+		}
+	}
+	return nil
+}
+
+// Lists says whether the method and the path, which begins behind the model's
+// name, are listed. HEAD goes with GET.
+func (u *Upstream) Lists(method, path string) bool {
+	if method == "HEAD" {
+		method = "GET"
+	}
+	return slices.ContainsFunc(u.Paths, func(pattern string) bool {
+		wantMethod, want, _ := strings.Cut(pattern, " ")
+		wants, is := strings.Split(want, "/"), strings.Split(path, "/")
+		return method == wantMethod && slices.EqualFunc(wants, is, func(w, i string) bool { return w == "*" || w == i })
+	})
+}
+
+// CredentialHeaders are the headers in which a model server may take its
+// credential, beside Authorization.
+func CredentialHeaders() []string { return []string{"x-api-key", "api-key"} }

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"net/http"
+	"strings"
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/login"
@@ -36,15 +38,22 @@ type authenticator func(*http.Request) (*credential, error)
 // that uses none of them.
 func (g *Gateway) allAuthenticators() []authenticator {
 	if g.login == nil {
-		return []authenticator{g.byToken}
+		return []authenticator{g.byToken, g.byKeyHeader}
 	}
-	return []authenticator{g.byToken, g.bySession}
+	return []authenticator{g.byToken, g.byKeyHeader, g.bySession}
 }
 
 // authenticate takes the one credential out of a request.
 func (g *Gateway) authenticate(r *http.Request) (*credential, error) {
-	if len(r.Header["Authorization"]) > 0 && len(r.CookiesNamed(login.CookieName(g.options.PublicURL))) > 0 {
-		return nil, refusal.New(refusal.SeveralCredentials, errors.New("both an Authorization header and the session cookie"))
+	if err := keyInQuery(r); err != nil {
+		return nil, err
+	}
+	key, err := keyHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	if (len(r.Header["Authorization"]) > 0 || key != "") && len(r.CookiesNamed(login.CookieName(g.options.PublicURL))) > 0 {
+		return nil, refusal.New(refusal.SeveralCredentials, errors.New("both a header and the session cookie"))
 	}
 	var none error
 	for _, authenticator := range g.authenticators {
@@ -87,6 +96,77 @@ func (g *Gateway) tokenAgain(c *credential) (*credential, error) {
 		c = &late
 	}
 	return c, g.verifier.Revoked(c.principal)
+}
+
+// keyHeaders are where clients of OpenAI, Anthropic and Azure send what they have
+// been given as a key. It counts where a protocol for models owns the path.
+var keyHeaders = []string{"X-Api-Key", "Api-Key"}
+
+// keyHeader returns what the key headers of r hold; empty for nothing. Some
+// clients send one credential in two places: what is the same is one. The error
+// is a *refusal.Error.
+func keyHeader(r *http.Request) (key string, err error) {
+	if recordOf(r).protocol == nil {
+		return "", nil
+	}
+	for _, name := range keyHeaders {
+		for _, value := range r.Header[name] {
+			switch {
+			case value == "":
+			case key == "":
+				key = value
+			case !same(key, value):
+				return "", refusal.New(refusal.SeveralCredentials, errors.New("two keys in x-api-key and api-key"))
+			}
+		}
+	}
+	if values := r.Header["Authorization"]; key != "" && len(values) > 0 && values[0] != "" {
+		_, token, _ := strings.Cut(values[0], " ")
+		if !same(key, strings.TrimLeft(token, " ")) {
+			return "", refusal.New(refusal.SeveralCredentials, errors.New("another credential in Authorization than in x-api-key or api-key"))
+		}
+	}
+	return key, nil
+}
+
+// same compares in a time that tells nothing of where the two differ.
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// keyInQuery refuses a key in the URL, where clients of other APIs send theirs: it
+// may have been logged on the way.
+func keyInQuery(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	for name := range r.URL.Query() {
+		switch strings.ToLower(name) {
+		case "key", "api-key", "api_key", "x-api-key":
+			return refusal.New(refusal.TokenInQuery, errors.New("a key in the query"))
+		}
+	}
+	return nil
+}
+
+// byKeyHeader authenticates by an access token in one of keyHeaders. A token that
+// is bound to a key is refused there: it has no proof.
+func (g *Gateway) byKeyHeader(r *http.Request) (*credential, error) {
+	key, err := keyHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	if key == "" {
+		return nil, refusal.New(refusal.NoCredential, nil)
+	}
+	principal, err := g.verifier.Verify(r.Context(), key)
+	if err != nil {
+		return nil, err
+	}
+	c := &credential{
+		principal: principal, use: func() error { return nil },
+		introspect: func(ctx context.Context) (*bearer.Principal, error) { return g.verifier.IntrospectToken(ctx, key) },
+	}
+	c.again = func(context.Context) (*credential, error) { return g.tokenAgain(c) }
+	return c, nil
 }
 
 // bySession authenticates by the cookie of a session that goes on.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -211,8 +212,9 @@ type access struct {
 
 // served is one model of the policy: it is either embedded or upstream.
 type served struct {
-	protocol string // its name
-	trim     string // with what paths begin that the model server's URL has already
+	protocol string                   // its name
+	trim     string                   // with what paths begin that the model server's does not have, or has in its URL
+	lists    func(*http.Request) bool // whether a request may be sent to the model server; nil for all
 	embedded *embedded.Model
 	upstream *upstream.Upstream
 }
@@ -246,14 +248,16 @@ func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.Roun
 		embedded, err := embeddedModel(m.Embedded, m.Name)
 		return &served{protocol: speaks.Name, embedded: embedded}, err
 	}
-	var credential string
+	var credential *upstream.Secret
+	var header string
 	if m.Upstream.Credential != nil {
-		if credential, err = upstream.Credential(m.Upstream.Credential.Env, getenv); err != nil {
+		if credential, err = upstream.NewSecret(m.Upstream.Credential.Env, getenv); err != nil {
 			return nil, err
 		}
+		header = m.Upstream.Credential.Header
 	}
 	u, err := upstream.New(upstream.Config{
-		URL: m.Upstream.URL, Credential: credential, Deadlines: deadlines, Transport: transport, MediaTypes: speaks.AnswerTypes,
+		URL: m.Upstream.URL, Credential: credential, CredentialHeader: header, Deadlines: deadlines, Transport: transport, MediaTypes: speaks.AnswerTypes,
 		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,
 		Fail:   refuse,
 		Event:  speaks.Event,
@@ -266,6 +270,10 @@ func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.Roun
 	s := &served{protocol: speaks.Name, upstream: u}
 	if base, parseErr := url.Parse(m.Upstream.URL); parseErr == nil && speaks.Version != "" && policy.EndsInVersion(base) {
 		s.trim = speaks.Version
+	}
+	if speaks.Name == policy.ProtocolPaths {
+		s.trim = "/models/" + m.Name
+		s.lists = func(r *http.Request) bool { return m.Upstream.Lists(r.Method, strings.TrimPrefix(r.URL.Path, s.trim)) }
 	}
 	return s, err
 }

@@ -89,6 +89,9 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 			return err
 		}
 	}
+	if c.model != nil && c.model.lists != nil && !c.model.lists(r) {
+		return refusal.New(refusal.NotFound, nil)
+	}
 	if err := methodAllowed(w, r, route.Method); err != nil {
 		return err
 	}

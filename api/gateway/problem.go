@@ -13,12 +13,7 @@ func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	record := recordOf(r)
 	record.code, record.cause = e.Code, e.Cause
 
-	contentType, body := "application/problem+json", any(struct {
-		Title  string       `json:"title"`
-		Status int          `json:"status"`
-		Detail string       `json:"detail"`
-		Code   refusal.Code `json:"code"`
-	}{http.StatusText(e.Status), e.Status, e.Message, e.Code})
+	contentType, body := "application/problem+json", any(e.Problem())
 	if record.protocol != nil {
 		contentType, body = record.protocol.Refusal(e)
 	}

@@ -24,10 +24,8 @@ func (g *Gateway) routes() http.Handler {
 
 	// For callers with an access token and the base role; with a model in the
 	// path or body, for those who may call that model.
-	for _, p := range g.protocols {
-		for i := range p.Routes {
-			mux.Handle(p.Routes[i].Path, g.guard(p, &p.Routes[i]))
-		}
+	for path, offers := range g.offers() {
+		mux.Handle(path, g.dispatch(offers))
 	}
 	handler := g.audited(g.edge(canonical(namesWithSlashes(g.protocols), g.cors(mux))))
 	nothing := g.guard(nil, nil)

@@ -88,6 +88,19 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, which is not for the caller.
 func (e *Error) Unwrap() error { return e.Cause }
 
+// Problem is an Error as problem details (RFC 9457).
+type Problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   Code   `json:"code"`
+}
+
+// Problem returns what the caller is told.
+func (e *Error) Problem() Problem {
+	return Problem{http.StatusText(e.Status), e.Status, e.Message, e.Code}
+}
+
 // Retry says whether the same request may succeed a little later, of which
 // Retry-After tells the caller.
 func (e *Error) Retry() bool {

@@ -32,7 +32,7 @@ func BenchmarkForward(b *testing.B) {
 			b.Fatal(err)
 		}
 		transport := Transport()
-		u, err := New(Config{URL: model.URL, Credential: "secret", Deadlines: within(time.Minute), Transport: transport, MediaTypes: []string{"application/json"},
+		u, err := New(Config{URL: model.URL, Credential: secretOf("secret"), Deadlines: within(time.Minute), Transport: transport, MediaTypes: []string{"application/json"},
 			Fail: func(_ http.ResponseWriter, _ *http.Request, e *refusal.Error) { b.Error(e) }})
 		if err != nil {
 			b.Fatal(err)

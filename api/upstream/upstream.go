@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -53,20 +52,23 @@ var (
 
 // Upstream is a model server.
 type Upstream struct {
-	config        Config
-	base          url.URL  // its path has no slash at the end
-	authorization []string // value of the header; nil for none
-	in, out       []string // headers that pass
-	buffers       sync.Pool
+	config  Config
+	base    url.URL  // its path has no slash at the end
+	in, out []string // headers that pass
+	buffers sync.Pool
 }
 
 // Config is what New needs.
 type Config struct {
 	URL        string            // of the model server, before the path of a request
-	Credential string            // bearer token for the model server; empty for none
+	Credential *Secret           // for the model server; nil for none
 	Deadlines  Deadlines         // of one exchange
 	Transport  http.RoundTripper // shared by all upstreams, see Transport
 	MediaTypes []string          // that an answer may have, in lower case and without parameters
+
+	// CredentialHeader is where the credential goes. Empty for Authorization, as a
+	// bearer token.
+	CredentialHeader string
 
 	// HeadersIn and HeadersOut pass too, inwards and outwards: those of the protocol.
 	HeadersIn, HeadersOut []string
@@ -123,17 +125,11 @@ func New(c Config) (*Upstream, error) {
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, fmt.Errorf("upstream: %q is not an http or https URL", c.URL)
 	}
-	if strings.ContainsFunc(c.Credential, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("upstream: the credential has a space, a line break or a character outside ASCII in it")
-	}
 	if c.Begins == nil {
 		c.Begins = func(*http.Request, bool) {}
 	}
 	u := &Upstream{config: c, base: url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimSuffix(base.Path, "/")}}
 	u.in, u.out = slices.Concat(passIn, c.HeadersIn), slices.Concat(passOut, c.HeadersOut)
-	if c.Credential != "" {
-		u.authorization = []string{"Bearer " + c.Credential}
-	}
 	u.buffers.New = func() any { return new([held]byte) }
 	return u, nil
 }
@@ -209,8 +205,10 @@ func (u *Upstream) header(in http.Header, who Identity) http.Header {
 	h[HeaderSubject] = own[2:3:3]
 	h[HeaderClient] = own[3:4:4]
 	h["User-Agent"] = own[4:5:5] // otherwise net/http sends its own
-	if u.authorization != nil {
-		h["Authorization"] = u.authorization
+	if s := u.config.Credential; s != nil && u.config.CredentialHeader == "" {
+		h["Authorization"] = []string{"Bearer " + s.Value()}
+	} else if s != nil {
+		h.Set(u.config.CredentialHeader, s.Value())
 	}
 	return h
 }
@@ -231,24 +229,3 @@ func reason(ctx context.Context, err error) *refusal.Error {
 
 // callerGone is for the record: nobody gets this answer.
 func callerGone(err error) *refusal.Error { return refusal.New(refusal.CallerGone, err) }
-
-// Credential returns the secret that a policy names: the environment variable
-// name or, when that is empty, the content of the file that name_FILE names.
-func Credential(name string, getenv func(string) string) (string, error) {
-	if secret := getenv(name); secret != "" {
-		return secret, nil
-	}
-	path := getenv(name + "_FILE")
-	if path == "" {
-		return "", fmt.Errorf("upstream: set %s to the bearer token for the model's server, or %s_FILE to a file that holds it", name, name)
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("upstream: %s_FILE: %w", name, err)
-	}
-	secret := strings.TrimSpace(string(content))
-	if secret == "" {
-		return "", fmt.Errorf("upstream: %s_FILE: %s is empty", name, path)
-	}
-	return secret, nil
-}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"keycloak-model-api/api/refusal"
@@ -37,7 +38,7 @@ func proxiedTo(t *testing.T, url string, timeout time.Duration, credential strin
 	transport := Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	u, err := New(Config{
-		URL: url, Credential: credential, Deadlines: within(timeout), Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
+		URL: url, Credential: secretOf(credential), Deadlines: within(timeout), Transport: transport, MediaTypes: []string{"application/json", "text/plain", "text/event-stream"},
 		Fail: func(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 			http.Error(w, string(e.Code)+" "+r.URL.Path, e.Status)
 		},
@@ -487,17 +488,75 @@ func TestCompressionPasses(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for name, c := range map[string]Config{
-		"no URL":                           {},
-		"another scheme":                   {URL: "ftp://host"},
-		"line break in the credential":     {URL: "http://host", Credential: "a\r\nX-Principal-Subject: admin"},
-		"credential outside ASCII":         {URL: "http://host", Credential: "pässword"},
-		"credential of more than one word": {URL: "http://host", Credential: "Bearer abc"},
+		"no URL":         {},
+		"another scheme": {URL: "ftp://host"},
 	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
-		} else if c.Credential != "" && strings.Contains(err.Error(), c.Credential) {
-			t.Errorf("%s: the credential stands in the error", name)
 		}
+	}
+}
+
+// secretOf is a credential that never changes; none for an empty text.
+func secretOf(text string) *Secret {
+	if text == "" {
+		return nil
+	}
+	return &Secret{value: text}
+}
+
+// A secret in a file is replaced without a restart, as a mounted one of
+// Kubernetes is, and what is no secret leaves the one from before in force.
+func TestSecretRotates(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		write("one\n")
+		s, err := NewSecret("UP", func(name string) string { return map[string]string{"UP_FILE": path}[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(after time.Duration, value string) {
+			t.Helper()
+			if time.Sleep(after); s.Value() != value {
+				t.Errorf("got %s, want %s", s.Value(), value)
+			}
+		}
+		write("two\n")
+		want(secretFor-1, "one")
+		want(1, "two")
+		write("")
+		want(secretFor, "two")
+		write("a line\nand another")
+		want(secretFor, "two")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		want(secretFor, "two")
+		write("three")
+		want(secretFor, "three")
+	})
+}
+
+// The credential goes where the model server looks for it, in place of what a
+// caller sends there.
+func TestCredentialHeader(t *testing.T) {
+	var got http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	defer server.Close()
+	u, err := New(Config{URL: server.URL, Credential: secretOf("secret"), CredentialHeader: "x-api-key", Deadlines: within(time.Minute), Transport: http.DefaultTransport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/v1/messages", nil)
+	r.Header = http.Header{"X-Api-Key": {"of the caller"}, "Api-Key": {"of the caller"}, "Authorization": {"Bearer of the caller"}}
+	u.Forward(httptest.NewRecorder(), r, "/v1/messages", Body{}, who)
+	if v := got["X-Api-Key"]; len(v) != 1 || v[0] != "secret" || got["Authorization"] != nil || got["Api-Key"] != nil {
+		t.Errorf("the model server got %v", got)
 	}
 }
 
@@ -518,13 +577,20 @@ func TestCredential(t *testing.T) {
 		"environment over file": {map[string]string{"UP": "from-env", "UP_FILE": path}, "from-env", ""},
 		"file":                  {map[string]string{"UP_FILE": path}, "from-file", ""},
 		"neither":               {nil, "", "set UP to"},
+		"a line break within":   {map[string]string{"UP": "hunter2\r\nX-Principal-Subject: admin"}, "", "line break"},
+		"outside ASCII":         {map[string]string{"UP": "hunter2ä"}, "", "outside ASCII"},
+		"more than one word":    {map[string]string{"UP": "Bearer hunter2"}, "", "has a space"},
 		"no such file":          {map[string]string{"UP_FILE": path + ".none"}, "", "UP_FILE"},
 		"empty file":            {map[string]string{"UP_FILE": empty}, "", "is empty"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := Credential("UP", func(name string) string { return test.env[name] })
-			if got != test.want || (err != nil) != (test.wrong != "") || err != nil && !strings.Contains(err.Error(), test.wrong) {
+			secret, err := NewSecret("UP", func(name string) string { return test.env[name] })
+			got := ""
+			if err == nil {
+				got = secret.Value()
+			}
+			if got != test.want || (err != nil) != (test.wrong != "") || err != nil && (!strings.Contains(err.Error(), test.wrong) || strings.Contains(err.Error(), "hunter2")) {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})

@@ -23,10 +23,10 @@ func Protocol() *protocol.Protocol {
 		Routes: []protocol.Route{
 			{Method: http.MethodGet, Path: "/v1/models", Action: "list", Answer: list},
 			{Method: http.MethodGet, Path: "/v1/models/{model...}", Action: "metadata", Answer: metadata, Local: true},
-			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: read(nil)},
-			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: read(nil)},
-			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: read(nil)},
-			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: read(stateless)},
+			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: body.Request},
+			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: body.Request},
+			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request},
+			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless},
 		},
 		Refusal:      shape,
 		Event:        event,
@@ -94,28 +94,7 @@ func list(c protocol.Call) (any, error) {
 
 func metadata(c protocol.Call) (any, error) { return modelOf(c.Name), nil }
 
-// read returns what reads a body. More, which may be nil, is what holds for this
-// route alone.
-func read(more func(*body.Body) error) func([]byte) (*protocol.Request, error) {
-	return func(raw []byte) (*protocol.Request, error) {
-		b, err := body.Read(raw)
-		if err != nil {
-			return nil, err
-		}
-		return &protocol.Request{Model: b.Model, For: func(rules protocol.Rules) ([]byte, error) {
-			if err := b.Check(rules.Body); err != nil {
-				return nil, err
-			}
-			if more != nil {
-				if err := more(b); err != nil {
-					return nil, err
-				}
-			}
-			b.Apply(rules)
-			return b.Bytes(), nil
-		}}, nil
-	}
-}
+func readStateless(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, stateless) }
 
 // stateless keeps a response from being stored with the model server, where each
 // caller's would be all callers'.
