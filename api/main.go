@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // root certificates where the system has none, as in the container
+
+	"keycloak-model-api/internal/cli"
 )
 
 func main() {
@@ -41,7 +43,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	case "doctor":
 		return runDoctor(ctx, args[1:], stdout)
 	case "explain":
-		return explain(ctx, args[1:], stdin, stdout)
+		return runExplain(ctx, args[1:], stdin, stdout)
 	default:
 		return &usageError{fmt.Errorf("api: there is no subcommand %q: see go run ./api -h", name)}
 	}
@@ -54,7 +56,7 @@ func forTerminal(err error) string {
 		if r == '\n' {
 			return r
 		}
-		return printable(r)
+		return cli.Printable(r)
 	}, err.Error())
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/issuer"
+	"keycloak-model-api/policy"
 )
 
 // Config says whose tokens are accepted, for whom, and within which bounds.
@@ -96,6 +97,20 @@ var usualLimits = limits{proofs: 200_000, revocations: 200_000}
 
 // Issuer is one OpenID provider; with Keycloak, one realm.
 type Issuer = issuer.Config
+
+// StackConfig returns what a stack says of the Config: its issuer with our client
+// there, the audience, and where tokens carry roles and groups. internalURL is the
+// issuer as it is reached from here; empty for its own URL.
+func StackConfig(stack *policy.Outputs, internalURL string) Config {
+	claims := stack.Policy.Claims
+	return Config{
+		Issuers: []Issuer{{
+			URL: stack.Issuer, InternalURL: internalURL, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret,
+		}},
+		Audience: stack.Audience,
+		Claims:   ClaimPaths{RealmRoles: claims.RealmRoles, ClientRoles: claims.ClientRoles, Groups: claims.Groups},
+	}
+}
 
 // withDefaults returns c with every zero field filled in.
 func (c Config) withDefaults() Config {

@@ -109,23 +109,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g := &Gateway{options: o, transport: transport, protocols: protocols(), log: o.Logger, now: time.Now}
 
 	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamDeadlines, transport, o.Getenv)
-	verifier, err := bearer.New(ctx, bearer.Config{
-		Issuers: []bearer.Issuer{{
-			URL: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL,
-			ClientID: o.Outputs.ClientID, ClientSecret: o.Outputs.ClientSecret,
-		}},
-		Audience:          o.Outputs.Audience,
-		Claims:            ClaimPaths(o.Outputs.Policy),
-		Skew:              o.ClockSkew,
-		PublicURL:         o.PublicURL,
-		ResourceMetadata:  metadataURL(o.PublicURL),
-		KeyMaxAge:         o.KeyMaxAge,
-		NotBeforeInterval: o.NotBeforeInterval,
-		IntrospectionTTL:  o.IntrospectionTTL,
-		HTTPClient:        o.HTTPClient,
-		Checked:           g.tokenChecked,
-		Logger:            o.Logger,
-	})
+	config := bearer.StackConfig(o.Outputs, o.IssuerInternalURL)
+	config.Skew, config.KeyMaxAge = o.ClockSkew, o.KeyMaxAge
+	config.NotBeforeInterval, config.IntrospectionTTL = o.NotBeforeInterval, o.IntrospectionTTL
+	config.PublicURL, config.ResourceMetadata = o.PublicURL, metadataURL(o.PublicURL)
+	config.HTTPClient, config.Checked, config.Logger = o.HTTPClient, g.tokenChecked, o.Logger
+	verifier, err := bearer.New(ctx, config)
 	if err := errors.Join(accessErr, err); err != nil {
 		return nil, err
 	}
@@ -232,11 +221,6 @@ func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.Ro
 		a.models[m.Name] = ready
 	}
 	return a, errors.Join(errs...)
-}
-
-// ClaimPaths are where a policy says that tokens carry roles and groups.
-func ClaimPaths(p *policy.Policy) bearer.ClaimPaths {
-	return bearer.ClaimPaths{RealmRoles: p.Claims.RealmRoles, ClientRoles: p.Claims.ClientRoles, Groups: p.Claims.Groups}
 }
 
 func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*served, error) {

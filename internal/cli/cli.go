@@ -29,6 +29,16 @@ type Command struct {
 	Flags   *flag.FlagSet // ContinueOnError; a flag's usage names its value in back quotes
 }
 
+// Printable replaces what would steer a terminal in text from elsewhere, such as
+// escape sequences and marks that turn the direction of writing (CWE-150). It is
+// for strings.Map, line by line.
+func Printable(r rune) rune {
+	if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		return '\uFFFD'
+	}
+	return r
+}
+
 // HelpError says that help was asked for. Its text goes to standard output.
 type HelpError struct{ Text string }
 

@@ -1,4 +1,7 @@
-package main
+// Package doctor compares a live realm, as a client sees it, with the stack's
+// outputs and the access policy. It asks for two tokens and starts sign-ins that
+// it never finishes; it changes nothing.
+package doctor
 
 import (
 	"context"
@@ -8,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,36 +27,34 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/issuer"
-	"keycloak-model-api/internal/local"
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/policy"
 )
 
-const doctorUsage = `Usage: go run ./api doctor [flags]
-
-Compares the live realm, as a client sees it, with the stack's outputs and the
-access policy: discovery, keys, real tokens, sign-in and sign-out. Each finding
-that is not ok says which setting to change. It asks for two tokens and starts
-sign-ins that it never finishes; it changes nothing.
-
-Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
-
-`
+// Options says which realm is examined, and for which API.
+type Options struct {
+	Outputs     *policy.Outputs // of the stack, with their secrets
+	InternalURL string          // of the issuer as this computer reaches it. Default: its own URL
+	PublicURL   string          // of the API as its callers see it: sign-in and sign-out lead back there
+	Skew        time.Duration   // how far the clocks of the issuer and the API may differ
+}
 
 // doctor looks at one realm.
 type doctor struct {
 	stack     *policy.Outputs
-	publicURL string // of the API
+	config    bearer.Config
+	publicURL string
 	skew      time.Duration
 	issuer    *issuer.Issuer
 	browser   *http.Client // follows no redirect
 	now       func() time.Time
 
-	findings  []finding
+	findings  []Finding
 	clockSeen bool
 }
 
-// finding is the outcome of one check.
-type finding struct {
+// Finding is the outcome of one check.
+type Finding struct {
 	Check  string `json:"check"`
 	Level  string `json:"level"` // ok, warning or failure
 	Found  string `json:"found"`
@@ -62,53 +62,40 @@ type finding struct {
 }
 
 func (d *doctor) ok(check, format string, args ...any) {
-	d.findings = append(d.findings, finding{check, "ok", fmt.Sprintf(format, args...), ""})
+	d.findings = append(d.findings, Finding{check, "ok", fmt.Sprintf(format, args...), ""})
 }
 
 func (d *doctor) warn(check, change, format string, args ...any) {
-	d.findings = append(d.findings, finding{check, "warning", fmt.Sprintf(format, args...), change})
+	d.findings = append(d.findings, Finding{check, "warning", fmt.Sprintf(format, args...), change})
 }
 
 func (d *doctor) fail(check, change, format string, args ...any) {
-	d.findings = append(d.findings, finding{check, "failure", fmt.Sprintf(format, args...), change})
+	d.findings = append(d.findings, Finding{check, "failure", fmt.Sprintf(format, args...), change})
 }
 
-// runDoctor is the subcommand doctor.
-func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
-	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs, with their secrets.")
-	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
-	publicURL := flags.String("public-url", local.API(), "URL of the API as its callers see it: sign-in and sign-out lead back there.")
-	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
-	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
-	if done, err := parseFlags(flags, args, doctorUsage, stdout); done || err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
-	}
-	stack, err := readStack(*stackFile)
-	if err := errors.Join(err, checkInternalURL(*internal), checkPublicURL(*publicURL), checkClockSkew(*skew)); err != nil {
-		return &usageError{err}
-	}
-	known := issuer.Config{URL: stack.Issuer, InternalURL: *internal, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret}
+// Examine makes all checks that can be made. The error is for options that can't
+// work.
+func Examine(ctx context.Context, o Options) ([]Finding, error) {
 	d := &doctor{
-		stack: stack, issuer: issuer.New(known, nil, askTimeout), publicURL: strings.TrimRight(*publicURL, "/"), skew: *skew, now: time.Now,
+		stack: o.Outputs, config: bearer.StackConfig(o.Outputs, o.InternalURL),
+		publicURL: strings.TrimRight(o.PublicURL, "/"), skew: o.Skew, now: time.Now,
 		browser: &http.Client{
 			Timeout:       askTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	d.issuer = issuer.New(d.config.Issuers[0], nil, askTimeout)
+	d.config.Skew, d.config.NotBeforeInterval, d.config.Logger = d.skew, -1, slog.New(slog.DiscardHandler) // nothing is followed
 	if err := d.examine(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	return d.print(stdout, *asJSON)
+	return d.findings, nil
 }
 
-// print writes the findings. The error counts the failures.
-func (d *doctor) print(w io.Writer, asJSON bool) error {
+// Print writes the findings, as JSON or for people. The error counts the failures.
+func Print(w io.Writer, findings []Finding, asJSON bool) error {
 	failures := 0
-	for _, f := range d.findings {
+	for _, f := range findings {
 		if f.Level == "failure" {
 			failures++
 		}
@@ -117,20 +104,20 @@ func (d *doctor) print(w io.Writer, asJSON bool) error {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(d.findings); err != nil {
-			return fmt.Errorf("api: doctor: %w", err)
+		if err := enc.Encode(findings); err != nil {
+			return fmt.Errorf("doctor: %w", err)
 		}
 	} else {
-		for _, f := range d.findings {
+		for _, f := range findings {
 			// What an issuer says must not steer the terminal.
-			fmt.Fprintf(w, "%-8s %-32s %s\n", f.Level, strings.Map(printable, f.Check), strings.Map(printable, f.Found))
+			fmt.Fprintf(w, "%-8s %-32s %s\n", f.Level, strings.Map(cli.Printable, f.Check), strings.Map(cli.Printable, f.Found))
 			if f.Change != "" {
 				fmt.Fprintf(w, "%-8s %-32s change: %s\n", "", "", f.Change)
 			}
 		}
 	}
 	if failures > 0 {
-		return fmt.Errorf("api: doctor: %d of %d checks failed", failures, len(d.findings))
+		return fmt.Errorf("doctor: %d of %d checks failed", failures, len(findings))
 	}
 	return nil
 }
@@ -146,15 +133,9 @@ func (d *doctor) examine(ctx context.Context) error {
 
 	background, stop := context.WithCancel(ctx)
 	defer stop()
-	verifier, err := bearer.New(background, bearer.Config{
-		Issuers:           []bearer.Issuer{d.issuer.Config},
-		Audience:          d.stack.Audience,
-		Skew:              d.skew,
-		NotBeforeInterval: -1, // nothing is followed
-		Logger:            slog.New(slog.DiscardHandler),
-	})
+	verifier, err := bearer.New(background, d.config)
 	if err != nil {
-		return &usageError{err}
+		return fmt.Errorf("doctor: %w", err)
 	}
 	token := d.token(ctx, meta, verifier, d.stack.ClientID, d.stack.ClientSecret)
 	if d.stack.OIDCClientID != "" && d.stack.OIDCClientID != d.stack.ClientID {

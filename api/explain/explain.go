@@ -1,121 +1,59 @@
-package main
+// Package explain makes each check of an access token that the API makes, and
+// says what it expected, what it found, and which setting would change that.
+package explain
 
 import (
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"keycloak-model-api/api/bearer"
-	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/stepup"
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/policy"
 )
 
-const explainUsage = `Usage: go run ./api explain [flags] < TOKEN
+// Options says whose token it is, and what it is for.
+type Options struct {
+	Outputs     *policy.Outputs // of the stack
+	InternalURL string          // of the issuer as this computer reaches it. Default: its own URL
+	Keys        []byte          // the issuer's key set; nothing is asked of the issuer then. May be nil
+	Skew        time.Duration   // how far the clocks may differ
+	Model       string          // to ask for; may be empty
+}
 
-Makes each check of an access token that the API makes, and says what it
-expected, what it found, and which setting would change that. The token comes
-from standard input or a file, never from the command line. Its signature is
-not printed. Exit status: 0 accepted, 1 refused, 2 wrong usage.
-
-`
-
-// explain is the subcommand of that name.
-func explain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
-	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
-	tokenFile := flags.String("token-file", "-", "File with the token; - is standard input.")
-	jwksFile := flags.String("jwks", "", "File with the issuer's keys (its jwks_uri), to explain without a server.")
-	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs.")
-	model := flags.String("model", "", "Model to ask for: its roles are checked too.")
-	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
-	skew := flags.Duration("clock-skew", 30*time.Second, "How far the clocks may differ.")
-	if done, err := parseFlags(flags, args, explainUsage, stdout); done || err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		// It may well be the token, so it is not repeated.
-		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
-	}
-	stack, err := readStack(*stackFile)
-	if err := errors.Join(err, checkInternalURL(*internal), checkClockSkew(*skew)); err != nil {
-		return &usageError{err}
-	}
-	config := bearer.Config{
-		Issuers:  []bearer.Issuer{{URL: stack.Issuer, InternalURL: *internal, ClientID: stack.ClientID, ClientSecret: stack.ClientSecret}},
-		Audience: stack.Audience,
-		Claims:   gateway.ClaimPaths(stack.Policy),
-		Skew:     *skew,
-		// It is made for one token: nothing is followed.
-		NotBeforeInterval: -1,
-		Logger:            slog.New(slog.DiscardHandler),
-	}
-	if *jwksFile != "" {
-		keys, err := os.ReadFile(*jwksFile)
-		if err != nil {
-			return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
-		}
-		config.HTTPClient = &http.Client{Transport: keyFile{stack.Issuer, keys}}
-		config.Issuers[0].InternalURL = ""
-		config.Issuers[0].ClientID, config.Issuers[0].ClientSecret = "", ""
-	}
-	token, err := readToken(*tokenFile, stdin)
-	if err != nil {
-		return &usageError{err}
+// Steps makes the checks of a token. The error is for options that can't work.
+func Steps(ctx context.Context, o Options, token string) ([]bearer.Step, error) {
+	config := bearer.StackConfig(o.Outputs, o.InternalURL)
+	config.Skew, config.NotBeforeInterval, config.Logger = o.Skew, -1, slog.New(slog.DiscardHandler) // nothing is followed
+	if o.Keys != nil {
+		config.HTTPClient = &http.Client{Transport: keyFile{o.Outputs.Issuer, o.Keys}}
+		config.Issuers = []bearer.Issuer{{URL: o.Outputs.Issuer}}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	verifier, err := bearer.New(ctx, config)
 	if err != nil {
-		return &usageError{err}
+		return nil, fmt.Errorf("explain: %w", err)
 	}
 	steps, principal := verifier.Explain(ctx, token)
-	steps = append(steps, explainPolicy(stack.Policy, principal, *model)...)
-	steps = append(steps, explainSignIn(stack, principal, *model, *skew)...)
-	return printSteps(stdout, steps)
+	steps = append(steps, ofPolicy(o.Outputs.Policy, principal, o.Model)...)
+	return append(steps, ofSignIn(o.Outputs, principal, o.Model, o.Skew)...), nil
 }
 
-// maxTokenFile is more than any token that the API reads.
-const maxTokenFile = 1 << 20
-
-// readToken returns what a file holds, or standard input if its name is "-".
-func readToken(name string, stdin io.Reader) (string, error) {
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return "", fmt.Errorf("api: -token-file: %w", err)
-		}
-		defer file.Close()
-		stdin = file
-	}
-	content, err := io.ReadAll(io.LimitReader(stdin, maxTokenFile))
-	if err != nil {
-		return "", fmt.Errorf("api: token: %w", err)
-	}
-	token := strings.TrimSpace(string(content))
-	if token == "" && name != "-" {
-		return "", fmt.Errorf("api: -token-file: %s is empty", name)
-	} else if token == "" {
-		return "", errors.New("api: no token on standard input: pipe one in, such as from modelctl token")
-	}
-	return token, nil
-}
-
-// explainPolicy tells of the checks after the token's own: the base role and,
+// ofPolicy tells of the checks after the token's own: the base role and,
 // if one is named, the model.
-func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) []bearer.Step {
+func ofPolicy(p *policy.Policy, principal *bearer.Principal, model string) []bearer.Step {
 	base := bearer.Step{Check: "base role", Verdict: bearer.Skipped, Expected: "realm role " + p.BaseRole}
 	named := bearer.Step{Check: "model", Verdict: bearer.Skipped, Expected: fmt.Sprintf("model %q in the policy", model)}
 	for _, m := range p.Models {
@@ -144,9 +82,9 @@ func explainPolicy(p *policy.Policy, principal *bearer.Principal, model string) 
 	return []bearer.Step{base, named}
 }
 
-// explainSignIn tells whether the person signed in as the model asks, if it asks
+// ofSignIn tells whether the person signed in as the model asks, if it asks
 // for anything.
-func explainSignIn(stack *policy.Outputs, principal *bearer.Principal, model string, skew time.Duration) []bearer.Step {
+func ofSignIn(stack *policy.Outputs, principal *bearer.Principal, model string, skew time.Duration) []bearer.Step {
 	models := stack.Policy.Models
 	i := slices.IndexFunc(models, func(m policy.Model) bool { return m.Name == model && m.Authentication != nil })
 	if i < 0 {
@@ -201,16 +139,15 @@ func grants(p *bearer.Principal) string {
 	return strings.Join(append(said, "client "+p.ClientID, "scopes "+strings.Join(p.Scopes, " ")), "; ")
 }
 
-// printSteps writes one block for each check. The error names the first
-// refusal.
-func printSteps(w io.Writer, steps []bearer.Step) error {
+// Print writes one block for each check. The error names the first refusal.
+func Print(w io.Writer, steps []bearer.Step) error {
 	var first *bearer.Step
 	for i, step := range steps {
 		fmt.Fprintf(w, "%2d  %-17s %s\n", i+1, step.Check, step.Verdict)
 		line := func(name, value string) {
 			if value != "" {
 				// What a token says must not steer the terminal.
-				fmt.Fprintf(w, "    %-9s %s\n", name, strings.Map(printable, value))
+				fmt.Fprintf(w, "    %-9s %s\n", name, strings.Map(cli.Printable, value))
 			}
 		}
 		line("expected", step.Expected)
@@ -226,17 +163,10 @@ func printSteps(w io.Writer, steps []bearer.Step) error {
 		}
 	}
 	if first != nil {
-		return fmt.Errorf("api: explain: the token is refused: %s", first.Code)
+		return fmt.Errorf("explain: the token is refused: %s", first.Code)
 	}
 	fmt.Fprintln(w, "The token is accepted.")
 	return nil
-}
-
-func printable(r rune) rune {
-	if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-		return '\uFFFD'
-	}
-	return r
 }
 
 // keyFile answers for an issuer with keys from a file, without a network.
