@@ -377,6 +377,18 @@ func TestDoctorOfAnUnencryptedIssuer(t *testing.T) {
 	}
 }
 
+// The doctor looks for roles where the policy says that tokens carry them.
+func TestDoctorReadsRolesAsThePolicySays(t *testing.T) {
+	k := newRealm(t)
+	k.token["realm_access"], k.token["api"] = nil, map[string]any{"roles": []string{"model-iris"}}
+	o := options(k.url)
+	o.Outputs.Policy.Claims.RealmRoles = "api.roles"
+	bad, err := examine(t, o)
+	if err == nil || len(bad) != 2 || bad[0].Check != "roles model-serving-api" || bad[1].Check != "roles my-api-client" {
+		t.Errorf("error %v, findings %v", err, bad)
+	}
+}
+
 func TestDoctorText(t *testing.T) {
 	k := newRealm(t)
 	k.token["azp"] = "\x1b[2J"
