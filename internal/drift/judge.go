@@ -258,18 +258,17 @@ func (p *program) client(f *Finding, d render.Difference, name string) {
 		}
 		return
 	case "attributes":
-		if input = render.ClientAttributeInput(d.Keys[3]); input == "" {
-			extra, _ := monitor.Plain(client.Inputs["extraConfig"]).(map[string]any)
-			if extra[d.Keys[3]] == nil {
-				return // an update leaves it
-			}
+		input = render.ClientAttributeInput(d.Keys[3])
+		extra, _ := monitor.Plain(client.Inputs["extraConfig"]).(map[string]any)
+		if extra[d.Keys[3]] != nil {
 			f.Plain, f.Refresh = changes, true
 			return
 		}
 	default:
-		if input = render.ClientInput(field); input == "" {
-			return
-		}
+		input = render.ClientInput(field)
+	}
+	if input == "" {
+		return // an update leaves it
 	}
 	f.Plain = changes
 	f.Refresh = (sets(client, input) || slices.Contains(clientRefreshed, input)) && !slices.Contains(clientNotRead, input)
