@@ -112,7 +112,8 @@ func Find(declared *render.Realm, resources []*monitor.Resource, live Live) (*Re
 func aside(d render.Difference, own string, p *program, live facts) bool {
 	switch d.Keys[0] {
 	case "attributes": // Keycloak repeats settings of the realm there, after any update
-		return live.fields[d.Keys[len(d.Keys)-1]] != nil
+		name := d.Keys[len(d.Keys)-1]
+		return live.fields[name] != nil || name == "realmReusableOtpCode" || name == "webAuthnPolicyExtraOriginsPasswordless"
 	case "authenticationFlows":
 		return d.Keys[1] == "saml ecp" && d.Got == nil
 	case "clients":
