@@ -22,8 +22,8 @@ type SMTP struct {
 	ReplyTo            string `json:"replyTo" doc:"Address that answers go to. Default: from."`
 	ReplyToDisplayName string `json:"replyToDisplayName" doc:"Name beside it."`
 	EnvelopeFrom       string `json:"envelopeFrom" doc:"Address that bounces go to. Default: from."`
-	StartTLS           bool   `json:"starttls" doc:"Upgrade the connection by STARTTLS, and refuse a server that has none."`
-	SSL                bool   `json:"ssl" doc:"TLS from the first byte (RFC 8314)."`
+	StartTLS           bool   `json:"starttls" doc:"Upgrade the connection by STARTTLS. Keycloak goes on in the clear where none is offered, so prefer ssl: somebody on the way can hide the offer."`
+	SSL                bool   `json:"ssl" doc:"TLS from the first byte (RFC 8314, 3)."`
 	User               string `json:"user" doc:"User to authenticate as; the password stands in smtpPassword."`
 }
 

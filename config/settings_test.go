@@ -233,3 +233,17 @@ func TestLevelWithSettings(t *testing.T) {
 		})
 	}
 }
+
+// What a login can't confuse may be the same.
+func TestAddressesThatAreNoLogin(t *testing.T) {
+	const users = "users: [{username: ada, password: none, email: team@example.com}, {username: team@example.com, password: none, email: team@example.com}]"
+	if _, _, err := parse(t, "login: {withEmail: false, duplicateEmails: true}\n"+users, false, nil); err != nil {
+		t.Errorf("one address of two people where it is no login: %v", err)
+	}
+	_, _, err := parse(t, users, false, nil)
+	for _, want := range []string{`users[0].email: "team@example.com" is the username of another user`, `users[1].email: "team@example.com" belongs to two users`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("where it is a login the error is %v, want %q", err, want)
+		}
+	}
+}

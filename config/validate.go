@@ -473,7 +473,7 @@ func (c *checker) users() {
 		c.password(u, path, c.cfg.Level().PasswordLength)
 	}
 	for i := range c.cfg.Users {
-		if u := &c.cfg.Users[i]; u.Email != u.Username && names[u.Email] {
+		if u := &c.cfg.Users[i]; c.cfg.Login.WithEmail && u.Email != u.Username && names[u.Email] {
 			c.errorf(c.userPath[i]+".email", "%q is the username of another user, and a login may give either", u.Email)
 		}
 	}
@@ -511,7 +511,7 @@ func (c *checker) email(email, path string, taken map[string]bool) {
 		c.text(path, email)
 	case at > 64:
 		c.errorf(path, "%q: Keycloak takes 64 characters before the @", email)
-	case taken[email]:
+	case taken[email] && !c.cfg.Login.DuplicateEmails:
 		c.errorf(path, "%q belongs to two users", email)
 	}
 	taken[email] = true

@@ -23,7 +23,9 @@ func TestImportFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	declared, err := e.declare(t, fmt.Sprintf(productionConfig, public), productionSecrets())
+	secrets := productionSecrets()
+	secrets["smtpPassword"] = map[string]string{"": mailPassword}
+	declared, err := e.declare(t, fmt.Sprintf(productionConfig, public)+strings.ReplaceAll(realmSettings, "PORT", "25"), secrets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,9 @@ config:
   keycloak-model-api:realm: letters
   keycloak-model-api:displayName: Models
   keycloak-model-api:displayNameHtml: <b>Models</b>
+  keycloak-model-api:events: {types: [LOGIN, LOGIN_ERROR, RESET_PASSWORD], listeners: [jboss-logging, email], keepAdminFor: 720h}
+  keycloak-model-api:lifetimes:
+    {login: 20m, loginAction: 4m, userMail: 10m, adminMail: 6h, rememberMeIdle: 48h, rememberMeMax: 72h, devicePolling: 7s}
   keycloak-model-api:models:
     - {name: iris, embedded: iris}
   keycloak-model-api:clients:
@@ -52,6 +55,11 @@ config:
       offlineMax: 48h
   keycloak-model-api:users:
     - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, roles: [model-iris]}
+`
+
+// realmSettings is everything that a realm as a whole can be told, to lay over a
+// configuration. PORT is that of the mail server.
+const realmSettings = `
   keycloak-model-api:smtp:
     host: 127.0.0.1
     port: PORT
@@ -84,9 +92,6 @@ config:
   keycloak-model-api:requiredActions:
     - {alias: TERMS_AND_CONDITIONS, default: true, priority: 30}
     - {alias: VERIFY_PROFILE, enabled: false}
-  keycloak-model-api:events: {types: [LOGIN, LOGIN_ERROR, RESET_PASSWORD], listeners: [jboss-logging, email], keepAdminFor: 720h}
-  keycloak-model-api:lifetimes:
-    {login: 20m, loginAction: 4m, userMail: 10m, adminMail: 6h, rememberMeIdle: 48h, rememberMeMax: 72h, devicePolling: 7s}
 `
 
 const mailPassword = "a-mail-password-of-the-tests"
@@ -95,7 +100,7 @@ const mailPassword = "a-mail-password-of-the-tests"
 // takes nothing without STARTTLS and a password, and signs in by what it leads to.
 func TestMail(t *testing.T) {
 	server := startMail(t)
-	st := e.up(t, strings.ReplaceAll(mailConfig, "PORT", server.port), secretsOf{
+	st := e.up(t, strings.ReplaceAll(mailConfig+realmSettings, "PORT", server.port), secretsOf{
 		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2", "partner": "a-secret-of-the-tests-3"},
 		"initialPasswords": {"ada": firstPassword},
 		"smtpPassword":     {"": mailPassword},
@@ -135,7 +140,7 @@ func TestMail(t *testing.T) {
 	pg = pg.person.open(t, letter.link(t))
 	// What every new user must do comes first, by its priority, then a second mail that
 	// verifies the address, and the new password last.
-	if !strings.Contains(pg.Body, `id="kc-terms-text"`) {
+	if !strings.Contains(pg.Body, `data-page-id="login-terms"`) {
 		t.Fatalf("the terms are not asked for at %s (%d): %s", pg.URL, pg.Status, pg.Body)
 	}
 	pg.submit(t, url.Values{"accept": {"Akzeptieren"}})
