@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -56,6 +57,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Lifetimes:      cfg.Lifetimes,
 		Events:         cfg.Events,
 		Settings:       realmSettings(ctx, cfg),
+		SignIn:         cfg.SignIn,
 		UserAttributes: cfg.UserAttributes,
 		SigningKeys:    cfg.SigningKeys,
 		RetireKey:      cfg.RetireKey,
@@ -71,9 +73,14 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		DeletedWith: theRealm.Resource,
 
 		Roles:  cfg.RealmRoles(),
-		Groups: cfg.Groups,
+		Groups: cfg.RealmGroups(),
 		After:  []pulumi.Resource{theRealm.Settled},
 	})
+	if err != nil {
+		return nil, err
+	}
+
+	signIn, err := realm.NewSignIn(ctx, cfg.Realm, signInArgs(cfg, theRealm, theRoles))
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +94,8 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Roles:      theRoles.Roles,
 		ModelRoles: cfg.ModelRoles(),
 		Groups:     theRoles.Groups,
-		After:      theRoles.Settled,
+		After:      signIn.Settled,
+		SignIn:     flowsOfClients(cfg, signIn),
 
 		SigningAlgorithm: cfg.SigningAlgorithm(),
 		GroupsClaim:      cfg.GroupsDecide(),
@@ -123,6 +131,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 			LDAP:              cfg.LDAP,
 			Secrets:           cfg.FederationSecrets.Inputs(),
 			Roles:             theRoles.Roles,
+			SignIn:            signIn,
 			Users:             theUsers.Made,
 		})
 		if err != nil {
@@ -156,6 +165,41 @@ func realmSettings(ctx *pulumi.Context, cfg *config.Config) realm.Settings {
 		s.SMTPPassword = pulumi.String(cfg.SMTPPassword)
 	}
 	return s
+}
+
+func signInArgs(cfg *config.Config, r *realm.Realm, made *roles.Roles) *realm.SignInArgs {
+	args := &realm.SignInArgs{
+		Realm:       r.ID,
+		DeletedWith: r.Resource,
+
+		SignIn:      cfg.SignIn,
+		AccountURL:  cfg.Issuer() + "/account",
+		RealmInputs: r.Inputs,
+		After:       slices.Clone(made.Settled),
+	}
+	for _, p := range cfg.IdentityProviders {
+		if p.SecondFactor == "trust" {
+			args.Trusted = true
+		} else {
+			args.Asked = true
+		}
+	}
+	if role := made.Roles[config.SecondFactorRole]; role != nil {
+		args.After = append(args.After, role)
+	}
+	return args
+}
+
+func flowsOfClients(cfg *config.Config, s *realm.SignIn) clients.SignIn {
+	c := clients.SignIn{Declared: cfg.SignIn.Declared()}
+	if s.Browser == nil {
+		return c
+	}
+	c.Browser, c.DirectGrant, c.CLI = s.Browser.ID.ToStringPtrOutput(), s.DirectGrant.ID.ToStringPtrOutput(), s.DirectGrant.ID.ToStringPtrOutput()
+	if s.Refused != nil {
+		c.CLI = s.Refused.ID.ToStringPtrOutput()
+	}
+	return c
 }
 
 func exemptions(cfg *config.Config) []guardrails.Exemption {

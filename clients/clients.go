@@ -42,6 +42,9 @@ type Args struct {
 
 	// GroupsClaim puts the full paths of a user's groups into tokens.
 	GroupsClaim bool
+
+	// SignIn are the flows of every client that people sign in with.
+	SignIn SignIn
 }
 
 // Clients are the clients, by client id.
@@ -77,6 +80,9 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		if err := c.client(ctx, &declared[i], args); err != nil {
 			return nil, fmt.Errorf("clients: %s: %w", declared[i].ClientID, err)
 		}
+	}
+	if err := c.keycloaksOwn(ctx, args); err != nil {
+		return nil, fmt.Errorf("clients: %w", err)
 	}
 	if err := c.audienceScope(ctx, declared, args); err != nil {
 		return nil, fmt.Errorf("clients: scope %s: %w", AudienceScope, err)
@@ -145,6 +151,9 @@ func (c *Clients) client(ctx *pulumi.Context, d *config.Client, args *Args) erro
 	}
 	if d.LoginTheme != "" {
 		a.LoginTheme = pulumi.String(d.LoginTheme)
+	}
+	if *d.StandardFlow || *d.DirectAccessGrants || *d.DeviceGrant {
+		a.AuthenticationFlowBindingOverrides = args.SignIn.overrides(args.SignIn.DirectGrant)
 	}
 	if *d.PKCE {
 		a.PkceCodeChallengeMethod = pulumi.String("S256")

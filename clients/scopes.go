@@ -47,7 +47,10 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 		AddToAccessToken:       pulumi.Bool(true),
 		AddToIdToken:           pulumi.Bool(false),
 	}, c.within)
-	if err != nil || !args.GroupsClaim {
+	if err != nil {
+		return err
+	}
+	if err := c.levels(ctx, args); err != nil || !args.GroupsClaim {
 		return err
 	}
 	_, err = openid.NewGroupMembershipProtocolMapper(ctx, AudienceScope, &openid.GroupMembershipProtocolMapperArgs{
@@ -61,6 +64,28 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 		AddToUserinfo:    pulumi.Bool(false),
 	}, c.within)
 	return err
+}
+
+// levels puts into access tokens when each level was reached in the session: as
+// JSON of level → Unix seconds, in a text.
+func (c *Clients) levels(ctx *pulumi.Context, args *Args) error {
+	if args.SignIn.Browser == nil {
+		return nil
+	}
+	_, err := openid.NewUserSessionNoteProtocolMapper(ctx, AudienceScope, &openid.UserSessionNoteProtocolMapperArgs{
+		RealmId:          args.Realm,
+		ClientScopeId:    c.audience.ID().ToStringPtrOutput(),
+		Name:             pulumi.String("levels"),
+		SessionNote:      pulumi.String("loa-map"),
+		ClaimName:        pulumi.String("loa_map"),
+		ClaimValueType:   pulumi.String("String"),
+		AddToAccessToken: pulumi.Bool(true),
+		AddToIdToken:     pulumi.Bool(false),
+	}, c.within)
+	if err != nil {
+		return fmt.Errorf("levels: %w", err)
+	}
+	return nil
 }
 
 // usesModelRoles says that a client's tokens carry the roles of the models by

@@ -31,6 +31,7 @@ type Config struct {
 	SigningKeys []SigningKey `json:"signingKeys" doc:"Keys that sign tokens, beside the one that Keycloak makes itself."`
 	RetireKey   RetireKey    `json:"retireGeneratedKey" doc:"Imports and disables the key that Keycloak made itself: docs/keys.md."`
 	Events      Events       `json:"events" doc:"Login and admin events that Keycloak keeps."`
+	SignIn      SignIn       `json:"signIn" doc:"How people sign in: second factor, passkeys, levels: docs/sign-in.md."`
 
 	SMTP            SMTP              `json:"smtp" doc:"Mail server of the realm."`
 	SMTPPassword    Secret            `json:"smtpPassword" secret:"true" doc:"Password of smtp.user. Set it by: pulumi config set --secret smtpPassword."`
@@ -271,6 +272,7 @@ type IdentityProvider struct {
 	ClientID          string            `json:"clientId" required:"true" doc:"Our client id there; its secret stands in federationSecrets. Required."`
 	Scopes            string            `json:"scopes" default:"openid profile email" doc:"Scopes to ask for."`
 	TrustEmail        bool              `json:"trustEmail" doc:"Take its email addresses as verified."`
+	SecondFactor      string            `json:"secondFactor" enum:"trust" doc:"trust: the provider asks for a second factor itself, so that ours is not asked after it. Default: ours is asked, as signIn says."`
 	RoleMappings      []RoleMapping     `json:"roleMappings" doc:"Claims that give realm roles."`
 	AttributeMappings map[string]string `json:"attributeMappings" doc:"User attribute by claim."`
 }

@@ -65,6 +65,9 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 
 // field decodes one field of a struct, or applies its default.
 func (d *decoder) field(path string, f reflect.StructField, v reflect.Value, value any) {
+	if (value == false || value == "false") && slices.Contains(strings.Split(f.Tag.Get("enum"), ","), "off") {
+		value = "off" // what YAML makes of an unquoted off
+	}
 	if value == nil || value == "" {
 		if def := f.Tag.Get("default"); def != "" {
 			d.value(path, v, scalar(f.Type, def))

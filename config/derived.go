@@ -144,7 +144,7 @@ func (c *Config) RealmRoles() []Role {
 			roles = append(roles, r)
 		}
 	}
-	return roles
+	return c.withSecondFactor(roles)
 }
 
 // Kept says whether Keycloak keeps events, which a level decides where it is left

@@ -50,9 +50,6 @@ func Parse(src Source) (*Config, []string, error) {
 	v := reflect.ValueOf(cfg).Elem()
 	for _, f := range fields(v.Type()) {
 		raw, _ := src.Value(src.Project + ":" + jsonName(f))
-		if jsonName(f) == "hardening" && raw == "false" {
-			raw = "off" // what YAML makes of an unquoted off
-		}
 		if raw == "" {
 			d.field(jsonName(f), f, v.FieldByIndex(f.Index), nil)
 			continue

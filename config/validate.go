@@ -85,6 +85,7 @@ func (c *checker) all() {
 	c.models()
 	c.realmRoles()
 	c.realmGroups()
+	c.signIn()
 	c.userAttributes()
 	c.clients()
 	c.users()

@@ -23,6 +23,7 @@ type FederationArgs struct {
 	LDAP              []config.LDAP
 	Secrets           map[string]pulumi.StringInput // client secrets by alias, bind passwords by name
 	Roles             map[string]*keycloak.Role     // realm roles that claims and LDAP groups may give
+	SignIn            *SignIn                       // flows after a sign-in at an identity provider
 
 	// Users come first: a directory that hangs could hold up each of them.
 	Users []pulumi.Resource
@@ -76,6 +77,8 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 		ValidateSignature: pulumi.Bool(true),
 		// Roles follow the claims at each login, not only at the first.
 		SyncMode: pulumi.String("FORCE"),
+
+		PostBrokerLoginFlowAlias: args.SignIn.after(p),
 		ExtraConfig: pulumi.StringMap{
 			"pkceEnabled": pulumi.String("true"),
 			"pkceMethod":  pulumi.String("S256"),

@@ -6,6 +6,7 @@ package realm
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type Args struct {
 	Lifetimes      config.Lifetimes
 	Events         config.Events
 	Settings       Settings
+	SignIn         config.SignIn          // whose attributes the realm has; NewSignIn makes the rest
 	UserAttributes []config.UserAttribute // attributes beside the four that every user has
 	SigningKeys    []config.SigningKey    // RestingKeys makes those that sign nothing
 	RetireKey      config.RetireKey
@@ -44,6 +46,9 @@ type Realm struct {
 	// Resource is the realm itself. What stands in it names it as DeletedWith, so
 	// that a destroy is one call to Keycloak, which can't fail on the way.
 	Resource pulumi.Resource
+
+	// Inputs is a digest of the realm's inputs.
+	Inputs string
 }
 
 // New makes the realm.
@@ -52,8 +57,12 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("keycloak-model-api:realm:Realm", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
-	realm, err := keycloak.NewRealm(ctx, name, realmArgs(args), realmOptions(r, args)...)
+	inputs := realmArgs(args)
+	realm, err := keycloak.NewRealm(ctx, name, inputs, realmOptions(r, args)...)
 	if err != nil {
+		return nil, fmt.Errorf("realm: %w", err)
+	}
+	if r.Inputs, err = realmDigest(args, inputs); err != nil {
 		return nil, fmt.Errorf("realm: %w", err)
 	}
 	r.ID = realm.ID().ToStringOutput()
@@ -140,6 +149,12 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 	}
 	if policy := passwordPolicy(level); policy != "" {
 		a.PasswordPolicy = pulumi.String(policy)
+	}
+	if attributes := signInAttributes(&args.SignIn); attributes != nil {
+		if others, ok := a.Attributes.(pulumi.StringMap); ok {
+			maps.Copy(attributes, others)
+		}
+		a.Attributes = attributes
 	}
 	if level.SSLRequired != "" {
 		a.SslRequired = pulumi.String(level.SSLRequired)

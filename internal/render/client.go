@@ -76,7 +76,7 @@ func (b *builder) client(realm *Realm, in *inputs) {
 			}
 			b.links = append(b.links, func() {
 				if f := ref(overrides, input, b.flows); f != nil {
-					rep[key] = f.alias // which Keycloak takes for the id
+					rep[key] = f.id
 				}
 			})
 		}

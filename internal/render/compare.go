@@ -52,6 +52,7 @@ func Compare(r *Realm, export []byte) ([]Difference, error) {
 	if err := json.Unmarshal(export, &got); err != nil {
 		return nil, fmt.Errorf("render: export of realm %s: %w", r.Name, err)
 	}
+	nameFlows(want)
 	nameFlows(got)
 	var found []Difference
 	compare(nil, normal("", want), normal("", got), &found)

@@ -12,7 +12,7 @@ import (
 
 // flow is an authentication flow, or a sub-flow of one.
 type flow struct {
-	realm, alias            string
+	id, realm, alias        string
 	description, providerID string
 	topLevel                bool
 	steps                   []*step
@@ -63,7 +63,7 @@ func (b *builder) bindings(realm *Realm, in *inputs) {
 
 func (b *builder) addFlow(realm *Realm, in *inputs, topLevel bool) *flow {
 	f := &flow{
-		realm: realm.Name, alias: in.str("alias"), description: in.str("description"),
+		id: in.res.ID, realm: realm.Name, alias: in.str("alias"), description: in.str("description"),
 		providerID: read(in, "providerId", "basic-flow"), topLevel: topLevel,
 	}
 	switch {
@@ -137,7 +137,7 @@ func (r *Realm) flowsRepresentation(rep object) {
 			}
 		}
 		flows = append(flows, object{
-			"alias": f.alias, "description": f.description, "providerId": f.providerID,
+			"id": f.id, "alias": f.alias, "description": f.description, "providerId": f.providerID,
 			"topLevel": f.topLevel, "builtIn": false, "authenticationExecutions": steps,
 		})
 	}
@@ -168,7 +168,7 @@ func (a *applier) authenticationFlows(ctx context.Context) error {
 	for _, f := range a.flows {
 		if f.topLevel {
 			if err := a.post(ctx, "/authentication/flows", object{
-				"alias": f.alias, "description": f.description, "providerId": f.providerID, "topLevel": true, "builtIn": false,
+				"id": f.id, "alias": f.alias, "description": f.description, "providerId": f.providerID, "topLevel": true, "builtIn": false,
 			}); err != nil {
 				return fmt.Errorf("%s: %w", f.alias, err)
 			}
@@ -227,8 +227,7 @@ func (a *applier) step(ctx context.Context, executions string, s *step) (string,
 	return "", fmt.Errorf("sub-flow %s has no execution", s.flow.alias)
 }
 
-// bind binds the flows. The whole realm is sent, since a part of it would reset the
-// life of device codes.
+// bind binds the flows. What else is sent would be reset if it were left out.
 func (a *applier) bind(ctx context.Context) error {
 	if len(a.bindings) == 0 {
 		return nil
@@ -237,5 +236,7 @@ func (a *applier) bind(ctx context.Context) error {
 	if err := a.admin.Do(ctx, http.MethodGet, a.path, nil, &realm); err != nil {
 		return err
 	}
-	return a.put(ctx, "", with(realm, a.bindings))
+	return a.put(ctx, "", with(a.bindings, object{
+		"oauth2DeviceCodeLifespan": realm["oauth2DeviceCodeLifespan"], "oauth2DevicePollingInterval": realm["oauth2DevicePollingInterval"],
+	}))
 }

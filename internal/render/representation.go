@@ -151,7 +151,9 @@ func (r *Realm) rolesRepresentation() object {
 	}
 	clients := maps.Clone(built["client"].(object))
 	for _, c := range r.clients {
-		clients[c.clientID] = []object{}
+		if !c.imported {
+			clients[c.clientID] = []object{}
+		}
 	}
 	for _, role := range r.roles {
 		rep := role.representation(true)
@@ -283,7 +285,7 @@ func (r *Realm) clientRepresentation(c *client) object {
 		for key, value := range c.rep["attributes"].(map[string]string) {
 			attributes[key] = value
 		}
-		rep := with(with(own, c.rep), object{"attributes": attributes})
+		rep := with(with(own, stated(c.rep)), object{"attributes": attributes})
 		if c.defaultScopes != nil {
 			rep["defaultClientScopes"] = c.defaultScopes
 		}
@@ -295,6 +297,17 @@ func (r *Realm) clientRepresentation(c *client) object {
 	return with(c.rep, object{
 		"defaultClientScopes": r.defaultScopesOf(c), "optionalClientScopes": r.optionalScopesOf(c),
 	})
+}
+
+// stated leaves out what is false or empty: where the provider imports a client,
+// that means what the client has.
+func stated(rep object) object {
+	rep = maps.Clone(rep)
+	maps.DeleteFunc(rep, func(_ string, v any) bool {
+		strs, ok := v.([]string)
+		return v == false || v == "" || ok && len(strs) == 0
+	})
+	return rep
 }
 
 // clientsRepresentation are Keycloak's own clients, and those of the program.

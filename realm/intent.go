@@ -1,0 +1,173 @@
+package realm
+
+import (
+	"slices"
+
+	"keycloak-model-api/config"
+)
+
+// intent turns what the configuration says of the sign-in into flows.
+//
+// Each flow asks for a second factor in the same three sub-flows, in this order:
+// has-factor runs if the user has one, and asks for nothing; password-is-enough
+// records level 1 for those who need none; second-factor asks for it. The last
+// one holds for everybody who has reached no level yet, whatever level a client
+// asks for, and for whoever is asked for level 2.
+type intent struct {
+	config.SignIn
+	accountURL string
+}
+
+const passkey = "webauthn-passwordless" // credential of a sign-in by passkey alone
+
+// sessionAge is the age of level 1, in seconds: longer than any session.
+const sessionAge = 365 * 24 * 60 * 60
+
+// Names of sub-flows that others look at.
+const (
+	hasFactor   = "has-factor"
+	secondAsked = "second-factor-asked"
+	enrolled    = "second-factor-enrolled"
+	codeAsked   = "code-asked"
+)
+
+func (i *intent) browser() flow {
+	forms := append([]step{run(required, "auth-username-password-form")}, i.secondFactor()...)
+	return flow{"browser", "Sign-in by browser", []step{
+		run(alternative, "auth-cookie"),
+		run(alternative, "identity-provider-redirector"),
+		subflow(alternative, "forms", forms...),
+	}}
+}
+
+// afterBroker asks who has signed in at an identity provider for a second factor
+// of this realm. A sign-in there counts as a password.
+func (i *intent) afterBroker() flow {
+	return flow{"after-identity-provider", "Second factor after an identity provider", i.secondFactor()}
+}
+
+// afterTrust asks only if a client demands level 2.
+func (i *intent) afterTrust() flow {
+	return flow{"after-trusted-provider", "Second factor after an identity provider that asks for one itself", []step{
+		when("password-is-enough", []step{level(1, sessionAge)}, allow()),
+		i.askSecondFactor(),
+	}}
+}
+
+// directGrant takes a one-time code with the password. Who needs a second factor
+// and has another one can't use it.
+func (i *intent) directGrant() flow {
+	steps := []step{run(required, "direct-grant-validate-username"), run(required, "direct-grant-validate-password")}
+	var noCode []step
+	if i.Has("otp") {
+		steps = append(steps, when(codeAsked, []step{userHas()}, run(required, "direct-grant-validate-otp")))
+		noCode = []step{flowRan(codeAsked, false)}
+	}
+	message := "A second factor is needed, which this way in can not ask for."
+	switch {
+	case i.Everybody() && noCode == nil:
+		steps = append(steps, deny(message))
+	case i.Everybody():
+		steps = append(steps, when("no-code", noCode, deny(message)))
+	default:
+		steps = append(steps, i.hasFactor(), when("other-factor", append([]step{flowRan(hasFactor, true)}, noCode...), deny(message)))
+		if len(i.For) > 0 {
+			steps = append(steps, when("no-factor", append([]step{userRole(config.SecondFactorRole, true)}, noCode...), deny(message)))
+		}
+	}
+	return flow{"direct-grant", "Password grant", steps}
+}
+
+// refused is for Keycloak's own clients: the provider can't turn the password
+// grant off in the up that imports a client.
+func refused() flow {
+	return flow{"no-direct-grant", "No password grant", []step{deny("The password grant is off.")}}
+}
+
+// reset asks for the second factor before it takes a new password, resets none,
+// and ends in a sign-in.
+func (i *intent) reset() flow {
+	return flow{"reset-credentials", "New password by email", []step{
+		run(required, "reset-credentials-choose-user"),
+		configured("reset-credential-email", map[string]string{"force-login": "true"}),
+		when(secondAsked, []step{userHas()}, i.factors()...),
+		run(required, "reset-password"),
+	}}
+}
+
+// secondFactor is what follows the password.
+func (i *intent) secondFactor() []step {
+	if i.Everybody() {
+		return []step{i.askSecondFactor()}
+	}
+	enough := []step{flowRan(hasFactor, false)}
+	if len(i.For) > 0 {
+		enough = append(enough, userRole(config.SecondFactorRole, false))
+	}
+	return []step{
+		i.hasFactor(),
+		when("password-is-enough", append(enough, level(1, sessionAge)), allow()),
+		i.askSecondFactor(),
+	}
+}
+
+// hasFactor runs if the user has a factor. Its condition looks at the factors
+// beside it, none of which is asked for, since the first alternative goes
+// through. Keycloak would offer those instead of a first step, so that the first
+// step of that alternative is none.
+func (i *intent) hasFactor() step {
+	through := subflow(alternative, "has-factor-noted", run(disabled, "allow-access-authenticator"), allow())
+	return when(hasFactor, []step{userHas()}, append([]step{through}, i.factors()...)...)
+}
+
+// factors are the alternatives among which people choose.
+func (i *intent) factors() []step {
+	var steps []step
+	for _, f := range []struct {
+		has           bool
+		authenticator string
+	}{
+		{i.Has("otp"), "auth-otp-form"},
+		{i.Has("passkey"), "webauthn-authenticator"},
+		{i.Passkeys, "webauthn-authenticator-passwordless"},
+		{i.Has("recoveryCodes"), "auth-recovery-authn-code-form"},
+	} {
+		if f.has {
+			steps = append(steps, run(alternative, f.authenticator))
+		}
+	}
+	return steps
+}
+
+// askSecondFactor brings level 2, by a passkey that was used for the sign-in, by
+// a second factor, or, if the configuration says so, by setting one up.
+func (i *intent) askSecondFactor() step {
+	var unless []step
+	var steps []step
+	if i.Passkeys {
+		steps = append(steps, when("passkey-used", []step{credentialUsed(passkey, true)}, allow()))
+		unless = []step{credentialUsed(passkey, false)}
+	}
+	steps = append(steps, when(secondAsked, slices.Concat([]step{userHas()}, unless), i.factors()...))
+	unless = append(unless, flowRan(secondAsked, false))
+	var needs []step // who is in need of a factor
+	if len(i.For) > 0 {
+		needs = []step{userRole(config.SecondFactorRole, true)}
+	}
+	if i.Enrol != "" {
+		authenticator := "auth-otp-form"
+		if !i.Has("otp") {
+			authenticator = "webauthn-authenticator"
+		}
+		steps = append(steps, when(enrolled, slices.Concat(needs, unless), run(required, authenticator)))
+		unless = append(unless, flowRan(enrolled, false))
+	} else if i.SecondFactor == "required" {
+		steps = append(steps, when("second-factor-missing", slices.Concat(needs, unless),
+			deny("Your account needs a second factor and has none yet. Ask an administrator to let you set one up.")))
+	}
+	if !i.Everybody() {
+		steps = append(steps, when("level-out-of-reach", unless,
+			deny("This needs a second factor and your account has none yet. Set one up at "+i.accountURL+" and try again.")))
+	}
+	return when("second-factor", []step{level(2, int(i.LevelAge().Seconds()))}, steps...)
+}
