@@ -99,8 +99,8 @@ func describeSignIn(t *testing.T, m *monitor) string {
 	for _, r := range m.resources {
 		switch {
 		case strings.HasSuffix(r.Type, ":Bindings"):
-			uses = append(uses, fmt.Sprintf("realm: browser=%s, direct grant=%s, reset credentials=%s",
-				in(r, "browserFlow"), in(r, "directGrantFlow"), in(r, "resetCredentialsFlow")))
+			uses = append(uses, fmt.Sprintf("realm: browser=%s, direct grant=%s, reset credentials=%s, registration=%s",
+				in(r, "browserFlow"), in(r, "directGrantFlow"), in(r, "resetCredentialsFlow"), in(r, "registrationFlow")))
 			if !r.RPC.GetRetainOnDelete() {
 				t.Error("the bindings are not retained: taking an old one away would bind Keycloak's flows")
 			}

@@ -1,18 +1,26 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"html"
+	"io"
+	"maps"
+	"mime/quotedprintable"
+	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/oauth2"
 )
 
@@ -98,20 +106,6 @@ func giveApp(t *testing.T, st *stack, username string) *authenticatorApp {
 	return app
 }
 
-// manyCodes lets tests use codes of later time steps, so that they need not wait.
-func manyCodes(t *testing.T, st *stack) {
-	t.Helper()
-	realm := "/realms/" + st.output("realm_name")
-	var rep map[string]any
-	if err := e.admin.Do(t.Context(), http.MethodGet, realm, nil, &rep); err != nil {
-		t.Fatal(err)
-	}
-	rep["otpPolicyLookAheadWindow"] = 100
-	if err := e.admin.Do(t.Context(), http.MethodPut, realm, rep, nil); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // authorize opens the authorization endpoint with more parameters.
 func (p *person) authorize(t *testing.T, rp *oauth2.Config, verifier string, parameters ...string) *screen {
 	t.Helper()
@@ -181,7 +175,7 @@ func TestSignIn(t *testing.T) {
 	st := e.up(t, signInConfig, signInSecrets())
 	st.token(t, st.clientCredentials("model-api"))
 	compare(t, st)
-	manyCodes(t, st)
+	setRealm(t, st, map[string]any{"otpPolicyLookAheadWindow": 100}) // so that codes of later steps do
 	ada, max := giveApp(t, st, "ada"), giveApp(t, st, "max")
 	portal := st.relyingParty("portal", "https://portal.example.com/callback")
 	verifier := oauth2.GenerateVerifier()
@@ -211,8 +205,12 @@ func TestSignIn(t *testing.T) {
 				query.Del(key)
 			}
 			again.RawQuery = query.Encode()
-			if back := person.open(t, again.String()); back.URL.Query().Get("code") != "" {
+			back := person.open(t, again.String())
+			if back.URL.Query().Get("code") != "" {
 				t.Errorf("without %v the page gets a code", without)
+			}
+			if len(without) == 2 {
+				back.wantCode(t, "the page without "+fmt.Sprint(without))
 			}
 		}
 		if back := person.authorize(t, portal, verifier); back.URL.Query().Get("code") != "" {
@@ -236,4 +234,333 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("levels are %v", levels)
 		}
 	})
+	t.Run("Keycloak's own clients ask for it too", func(t *testing.T) {
+		for client, path := range map[string]string{
+			"account": "/realms/sign-in/account/", "account-console": "/realms/sign-in/account/", "security-admin-console": "/admin/sign-in/console/",
+		} {
+			own := st.relyingParty(client, e.keycloak.BaseURL+path)
+			newPerson(t).authorize(t, own, verifier).submit(t, loginForm("ada", signInPassword)).wantCode(t, client)
+		}
+	})
+	t.Run("the device grant asks for it too", func(t *testing.T) {
+		var device struct {
+			DeviceCode string `json:"device_code"`
+			URL        string `json:"verification_uri_complete"`
+		}
+		st.post(t, "/protocol/openid-connect/auth/device", url.Values{
+			"client_id": {"model-cli"}, "code_challenge": {oauth2.S256ChallengeFromVerifier(verifier)}, "code_challenge_method": {"S256"},
+		}, &device)
+		newPerson(t).open(t, device.URL).submit(t, loginForm("ada", signInPassword)).wantCode(t, "device")
+		if got := st.tryToken(t, url.Values{
+			"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "client_id": {"model-cli"},
+			"device_code": {device.DeviceCode}, "code_verifier": {verifier},
+		}); got.AccessToken != "" || got.Error != "authorization_pending" {
+			t.Errorf("after the password alone the device gets %q", got.Error)
+		}
+	})
+	t.Run("the password grant takes the code", func(t *testing.T) {
+		for _, user := range []string{"ada", "bob", "max"} {
+			if got := st.tryPassword(t, st.password(user, signInPassword)); strings.Contains(got.Body, "access_token") || got.Status < 400 {
+				t.Errorf("%s gets %d %s by the password alone", user, got.Status, got.Body)
+			}
+		}
+		st.token(t, st.password("eve", signInPassword))
+		with := st.password("ada", signInPassword)
+		with.Set("totp", ada.code())
+		if levels := levelsOf(t, st.token(t, with).AccessToken); len(levels) != 0 {
+			t.Errorf("the password grant brings the levels %v", levels)
+		}
+		for _, user := range []string{"ada", "eve"} {
+			form := st.password(user, signInPassword)
+			form.Set("client_id", "admin-cli")
+			form.Del("client_secret")
+			if got := st.tryPassword(t, form); strings.Contains(got.Body, "access_token") || got.Status < 400 {
+				t.Errorf("admin-cli: %s gets %d %s", user, got.Status, got.Body)
+			}
+		}
+	})
+	t.Run("nobody enrols by the password alone", func(t *testing.T) {
+		withPassword(t, "bob", "kc_action", "CONFIGURE_TOTP").wantText(t, "bob", "Your account needs a second factor")
+		withPassword(t, "max", "kc_action", "CONFIGURE_TOTP").wantCode(t, "max")
+		withPassword(t, "max", "kc_action", "webauthn-register").wantCode(t, "max")
+		withPassword(t, "eve", "kc_action", "CONFIGURE_TOTP").wantText(t, "eve, who has none", "totpSecret")
+	})
+	t.Run("a factor that was set up counts", func(t *testing.T) {
+		person := newPerson(t)
+		setup := person.authorize(t, portal, verifier, "kc_action", "CONFIGURE_TOTP").submit(t, loginForm("eve", signInPassword))
+		eve := &authenticatorApp{secret: hidden(t, setup, "totpSecret")}
+		token := setup.submit(t, url.Values{"totp": {eve.code()}, "userLabel": {"app"}}).exchange(t, portal, verifier)
+		if levels := levelsOf(t, token.AccessToken); levels["2"] != 0 {
+			t.Errorf("setting up a factor brings the levels %v", levels)
+		}
+		stepUp := person.authorize(t, portal, verifier, "acr_values", "2").submit(t, loginForm("eve", signInPassword))
+		stepUp.wantCode(t, "eve")
+		if levels := levelsOf(t, stepUp.submit(t, otpForm(eve)).exchange(t, portal, verifier).AccessToken); levels["2"] == 0 {
+			t.Errorf("levels are %v", levels)
+		}
+	})
+	t.Run("who registers needs it too", func(t *testing.T) {
+		setRealm(t, st, map[string]any{"registrationAllowed": true, "defaultGroups": []string{"/staff"}})
+		page := newPerson(t).authorize(t, portal, verifier, "prompt", "create")
+		back := page.submit(t, url.Values{
+			"username": {"newcomer"}, "email": {"newcomer@example.com"}, "firstName": {"New"}, "lastName": {"Comer"},
+			"password": {signInPassword}, "password-confirm": {signInPassword},
+		})
+		back.wantText(t, "the newcomer", "Your account needs a second factor")
+	})
+}
+
+// everybodyConfig is a realm in which nobody signs in without a second factor,
+// which is set up at the first sign-in, and level 2 is good for two seconds.
+const everybodyConfig = `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:hardening: "off"
+  keycloak-model-api:realm: everybody
+  keycloak-model-api:signIn: {secondFactor: required, enrol: onFirstLogin, levels: [{level: 2, maxAge: 2s}]}
+  keycloak-model-api:users:
+    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent}
+    - {username: bob, email: bob@example.com, firstName: Bob, lastName: Builder, password: permanent}
+  keycloak-model-api:clients:
+    - {clientId: model-api, kind: api}
+    - {clientId: portal, kind: web, redirectUris: [https://portal.example.com/callback]}
+`
+
+// TestSignInOfEverybody enrols at the first sign-in, lets a level run out, and
+// resets a password.
+func TestSignInOfEverybody(t *testing.T) {
+	st := e.up(t, everybodyConfig, secretsOf{
+		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2"},
+		"initialPasswords": {"ada": signInPassword, "bob": signInPassword},
+	})
+	st.token(t, st.clientCredentials("model-api"))
+	compare(t, st)
+	mail := receiveMail(t)
+	setRealm(t, st, map[string]any{
+		"otpPolicyLookAheadWindow": 100, "resetPasswordAllowed": true,
+		"smtpServer": map[string]string{"host": "127.0.0.1", "port": mail.port, "from": "realm@example.com"},
+	})
+	portal := st.relyingParty("portal", "https://portal.example.com/callback")
+	verifier := oauth2.GenerateVerifier()
+	person := newPerson(t)
+
+	setup := person.authorize(t, portal, verifier, "acr_values", "1").submit(t, loginForm("ada", signInPassword))
+	setup.wantText(t, "the first sign-in", "totpSecret")
+	ada := &authenticatorApp{secret: hidden(t, setup, "totpSecret")}
+	first := setup.submit(t, url.Values{"totp": {ada.code()}, "userLabel": {"app"}}).exchange(t, portal, verifier)
+	if levels := levelsOf(t, first.AccessToken); levels["2"] == 0 {
+		t.Errorf("after the enrolment the levels are %v", levels)
+	}
+
+	t.Run("a level runs out, the session does not", func(t *testing.T) {
+		time.Sleep(4 * time.Second)
+		again := person.authorize(t, portal, verifier).exchange(t, portal, verifier)
+		if diff := cmp.Diff(levelsOf(t, first.AccessToken), levelsOf(t, again.AccessToken)); diff != "" {
+			t.Errorf("levels of the same session (-first +again):\n%s", diff)
+		}
+		for _, parameters := range [][]string{
+			{"acr_values", "2"},
+			{"claims", `{"id_token":{"acr":{"essential":true,"values":["2"]}}}`},
+			{"kc_action", "CONFIGURE_TOTP"}, // a further factor
+		} {
+			pg := person.authorize(t, portal, verifier, parameters...).submit(t, loginForm("ada", signInPassword))
+			pg.wantCode(t, fmt.Sprint(parameters))
+			if pg = pg.submit(t, otpForm(ada)); parameters[0] == "kc_action" {
+				pg.wantText(t, "after both", "totpSecret")
+			} else if at := levelsOf(t, pg.exchange(t, portal, verifier).AccessToken)["2"]; at <= levelsOf(t, first.AccessToken)["2"] {
+				t.Errorf("%v: level 2 is of %d", parameters, at)
+			}
+			time.Sleep(4 * time.Second)
+		}
+	})
+	t.Run("a new password by email asks for the factor and ends in a sign-in", func(t *testing.T) {
+		const anotherPassword = "another horse battery staple 2B"
+		somebody := newPerson(t)
+		page := somebody.authorize(t, portal, verifier)
+		link := resetLink.FindStringSubmatch(page.Body)
+		if link == nil {
+			t.Fatalf("no link to reset a password: %s", page.text())
+		}
+		somebody.open(t, e.keycloak.BaseURL+html.UnescapeString(link[1])).submit(t, url.Values{"username": {"ada"}})
+		code := somebody.open(t, mail.link(t))
+		code.wantCode(t, "the link of the email")
+		change := code.submit(t, otpForm(ada))
+		change.wantText(t, "after the code", "password-new")
+		end := change.submit(t, newPassword(anotherPassword))
+		if end.URL.Query().Get("code") != "" {
+			t.Error("a new password is a sign-in")
+		}
+		newPerson(t).authorize(t, portal, verifier).submit(t, loginForm("ada", anotherPassword)).wantCode(t, "the new password")
+	})
+	t.Run("the account console enrols nobody who has a factor", func(t *testing.T) {
+		console := st.relyingParty("account-console", e.keycloak.BaseURL+"/realms/everybody/account/")
+		newPerson(t).authorize(t, console, verifier).submit(t, loginForm("bob", signInPassword)).wantText(t, "bob", "totpSecret")
+	})
+}
+
+var (
+	resetLink = regexp.MustCompile(`href="([^"]*/login-actions/reset-credentials[^"]*)"`)
+	mailLink  = regexp.MustCompile(`http://127\.0\.0\.1:\d+/realms/\S+/login-actions/action-token\S+`)
+)
+
+// mailbox takes emails over SMTP (RFC 5321), without TLS.
+type mailbox struct {
+	port  string
+	mails chan string
+}
+
+func receiveMail(t *testing.T) *mailbox {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	m := &mailbox{port: port, mails: make(chan string, 10)}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go m.serve(c)
+		}
+	}()
+	return m
+}
+
+func (m *mailbox) serve(c net.Conn) {
+	defer c.Close()
+	text := textproto.NewConn(c)
+	_ = text.PrintfLine("220 tests")
+	for {
+		line, err := text.ReadLine()
+		if err != nil {
+			return
+		}
+		switch command := strings.ToUpper(line); {
+		case strings.HasPrefix(command, "DATA"):
+			_ = text.PrintfLine("354 go on")
+			body, err := text.ReadDotBytes()
+			if err != nil {
+				return
+			}
+			decoded, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(body)))
+			if err != nil {
+				decoded = body
+			}
+			m.mails <- string(decoded)
+			_ = text.PrintfLine("250 taken")
+		case strings.HasPrefix(command, "QUIT"):
+			_ = text.PrintfLine("221 bye")
+			return
+		default:
+			_ = text.PrintfLine("250 yes")
+		}
+	}
+}
+
+// link is that of the next email.
+func (m *mailbox) link(t *testing.T) string {
+	t.Helper()
+	select {
+	case mail := <-m.mails:
+		link := mailLink.FindString(mail)
+		if link == "" {
+			t.Fatalf("the email has no link: %s", mail)
+		}
+		return link
+	case <-time.After(time.Minute):
+		t.Fatal("no email within a minute")
+		return ""
+	}
+}
+
+// TestSignInAfterIdentityProvider asks those who sign in at another provider for
+// a second factor of this realm, unless that provider is trusted with it.
+func TestSignInAfterIdentityProvider(t *testing.T) {
+	at := func(config string) string { return strings.ReplaceAll(config, "KEYCLOAK", e.keycloak.BaseURL) }
+	e.up(t, at(partnerConfig), secretsOf{
+		"clientSecrets":    {"partner-api": "a-secret-of-the-tests-1", "example-corp": "a-secret-of-the-tests-2"},
+		"initialPasswords": {"marie": signInPassword, "visitor": signInPassword},
+	})
+	for _, tt := range []struct{ name, factor string }{{"asked", ""}, {"trusted", "      secondFactor: trust\n"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := strings.Replace(brokeredConfig, "      trustEmail: true\n", "      trustEmail: true\n"+tt.factor, 1) +
+				"  keycloak-model-api:signIn: {secondFactor: required, for: [model-iris]}\n"
+			st := e.up(t, at(config), secretsOf{
+				"clientSecrets":     {"model-api": "a-secret-of-the-tests-3", "portal": "a-secret-of-the-tests-4"},
+				"federationSecrets": {"partner": "a-secret-of-the-tests-2"},
+			})
+			st.token(t, st.clientCredentials("model-api"))
+			compare(t, st)
+			setRealm(t, st, map[string]any{"otpPolicyLookAheadWindow": 100})
+			portal := st.relyingParty("portal", "https://portal.example.com/callback")
+			portal.Endpoint.AuthURL += "?kc_idp_hint=partner"
+			verifier := oauth2.GenerateVerifier()
+			signIn := func(user string, parameters ...string) *screen {
+				return newPerson(t).authorize(t, portal, verifier, parameters...).submit(t, loginForm(user, signInPassword))
+			}
+			levels := func(pg *screen) map[string]int64 { return levelsOf(t, pg.exchange(t, portal, verifier).AccessToken) }
+
+			if got := levels(signIn("visitor")); got["1"] == 0 || got["2"] != 0 {
+				t.Errorf("who needs none: levels are %v", got)
+			}
+			if tt.factor != "" {
+				if got := levels(signIn("marie")); got["1"] == 0 || got["2"] != 0 {
+					t.Errorf("the provider's factor: levels are %v", got)
+				}
+				signIn("marie", "acr_values", "2").wantText(t, "a level that the provider has not brought", "second factor")
+				return
+			}
+			// The first sign-in, and the next one.
+			signIn("marie").wantText(t, "marie", "Your account needs a second factor")
+			app := giveApp(t, st, "marie")
+			for range 2 {
+				pg := signIn("marie", "acr_values", "1")
+				pg.wantCode(t, "marie")
+				if got := levels(pg.submit(t, otpForm(app))); got["2"] == 0 {
+					t.Errorf("levels are %v", got)
+				}
+			}
+		})
+	}
+}
+
+// hidden is the value of a hidden field.
+func hidden(t *testing.T, pg *screen, name string) string {
+	t.Helper()
+	for _, field := range hiddenField.FindAllStringSubmatch(pg.Body, -1) {
+		if field[1] == name {
+			return field[2]
+		}
+	}
+	t.Fatalf("no field %s at %s: %s", name, pg.URL, pg.text())
+	return ""
+}
+
+// setRealm changes settings of the realm, as an administrator would.
+func setRealm(t *testing.T, st *stack, settings map[string]any) {
+	t.Helper()
+	realm := "/realms/" + st.output("realm_name")
+	var rep map[string]any
+	if err := e.admin.Do(t.Context(), http.MethodGet, realm, nil, &rep); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(rep, settings)
+	if err := e.admin.Do(t.Context(), http.MethodPut, realm, rep, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryPassword sends a password grant, whose refusal by a flow is no JSON.
+func (s *stack) tryPassword(t *testing.T, form url.Values) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.output("issuer")+"/protocol/openid-connect/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return send(t, http.DefaultClient, r)
 }

@@ -84,6 +84,14 @@ func refused() flow {
 	return flow{"no-direct-grant", "No password grant", []step{deny("The password grant is off.")}}
 }
 
+// registration lets nobody in by the account that they have just made, where a
+// second factor is needed.
+func (i *intent) registration() flow {
+	form := subflow(required, "form", run(required, "registration-user-creation"), run(required, "registration-password-action"))
+	form.Authenticator, form.Provider = "registration-page-form", "form-flow"
+	return flow{"registration", "Registration", append([]step{form}, i.secondFactor()...)}
+}
+
 // reset asks for the second factor before it takes a new password, resets none,
 // and ends in a sign-in.
 func (i *intent) reset() flow {

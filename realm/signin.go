@@ -52,6 +52,7 @@ const (
 	builtInBrowser     = "browser"
 	builtInDirectGrant = "direct grant"
 	builtInReset       = "reset credentials"
+	builtInRegister    = "registration"
 )
 
 // NewSignIn makes the flows, binds them and lets people enrol.
@@ -69,6 +70,7 @@ func NewSignIn(ctx *pulumi.Context, name string, args *SignInArgs, opts ...pulum
 		BrowserFlow:          pulumi.String(builtInBrowser),
 		DirectGrantFlow:      pulumi.String(builtInDirectGrant),
 		ResetCredentialsFlow: pulumi.String(builtInReset),
+		RegistrationFlow:     pulumi.String(builtInRegister),
 	}
 	if args.SignIn.Flows() {
 		if err := s.flows(ctx, args, bound); err != nil {
@@ -88,7 +90,7 @@ func NewSignIn(ctx *pulumi.Context, name string, args *SignInArgs, opts ...pulum
 func (s *SignIn) flows(ctx *pulumi.Context, args *SignInArgs, bound *authentication.BindingsArgs) error {
 	maker := &flowMaker{ctx: ctx, realm: args.Realm, within: s.within, last: args.After}
 	i := &intent{args.SignIn, args.AccountURL}
-	var reset *boundFlow
+	var reset, registration *boundFlow
 	for _, f := range []struct {
 		wanted bool
 		flow   flow
@@ -97,6 +99,7 @@ func (s *SignIn) flows(ctx *pulumi.Context, args *SignInArgs, bound *authenticat
 		{true, i.browser(), &s.Browser},
 		{true, i.directGrant(), &s.DirectGrant},
 		{true, i.reset(), &reset},
+		{true, i.registration(), &registration},
 		{args.SignIn.SecondFactor == "required", refused(), &s.Refused},
 		{args.Asked, i.afterBroker(), &s.AfterBroker},
 		{args.Trusted, i.afterTrust(), &s.AfterTrust},
@@ -114,6 +117,7 @@ func (s *SignIn) flows(ctx *pulumi.Context, args *SignInArgs, bound *authenticat
 	bound.BrowserFlow = pulumi.String(s.Browser.Alias)
 	bound.DirectGrantFlow = pulumi.String(s.DirectGrant.Alias)
 	bound.ResetCredentialsFlow = pulumi.String(reset.Alias)
+	bound.RegistrationFlow = pulumi.String(registration.Alias)
 	return nil
 }
 
