@@ -27,6 +27,9 @@ type Level struct {
 // signIn.for names some.
 const SecondFactorRole = "second-factor"
 
+// LevelsAttribute of a realm gives each level its acr.
+const LevelsAttribute = "acr.loa.map"
+
 // levelAge is how long level 2 is good where levels say nothing.
 const levelAge = 15 * time.Minute
 
@@ -119,6 +122,20 @@ func (c *checker) signIn() {
 	}
 	if len(s.Levels) > 1 {
 		c.errorf("signIn.levels[1]", "level 2 is there already: leave it out")
+	}
+	c.signInBeside(s)
+}
+
+// signInBeside checks other keys that a sign-in relies on.
+func (c *checker) signInBeside(s *SignIn) {
+	if _, ok := c.cfg.RealmAttributes[LevelsAttribute]; ok {
+		c.errorf(fmt.Sprintf("realmAttributes[%q]", LevelsAttribute), "is set by signIn: leave it out here")
+	}
+	if verification := c.cfg.Passkeys.UserVerification; s.Passkeys && verification != "" && verification != "required" {
+		c.errorf("passkeys.userVerification", "signIn.passkeys takes a passkey for two factors, which it is only where the person is verified: write required, or leave it out")
+	}
+	if c.cfg.Login.Registration && s.Everybody() && s.Enrol == "" {
+		c.errorf("login.registration", "nobody who registers could sign in without a second factor: set signIn.enrol to onFirstLogin, or leave it out")
 	}
 }
 

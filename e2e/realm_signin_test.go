@@ -13,6 +13,7 @@ import (
 	"mime/quotedprintable"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/textproto"
 	"net/url"
 	"regexp"
@@ -20,6 +21,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/webauthn"
+	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/oauth2"
 )
@@ -301,8 +307,8 @@ func TestSignIn(t *testing.T) {
 	})
 	t.Run("who registers needs it too", func(t *testing.T) {
 		setRealm(t, st, map[string]any{"registrationAllowed": true, "defaultGroups": []string{"/staff"}})
-		page := newPerson(t).authorize(t, portal, verifier, "prompt", "create")
-		back := page.submit(t, url.Values{
+		form := newPerson(t).authorize(t, portal, verifier, "prompt", "create")
+		back := form.submit(t, url.Values{
 			"username": {"newcomer"}, "email": {"newcomer@example.com"}, "firstName": {"New"}, "lastName": {"Comer"},
 			"password": {signInPassword}, "password-confirm": {signInPassword},
 		})
@@ -376,10 +382,10 @@ func TestSignInOfEverybody(t *testing.T) {
 	t.Run("a new password by email asks for the factor and ends in a sign-in", func(t *testing.T) {
 		const anotherPassword = "another horse battery staple 2B"
 		somebody := newPerson(t)
-		page := somebody.authorize(t, portal, verifier)
-		link := resetLink.FindStringSubmatch(page.Body)
+		form := somebody.authorize(t, portal, verifier)
+		link := resetLink.FindStringSubmatch(form.Body)
 		if link == nil {
-			t.Fatalf("no link to reset a password: %s", page.text())
+			t.Fatalf("no link to reset a password: %s", form.text())
 		}
 		somebody.open(t, e.keycloak.BaseURL+html.UnescapeString(link[1])).submit(t, url.Values{"username": {"ada"}})
 		code := somebody.open(t, mail.link(t))
@@ -396,6 +402,119 @@ func TestSignInOfEverybody(t *testing.T) {
 		console := st.relyingParty("account-console", e.keycloak.BaseURL+"/realms/everybody/account/")
 		newPerson(t).authorize(t, console, verifier).submit(t, loginForm("bob", signInPassword)).wantText(t, "bob", "totpSecret")
 	})
+}
+
+// passkeysConfig is a realm whose people may sign in by a passkey. PORTAL is a
+// server of the tests.
+const passkeysConfig = `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:hardening: "off"
+  keycloak-model-api:realm: passkeys
+  keycloak-model-api:signIn: {secondFactor: optional, factors: [passkey], passkeys: true}
+  keycloak-model-api:users:
+    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent}
+  keycloak-model-api:clients:
+    - {clientId: model-api, kind: api, directAccessGrants: true}
+    - {clientId: portal, kind: web, redirectUris: [PORTAL/callback]}
+`
+
+// TestSignInByPasskey sets up a passkey in Chromium, whose virtual authenticator
+// verifies the person, and signs in by it alone. A passkey needs a domain: Keycloak
+// is called localhost.
+func TestSignInByPasskey(t *testing.T) {
+	landed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "back at the portal") }))
+	t.Cleanup(landed.Close)
+	st := e.up(t, strings.ReplaceAll(passkeysConfig, "PORTAL", landed.URL), secretsOf{
+		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2"},
+		"initialPasswords": {"ada": signInPassword},
+	})
+	st.token(t, st.clientCredentials("model-api"))
+	compare(t, st)
+	portal := st.relyingParty("portal", landed.URL+"/callback")
+	for _, endpoint := range []*string{&portal.Endpoint.AuthURL, &portal.Endpoint.TokenURL} {
+		*endpoint = strings.Replace(*endpoint, "//127.0.0.1:", "//localhost:", 1)
+	}
+	verifier := oauth2.GenerateVerifier()
+	address := func(parameters ...string) string {
+		options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier)}
+		for i := 0; i < len(parameters); i += 2 {
+			options = append(options, oauth2.SetAuthURLParam(parameters[i], parameters[i+1]))
+		}
+		return portal.AuthCodeURL("a-state", options...)
+	}
+	b := startChromium(t).visit(t, "about:blank")
+	call(t, b, webauthn.Enable, webauthn.EnableParams{})
+	call(t, b, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
+		HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+	}})
+	call(t, b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: "window.prompt = () => 'my laptop'"})
+	levels := func() map[string]int64 {
+		t.Helper()
+		b.see("back at the portal")
+		at, err := url.Parse(b.eval("location.href"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := portal.Exchange(t.Context(), at.Query().Get("code"), oauth2.VerifierOption(verifier))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return levelsOf(t, token.AccessToken)
+	}
+
+	b.open(address("kc_action", "webauthn-register-passwordless"))
+	b.signIn("ada", signInPassword)
+	b.press("#registerWebAuthn")
+	if got := levels(); got["1"] == 0 || got["2"] != 0 {
+		t.Errorf("setting up a passkey brings the levels %v", got)
+	}
+
+	t.Run("a passkey alone is level 2", func(t *testing.T) {
+		call(t, b, network.ClearBrowserCookies, cdp.Empty{})
+		b.open(address())
+		b.do(chromedp.Click("#try-another-way"))
+		b.press("[name=authenticationExecution]", "#authenticateWebAuthnButton")
+		if got := levels(); got["2"] == 0 {
+			t.Errorf("levels are %v", got)
+		}
+	})
+	t.Run("the password alone is no sign-in any more", func(t *testing.T) {
+		call(t, b, network.ClearBrowserCookies, cdp.Empty{})
+		b.open(address("acr_values", "1"))
+		b.signIn("ada", signInPassword)
+		b.press("#authenticateWebAuthnButton") // of the second factor
+		if got := levels(); got["2"] == 0 {
+			t.Errorf("levels are %v", got)
+		}
+		if got := st.tryPassword(t, st.password("ada", signInPassword)); strings.Contains(got.Body, "access_token") || got.Status < 400 {
+			t.Errorf("the password grant gets %d %s", got.Status, got.Body)
+		}
+	})
+}
+
+// press clicks on what Keycloak's scripts wait for until it is gone, one after the
+// other: a click before the script is there does nothing.
+func (p *browserPage) press(selectors ...string) {
+	p.t.Helper()
+	for _, selector := range selectors {
+		p.do(chromedp.WaitVisible(selector))
+		eventually(p.t, 20*time.Second, selector+" does something", func() error {
+			js := fmt.Sprintf(`(() => { const at = document.querySelector(%q); if (at) at.click(); return at ? "there" : "gone" })()`, selector)
+			if got, err := p.tryEval(js); err != nil || got != "gone" {
+				return fmt.Errorf("%s, %v", got, err)
+			}
+			return nil
+		})
+	}
+}
+
+func call[P, R any](t *testing.T, b *browserPage, command cdp.Command[P, R], parameters P) {
+	t.Helper()
+	if _, err := chromedp.Call(b.ctx, command, parameters); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var (

@@ -32,7 +32,12 @@ const (
 )
 
 func (i *intent) browser() flow {
-	forms := append([]step{run(required, "auth-username-password-form")}, i.secondFactor()...)
+	first := run(required, "auth-username-password-form")
+	if i.Passkeys {
+		first = subflow(required, "password-or-passkey",
+			run(alternative, "auth-username-password-form"), run(alternative, "webauthn-authenticator-passwordless"))
+	}
+	forms := append([]step{first}, i.secondFactor()...)
 	return flow{"browser", "Sign-in by browser", []step{
 		run(alternative, "auth-cookie"),
 		run(alternative, "identity-provider-redirector"),

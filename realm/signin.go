@@ -182,16 +182,14 @@ func (s *SignIn) after(p *config.IdentityProvider) pulumi.StringPtrInput {
 	return pulumi.String(s.AfterBroker.Alias)
 }
 
-// attributes of the realm that a sign-in with levels and passkeys needs.
+// signInAttributes of the realm name the levels. Keycloak's own switch for passkeys
+// is none: it takes that attribute, but does not give it back, so that each
+// refresh would find a difference.
 func signInAttributes(s *config.SignIn) pulumi.StringMap {
 	if !s.Flows() {
 		return nil
 	}
-	attributes := pulumi.StringMap{"acr.loa.map": pulumi.String(`{"1":1,"2":2}`)}
-	if s.Passkeys {
-		attributes["webAuthnPolicyPasskeysEnabledPasswordless"] = pulumi.String("true")
-	}
-	return attributes
+	return pulumi.StringMap{config.LevelsAttribute: pulumi.String(`{"1":1,"2":2}`)}
 }
 
 // passwordRounds make a guess at a password from its digest slow.
