@@ -41,10 +41,13 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 	}
 
 	guard, err := guardrails.Register(ctx, guardrails.Options{
-		Dev:        cfg.Dev(),
-		Told:       []string{"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant", guardrails.UnverifiedEmailLogin}, // by config
-		Exemptions: exemptions(cfg),
-		Policy:     cfg.Policy(),
+		Dev: cfg.Dev(),
+		Told: []string{ // by config
+			"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant", guardrails.UnverifiedEmailLogin, guardrails.SecondFactor,
+		},
+		PasswordAlone: cfg.PasswordAlone(),
+		Exemptions:    exemptions(cfg),
+		Policy:        cfg.Policy(),
 	})
 	if err != nil {
 		return nil, err

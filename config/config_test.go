@@ -236,10 +236,10 @@ func TestRefusals(t *testing.T) {
 		{"public client with a service account", api + "  - {clientId: cli, kind: cli, serviceAccount: true}", []string{"clients[1].serviceAccount: "}},
 		{"public client with a secret", api + "  - {clientId: cli, kind: cli}\nclientSecrets: {api: x, cli: y}", []string{"clientSecrets[\"cli\"]: client cli is public"}},
 		{"PKCE without a flow", api + "  - {clientId: svc, kind: service, pkce: true}", []string{"clients[1].pkce: nothing can use it"}},
-		{"password grant under strict (RFC 9700, 2.4)", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, directAccessGrants: true}", []string{"clients[1].directAccessGrants: "}},
+		{"password grant under strict (RFC 9700, 2.4)", "hardening: strict\nsignIn: {secondFactor: required}\n" + api + "  - {clientId: svc, kind: service, directAccessGrants: true}", []string{"clients[1].directAccessGrants: "}},
 		{"password grant beside a browser login (RFC 9700, 2.4)", api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], directAccessGrants: true}", []string{"clients[1].directAccessGrants: people sign in to client web by browser"}},
-		{"full scope under strict", "hardening: strict\n" + api + "  - {clientId: svc, kind: service, fullScope: true}", []string{"clients[1].fullScope: "}},
-		{"confidential client without PKCE under strict", "hardening: strict\n" + api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], pkce: false}", []string{"clients[1].pkce: client web"}},
+		{"full scope under strict", "hardening: strict\nsignIn: {secondFactor: required}\n" + api + "  - {clientId: svc, kind: service, fullScope: true}", []string{"clients[1].fullScope: "}},
+		{"confidential client without PKCE under strict", "hardening: strict\nsignIn: {secondFactor: required}\n" + api + "  - {clientId: web, kind: web, redirectUris: [\"https://w/cb\"], pkce: false}", []string{"clients[1].pkce: client web"}},
 		{"client with an undeclared role", `clients: [{clientId: api, kind: api, roles: [ghost]}]`, []string{"clients[0].roles[0]: role \"ghost\""}},
 		{"roles beside full scope", `clients: [{clientId: api, kind: api, fullScope: true, roles: [model-api-access]}]`, []string{"clients[0].roles: nothing reads it beside fullScope"}},
 		{"service account with an undeclared role", `clients: [{clientId: api, kind: api, serviceAccountRoles: [ghost]}]`, []string{"clients[0].serviceAccountRoles[0]: role \"ghost\""}},
@@ -594,6 +594,7 @@ clients:
   - {clientId: svc, kind: service, roles: [], mappers: [{name: given, type: userAttribute, claim: given, value: firstName}]}
   - {clientId: cli, kind: cli}
 signingKeys: [{name: es, algorithm: ES256}]
+signIn: {secondFactor: required}
 `, false, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"keycloak-model-api/guardrails"
 )
 
 // SignIn says how people sign in. Left out, Keycloak's own flows hold and the
@@ -64,6 +66,16 @@ func (s *SignIn) LevelAge() time.Duration {
 // some says whether those who need a second factor have a role for it.
 func (s *SignIn) some() bool { return s.SecondFactor == "required" && len(s.For) > 0 }
 
+// PasswordAlone says whether people sign in by a password alone, though the level
+// of hardening asks for a second factor.
+func (c *Config) PasswordAlone() bool {
+	return c.Level().RefusePasswordAlone && c.SignIn.SecondFactor != "required" && c.peopleSignIn()
+}
+
+func (c *Config) peopleSignIn() bool {
+	return slices.ContainsFunc(c.Clients, func(cl Client) bool { return *cl.StandardFlow || *cl.DirectAccessGrants || *cl.DeviceGrant })
+}
+
 // RealmGroups are the groups that the stack makes, with the roles that they carry.
 func (c *Config) RealmGroups() []Group {
 	if !c.SignIn.some() {
@@ -94,6 +106,12 @@ func (c *Config) withSecondFactor(roles []Role) []Role {
 
 func (c *checker) signIn() {
 	s := &c.cfg.SignIn
+	switch {
+	case c.cfg.PasswordAlone():
+		c.refuseUnlessExempt(c.cfg.Realm, guardrails.SecondFactor, "signIn.secondFactor", "a password alone is good for a sign-in: set it to required (docs/sign-in.md), or add an exemption of the realm from "+guardrails.SecondFactor)
+	case !c.cfg.Dev() && c.cfg.Hardening != "off" && s.SecondFactor != "required" && c.cfg.peopleSignIn():
+		c.warnf("signIn.secondFactor", "a password alone is good for a sign-in: required asks everybody for a second factor, or those in signIn.for (docs/sign-in.md)")
+	}
 	if !s.Flows() {
 		c.signInUnread(s)
 		return

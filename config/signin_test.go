@@ -47,6 +47,39 @@ func TestSignInErrors(t *testing.T) {
 	}
 }
 
+// A second factor is what strict demands and baseline advises, where people sign in.
+func TestSecondFactorInProd(t *testing.T) {
+	const people = "\nclients: [{clientId: api, kind: api}, {clientId: web, kind: web, redirectUris: [\"https://web.example.com/callback\"]}]\n"
+	const exempt = "exemptions: [{resource: example, rule: second-factor-in-prod, reason: The partner asks for one}]"
+	for _, tt := range []struct {
+		name, text string
+		refused    bool
+		warned     bool
+	}{
+		{"strict", "hardening: strict" + people, true, false},
+		{"strict, where it is optional", "hardening: strict\nsignIn: {secondFactor: optional}" + people, true, false},
+		{"strict, required", "hardening: strict\nsignIn: {secondFactor: required}" + people, false, false},
+		{"strict, required of some", "hardening: strict\nsignIn: {secondFactor: required, for: [model-api-access]}" + people, false, false},
+		{"strict, exempt", "hardening: strict" + people + exempt, false, false},
+		{"strict in dev", "environment: dev\nhardening: strict" + people, false, true},
+		{"strict, services alone", "hardening: strict", false, false},
+		{"baseline", people, false, true},
+		{"baseline in dev", "environment: dev" + people, false, false},
+		{"off", "hardening: off" + people, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, warnings, err := parse(t, tt.text, false, nil)
+			says := func(text string) bool { return strings.Contains(text, "signIn.secondFactor: a password alone") }
+			if refused := err != nil && says(err.Error()); refused != tt.refused || err != nil && !refused {
+				t.Errorf("error %v, want it refused %v", err, tt.refused)
+			}
+			if warned := slices.ContainsFunc(warnings, says); warned != tt.warned {
+				t.Errorf("warnings %q, want one %v", warnings, tt.warned)
+			}
+		})
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	cfg, warnings, err := parse(t, `
 signIn: {secondFactor: required, for: [curator, staff], enrol: onFirstLogin, levels: [{level: 2, maxAge: 5m}]}

@@ -31,6 +31,8 @@ const productionConfig = `
 config:
   keycloak-model-api:environment: prod
   keycloak-model-api:hardening: strict
+  keycloak-model-api:exemptions:
+    - {resource: production, rule: second-factor-in-prod, reason: The test of sign-ins has the second factor}
   keycloak-model-api:realm: production
   keycloak-model-api:lifetimes: {accessToken: 90s, ssoIdle: 20m, deviceCode: 4m}
   keycloak-model-api:events: {keepFor: 240h}

@@ -26,6 +26,9 @@ type Options struct {
 	// Told are rules of which the program itself warns in dev, with the key of its
 	// configuration: they give no second warning.
 	Told []string
+	// PasswordAlone says that people sign in to the realm by a password alone, where
+	// they need a second factor.
+	PasswordAlone bool
 	// Exemptions each free one resource from one rule.
 	Exemptions []Exemption
 	// Policy that the program exports, for the rule on models. May be nil.
@@ -133,6 +136,9 @@ func (c *Checker) Check(typ, name string, inputs resource.PropertyMap) []Violati
 		} else if in.unknown {
 			c.match(name, rule.Name) // can't tell yet
 		}
+	}
+	if typ == realm && c.options.PasswordAlone {
+		found = append(found, c.allow(secondFactor, Violation{Rule: SecondFactor, Type: typ, Resource: name, Sentence: "people sign in by a password alone: require a second factor"}))
 	}
 	in := &reader{root: resource.NewProperty(inputs)}
 	for _, m := range c.claims.add(typ, name, in) {

@@ -28,6 +28,7 @@ const (
 	LastingPassword  = "no-lasting-password"
 
 	UnverifiedEmailLogin = "no-unverified-email-login"
+	SecondFactor         = "second-factor-in-prod"
 )
 
 // HasWildcard says that a redirect URI or web origin is not written in full
@@ -40,6 +41,7 @@ func TakesPasswords(passwordGrant, browserFlow bool) bool { return passwordGrant
 
 var (
 	selfServiceClaim = Rule{Name: "no-self-service-claim", Sentence: "No attribute that users may edit is mapped onto a claim that decides on access."}
+	secondFactor     = Rule{Name: SecondFactor, Sentence: "Where hardening is `strict`, people sign in with a second factor.", Dev: true}
 	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy says who may call it: by roles, groups, clients or scopes."}
 )
 
@@ -54,6 +56,7 @@ var rules = []Rule{
 	selfServiceClaim,
 	{Name: LastingPassword, Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
 	{Name: UnverifiedEmailLogin, Sentence: "Where people register themselves and sign in by an email address, the address is verified: otherwise anybody takes that of somebody else.", Dev: true, check: unverifiedEmailLogin},
+	secondFactor,
 }
 
 // Rules returns all rules.

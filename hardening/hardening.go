@@ -32,6 +32,9 @@ type Level struct {
 	RefuseFullScope     bool
 	RefuseNoPKCE        bool // for confidential clients; public ones always need it
 	RefusePlainHTTP     bool // in URLs that are not on loopback
+
+	// What a realm may not do outside dev.
+	RefusePasswordAlone bool // a sign-in without a second factor
 }
 
 // BruteForce slows down and then locks out who guesses passwords.
@@ -174,4 +177,5 @@ var strict = Level{
 	RefuseFullScope:     true,
 	RefuseNoPKCE:        true,
 	RefusePlainHTTP:     true,
+	RefusePasswordAlone: true,
 }

@@ -128,6 +128,7 @@ var realmRows = []row{
 var clientRows = []row{
 	{"RefusePlainHTTP", "`http://` beyond loopback: redirect URIs, origins, logout URLs, key sets, LDAP without TLS", func(l hardening.Level) string { return refused(l.RefusePlainHTTP) }, "RFC 9700, 2.6"},
 	{"RefusePasswordGrant", "password grant (`directAccessGrants`)", func(l hardening.Level) string { return refused(l.RefusePasswordGrant) }, "RFC 9700, 2.4"},
+	{"RefusePasswordAlone", "people who sign in by a password alone (`signIn.secondFactor` is not `required`)", func(l hardening.Level) string { return refused(l.RefusePasswordAlone) }, "NIST SP 800-63B, 4.2"},
 	{"RefuseNoPKCE", "confidential client without PKCE (`pkce: false`)", func(l hardening.Level) string { return refused(l.RefuseNoPKCE) }, "RFC 9700, 2.1.1"},
 	{"RefuseFullScope", "all roles in tokens (`fullScope`)", func(l hardening.Level) string { return refused(l.RefuseFullScope) }, "RFC 9700, 2.3"},
 }
