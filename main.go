@@ -95,7 +95,7 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 		Clients:    cfg.Clients,
 		Secrets:    cfg.ClientSecrets.Inputs(),
 		Roles:      theRoles.Roles,
-		ModelRoles: cfg.ModelRoles(),
+		ModelRoles: cfg.TokenRoles(),
 		Groups:     theRoles.Groups,
 		After:      signIn.Settled,
 		SignIn:     flowsOfClients(cfg, signIn),

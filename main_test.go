@@ -408,6 +408,28 @@ models: [{name: iris, embedded: iris, allow: {groups: [vision]}}]
 	}
 }
 
+// Tokens carry what limits are for: the roles of tiers, and groups.
+func TestLimitsInTokens(t *testing.T) {
+	m, exported, err := up(t, with(t, `
+groups: [{name: research}]
+roles: [{name: tier-gold}]
+limits: [{role: tier-gold, requests: {minute: 60}}, {group: research, shared: true, tokens: {day: 1000}}, {model: iris, concurrent: 4}]
+models: [{name: iris, embedded: iris}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.find(t, "index/genericRoleMapper:GenericRoleMapper", "model-roles/tier-gold")
+	if m.count("GroupMembershipProtocolMapper") != 1 {
+		t.Error("no groups in tokens")
+	}
+	got := fmt.Sprint(plain(exported["policy"]).(map[string]any)["limits"])
+	want := "[map[requests:map[minute:60] role:tier-gold] map[group:/research shared:true tokens:map[day:1000]] map[concurrent:4 model:iris]]"
+	if got != want {
+		t.Errorf("limits\n%s, want\n%s", got, want)
+	}
+}
+
 // inputs asserts some inputs of one resource, given as JSON.
 func (m *monitor) inputs(t *testing.T, typ, name, want string) registered {
 	t.Helper()

@@ -49,6 +49,7 @@ type Config struct {
 	SSLRequired    string     `json:"sslRequired" enum:"all,external,none" doc:"From whom TLS is required: everybody, all but private addresses, or nobody. Default: by hardening."`
 
 	Models []Model `json:"models" doc:"The models, where each runs, and who may call it."`
+	Limits []Limit `json:"limits" doc:"How much callers may use: docs/limits.md."`
 	Roles  []Role  `json:"roles" doc:"Realm roles beside the base role and those that models bring."`
 	Groups []Group `json:"groups" doc:"Groups that carry roles. The stack puts the users that name a group into it, and leaves its other members alone."`
 

@@ -80,10 +80,11 @@ func (m *Model) AllowedRoles() []string {
 	return []string{policy.DefaultRole(m.Name)}
 }
 
-// GroupsDecide says whether a model asks for groups, so that tokens must carry
+// GroupsDecide says whether a model or a limit asks for groups, so that tokens must carry
 // them.
 func (c *Config) GroupsDecide() bool {
-	return slices.ContainsFunc(c.Models, func(m Model) bool { return len(m.Allow.Groups) > 0 })
+	return slices.ContainsFunc(c.Models, func(m Model) bool { return len(m.Allow.Groups) > 0 }) ||
+		slices.ContainsFunc(c.Limits, func(l Limit) bool { return l.Group != "" })
 }
 
 // groupPath is the full path of a declared group. A path stays as it is.
@@ -184,6 +185,7 @@ func (c *Config) Policy() *policy.Policy {
 		BaseRole: c.BaseRole,
 		Models:   []policy.Model{},
 		Clients:  []policy.Client{},
+		Limits:   c.limits(),
 	}
 	for i := range c.Models {
 		m := &c.Models[i]

@@ -88,6 +88,7 @@ func (c *checker) all() {
 	c.signIn()
 	c.userAttributes()
 	c.clients()
+	c.checkLimits()
 	c.users()
 	c.identityProviders()
 	c.ldap()

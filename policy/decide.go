@@ -117,7 +117,10 @@ func (p *Policy) RealmRoles() []string {
 	for _, m := range p.Models {
 		names = append(append(names, m.Allow.Roles...), m.Allow.AllRoles...)
 	}
-	names = slices.DeleteFunc(names, func(role string) bool { return strings.Contains(role, "/") })
+	for _, l := range p.Limits {
+		names = append(names, l.Role)
+	}
+	names = slices.DeleteFunc(names, func(role string) bool { return role == "" || strings.Contains(role, "/") })
 	slices.Sort(names)
 	return slices.Compact(names)
 }

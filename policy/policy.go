@@ -21,12 +21,12 @@ const Version = 2
 // stack can write but this API does not enforce is an error of Validate:
 // nothing is half enforced.
 type Policy struct {
-	Version  int            `json:"version"`
-	BaseRole string         `json:"baseRole"`        // realm role that every caller needs
-	Claims   Claims         `json:"claims,omitzero"` // where tokens carry what Decide asks for
-	Models   []Model        `json:"models"`
-	Clients  []Client       `json:"clients"`          // the realm's clients that hold tokens for this API
-	Limits   jsontext.Value `json:"limits,omitempty"` // not enforced yet
+	Version  int      `json:"version"`
+	BaseRole string   `json:"baseRole"`        // realm role that every caller needs
+	Claims   Claims   `json:"claims,omitzero"` // where tokens carry what Decide asks for
+	Models   []Model  `json:"models"`
+	Clients  []Client `json:"clients"` // the realm's clients that hold tokens for this API
+	Limits   []Limit  `json:"limits,omitempty"`
 }
 
 // Claims are paths of claims in access tokens. Dots nest, and ${client_id}
@@ -109,7 +109,7 @@ func (p *Policy) Validate() error {
 	if p.BaseRole == "" {
 		errs.addf("baseRole is empty: set it to the realm role that every caller needs")
 	}
-	errs.unenforced("", member{"limits", p.Limits != nil})
+	p.validateLimits(&errs)
 	seen := map[string]bool{}
 	for i := range p.Models {
 		m := &p.Models[i]

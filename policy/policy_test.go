@@ -21,6 +21,9 @@ func valid() *Policy {
 	}
 }
 
+// limits sets the limits.
+func limits(all ...Limit) func(*Policy) { return func(p *Policy) { p.Limits = all } }
+
 // signIn makes a model ask for a sign-in.
 func signIn(a Authentication) func(*Policy) {
 	return func(p *Policy) { p.Models[1].Authentication = &a }
@@ -139,7 +142,15 @@ func TestParseRefuses(t *testing.T) {
 		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
 		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
 		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is not enforced`},
-		{"limits", func(p *Policy) { p.Limits = []byte(`[]`) }, "limits is not enforced"},
+
+		{"a limit for nobody", limits(Limit{Requests: Rate{Minute: 1}}), "limits[0] must name exactly one of role, group, client and model"},
+		{"a limit for two", limits(Limit{Role: "a", Model: "churn", Concurrent: 1}), "limits[0] must name exactly one"},
+		{"a limit twice", limits(Limit{Role: "a", Concurrent: 1}, Limit{Role: "a", Concurrent: 2}), "the limit of role a is declared twice"},
+		{"a limit of nothing", limits(Limit{Role: "a"}), "the limit of role a must set at least one bound"},
+		{"a bound below 0", limits(Limit{Role: "a", Concurrent: 2, Tokens: Rate{Day: -1}}), "none below 0"},
+		{"a shared role", limits(Limit{Role: "a", Shared: true, Concurrent: 1}), "shared is for groups"},
+		{"a group without its path", limits(Limit{Group: "vision", Concurrent: 1}), "is not a full path"},
+		{"a limit of an unknown model", limits(Limit{Model: "chrun", Concurrent: 1}), "there is no such model"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := valid()

@@ -19,6 +19,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/embedded/iris"
+	"keycloak-model-api/api/limit"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
@@ -92,6 +93,7 @@ type Gateway struct {
 
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	reloads  sync.Mutex             // one Reload at a time
+	limiter  *limit.Limiter         // lasts longer than a policy
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
 	now      func() time.Time
@@ -106,7 +108,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	transport := upstream.Transport()
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
-	g := &Gateway{options: o, transport: transport, protocols: protocols(), log: o.Logger, now: time.Now}
+	g := &Gateway{options: o, transport: transport, protocols: protocols(), limiter: limit.New(time.Now), log: o.Logger, now: time.Now}
 
 	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamDeadlines, transport, o.Getenv)
 	config := bearer.StackConfig(o.Outputs, o.IssuerInternalURL)

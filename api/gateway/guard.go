@@ -20,6 +20,7 @@ import (
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/api/upstream"
+	"keycloak-model-api/api/usage"
 	"keycloak-model-api/policy"
 )
 
@@ -30,6 +31,7 @@ type call struct {
 	access     *access           // the policy that decided, the same for the whole request
 	model      *served           // nil where the route has none
 	rules      protocol.Rules    // of that model
+	hideUsage  bool              // the caller did not ask for the usage that a stream tells
 }
 
 // visible are the names of the protocol's models that the principal may see.
@@ -105,6 +107,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 		return err
 	}
 	record.code = allowed
+	c.hideUsage = request != nil && request.HideUsage
 	return g.perform(w, r, c, p, route, name, body)
 }
 
@@ -162,7 +165,7 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protoc
 		}
 	}
 	c.model = c.access.models[model.Name]
-	c.rules = protocol.Rules{Body: model.Body}
+	c.rules = protocol.Rules{Body: model.Body, Metered: p.Metered}
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
 	}
@@ -220,6 +223,7 @@ type record struct {
 	cause     error        // of a refusal
 	status    int
 	exchange  observe.Exchange   // with the model's server; zero without one
+	usage     *usage.Usage       // of a language model; nil for none
 	protocol  *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
 }
 
@@ -293,6 +297,10 @@ func (d *record) attrs(r *http.Request, trusted []netip.Prefix, took time.Durati
 	}
 	if d.principal != nil {
 		attrs = append(attrs, slog.String("issuer", d.principal.Issuer), slog.String("subject", d.principal.Subject), slog.String("client", d.principal.ClientID))
+	}
+	if u := d.usage; u != nil {
+		attrs = append(attrs, slog.Group("usage", slog.Int64("input", u.Input), slog.Int64("output", u.Output),
+			slog.Int64("cached", u.Cached), slog.Int64("reasoning", u.Reasoning), slog.Bool("estimated", u.Estimated)))
 	}
 	if d.cause != nil {
 		attrs = append(attrs, slog.String("cause", d.cause.Error()))

@@ -14,6 +14,7 @@ import (
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/upstream"
+	"keycloak-model-api/api/usage"
 )
 
 // live says that the process answers.
@@ -50,8 +51,16 @@ type readiness struct {
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
 func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, name string, body upstream.Body) error {
+	if route.HasBody() {
+		lease, done := g.begin(w, r, c, p, name)
+		if done {
+			return nil
+		}
+		// Deferred, since an answer that breaks off ends in a panic.
+		defer func() { lease.End(recordOf(r).usage.Total()) }()
+	}
 	if c.model != nil && c.model.upstream != nil && !route.Local {
-		g.forward(w, r, c, body, func(ctx context.Context, again *call) error {
+		g.forward(w, r, c, p, body, func(ctx context.Context, again *call) error {
 			return g.choose(ctx, &record{}, again, p, route, name)
 		})
 		return nil
@@ -163,8 +172,17 @@ func bodyRefusal(err error) *refusal.Error {
 
 // forward passes a request on to the model's server. While it is under way,
 // choose decides again.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body, choose func(context.Context, *call) error) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, body upstream.Body, choose func(context.Context, *call) error) {
 	record := recordOf(r)
+	if p.Metered {
+		r.Header.Del("Accept-Encoding") // what is compressed can't be read
+		metered := usage.NewWriter(w, len(body.Head), c.hideUsage)
+		defer func() {
+			used := metered.End()
+			record.usage = &used
+		}()
+		w = metered
+	}
 	record.exchange = g.options.Metrics.Exchange(record.model)
 	defer record.exchange.End() // it may end in a panic
 	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c, choose) })

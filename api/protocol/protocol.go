@@ -41,6 +41,10 @@ type Protocol struct {
 	// HeadersIn and HeadersOut go to a model server and come back from it, beside
 	// those of HTTP itself, which package upstream lists.
 	HeadersIn, HeadersOut []string
+
+	// Metered says that answers tell how many tokens they used, as package usage
+	// reads it. RateLimitHeaders says that its clients know x-ratelimit-*.
+	Metered, RateLimitHeaders bool
 }
 
 // Route is one method at one path.
@@ -66,6 +70,10 @@ type Request struct {
 	// For returns the body for the server of that model, which the caller may
 	// call. The error is a *refusal.Error.
 	For func(Rules) ([]byte, error)
+
+	// HideUsage is true once For has asked for a stream's usage, which the caller
+	// did not ask for.
+	HideUsage bool
 }
 
 // Rules are what the policy says of the body of a request.
@@ -73,6 +81,7 @@ type Rules struct {
 	Model     string       // what the server calls the model; empty where that is what the body says
 	Body      *policy.Body // nil for none
 	Principal string       // id of the caller, as policy.Body has it
+	Metered   bool         // the usage must be told
 }
 
 // Call is an allowed request to a route.

@@ -55,6 +55,8 @@ const (
 	ServiceAccountRefused Code = "service_account_refused"
 	OfflineTokenRefused   Code = "offline_token_refused"
 
+	LimitReached Code = "limit_reached"
+
 	// The request.
 	PathNotCanonical     Code = "path_not_canonical"
 	NotFound             Code = "not_found"
@@ -242,6 +244,9 @@ var table = []Reason{
 	{OfflineTokenRefused, 403, "",
 		"This model asks for a person who has signed in lately, and an offline token is used without one. Sign in without the scope offline_access.",
 		"{client} must not request offline_access; stack configuration: not in its defaultScopes."},
+	{LimitReached, 429, "",
+		"The limit of %s is reached. Try again in %d s.",
+		"stack configuration: limits; of a tier, the role or group of the principal."},
 	{PathNotCanonical, 400, "",
 		"Use a path with one slash between its segments, none at the end, no dot segments and no escapes.",
 		"The client builds the URL with an empty segment, a dot segment or an escape."},

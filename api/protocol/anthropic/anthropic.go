@@ -30,6 +30,7 @@ func Protocol() *protocol.Protocol {
 		Version:      "/v1",
 		RequestTypes: []string{"application/json"},
 		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
+		Metered:      true,
 		HeadersIn:    []string{"Anthropic-Version", "Anthropic-Beta"},
 		HeadersOut:   []string{"Request-Id", "Retry-After-Ms", "X-Should-Retry"},
 	}

@@ -4,24 +4,26 @@ import "keycloak-model-api/api/protocol"
 
 // Request reads a body of which no more is asked than of all.
 func Request(raw []byte) (*protocol.Request, error) {
-	return RequestThat(raw, func(*Body) error { return nil })
+	return RequestThat(raw, func(*protocol.Request, *Body, protocol.Rules) error { return nil })
 }
 
 // RequestThat reads a body for which holds also what more asks: its error is a
 // *refusal.Error.
-func RequestThat(raw []byte, more func(*Body) error) (*protocol.Request, error) {
+func RequestThat(raw []byte, more func(*protocol.Request, *Body, protocol.Rules) error) (*protocol.Request, error) {
 	b, err := Read(raw)
 	if err != nil {
 		return nil, err
 	}
-	return &protocol.Request{Model: b.Model, For: func(rules protocol.Rules) ([]byte, error) {
+	request := &protocol.Request{Model: b.Model}
+	request.For = func(rules protocol.Rules) ([]byte, error) {
 		if err := b.Check(rules.Body); err != nil {
 			return nil, err
 		}
-		if err := more(b); err != nil {
+		if err := more(request, b, rules); err != nil {
 			return nil, err
 		}
 		b.Apply(rules)
 		return b.Bytes(), nil
-	}}, nil
+	}
+	return request, nil
 }

@@ -23,8 +23,8 @@ func Protocol() *protocol.Protocol {
 		Routes: []protocol.Route{
 			{Method: http.MethodGet, Path: "/v1/models", Action: "list", Answer: list},
 			{Method: http.MethodGet, Path: "/v1/models/{model...}", Action: "metadata", Answer: metadata, Local: true},
-			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: body.Request},
-			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: body.Request},
+			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: readTelling},
+			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: readTelling},
 			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request},
 			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless},
 		},
@@ -35,7 +35,8 @@ func Protocol() *protocol.Protocol {
 		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
 		// OpenAI-Organization and OpenAI-Project choose who pays, and X-Stainless-*
 		// tell of the caller's computer: none passes.
-		HeadersIn:  []string{"Openai-Beta"},
+		HeadersIn: []string{"Openai-Beta"},
+		Metered:   true, RateLimitHeaders: true,
 		HeadersOut: []string{"Openai-Processing-Ms", "Openai-Version", "Retry-After-Ms", "X-Should-Retry"},
 	}
 }
@@ -96,9 +97,25 @@ func metadata(c protocol.Call) (any, error) { return modelOf(c.Name), nil }
 
 func readStateless(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, stateless) }
 
+func readTelling(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, tellUsage) }
+
+// tellUsage asks for the usage of a stream, which is told only then
+// (stream_options.include_usage).
+func tellUsage(request *protocol.Request, b *body.Body, rules protocol.Rules) error {
+	if !rules.Metered || string(b.Value("stream")) != "true" {
+		return nil
+	}
+	if options, err := body.Object(b.Value("stream_options")); err == nil && string(options.Value("include_usage")) == "true" {
+		return nil
+	}
+	request.HideUsage = true
+	b.SetIn("stream_options", "include_usage", []byte("true"))
+	return nil
+}
+
 // stateless keeps a response from being stored with the model server, where each
 // caller's would be all callers'.
-func stateless(b *body.Body) error {
+func stateless(_ *protocol.Request, b *body.Body, _ protocol.Rules) error {
 	for _, name := range []string{"previous_response_id", "conversation"} {
 		if v := b.Value(name); v != nil && v.Kind() != 'n' {
 			return refusal.New(refusal.StateRefused, nil, name)
