@@ -156,6 +156,11 @@ func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
 		}
 		return "", true
 	case "keycloak:openid/client:Client":
+		if own := r.Inputs["import"]; own.IsBool() && own.BoolValue() {
+			// The program takes over a client of Keycloak's own. An import by hand would
+			// set this input to false, so that the next up would replace the client.
+			return "", false
+		}
 		f.names[r.ID] = r.Text("clientId")
 		for _, c := range realm.Clients {
 			if c.ClientID == r.Text("clientId") {

@@ -226,3 +226,23 @@ func TestExportsThatDoNotFit(t *testing.T) {
 		})
 	}
 }
+
+// A client of Keycloak's own that the program takes over is imported by the program.
+func TestTakenOverClientsAreNotImported(t *testing.T) {
+	resources := append(demo(), registered("keycloak:openid/client:Client", "account", "a", map[string]any{
+		"realmId": "demo", "clientId": "account", "import": true}))
+	result, err := Find(resources, []byte(`{"realm": "demo", "clients": [{"id": "kc-account", "clientId": "account"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range result.Found {
+		if o.Resource.Name == "account" {
+			t.Errorf("imported as %s", o.ID)
+		}
+	}
+	for _, r := range result.Missing {
+		if r.Name == "account" {
+			t.Error("missing, and the next up would make it")
+		}
+	}
+}

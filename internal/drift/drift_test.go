@@ -366,6 +366,16 @@ func TestDuration(t *testing.T) {
 	}
 }
 
+// The report says which flow a client takes.
+func TestFlowOverrideIsShown(t *testing.T) {
+	declared, resources, export := sample(t)
+	object(t, export["clients"], "clientId", "my-api-client")["authenticationFlowBindingOverrides"] = map[string]any{"browser": "weak"}
+	var b strings.Builder
+	if err := find(t, declared, resources, export, nil).WriteText(&b); err != nil || !strings.Contains(b.String(), `{"browser":"weak"}`) {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
 // A secret that somebody rotated by hand is told of, and not told.
 func TestRotatedSecret(t *testing.T) {
 	declared, resources, export := sample(t)

@@ -118,7 +118,7 @@ func shown(keys []string, v any) any {
 		return nil
 	}
 	last := keys[len(keys)-1]
-	if isObject(v) && slices.Contains(sections, keys[0]) {
+	if isObject(v) && slices.Contains(sections, keys[0]) && last != "authenticationFlowBindingOverrides" {
 		return there
 	}
 	return masked(last, v)
