@@ -103,6 +103,7 @@ func Find(resources []*monitor.Resource, live Live, state *State) ([]Step, error
 			add(otherCase(realm, r))
 		}
 	}
+	add(strayFlows(realm, resources, state))
 	imports, err := imports(found, state)
 	if err != nil {
 		return nil, err
@@ -116,6 +117,7 @@ type representation struct {
 	Realm               string
 	EditUsernameAllowed bool
 	Clients             []struct{ ID, ClientID string }
+	Flows               []struct{ ID, Alias string } `json:"authenticationFlows"`
 }
 
 // withUsers is the realm with its users, as kc.sh export has them.
@@ -223,6 +225,27 @@ func otherCase(realm representation, r *monitor.Resource) Step {
 		}
 	}
 	return Step{}
+}
+
+// strayFlows are flows of the program that Keycloak has and the state has not. What is
+// in them is in neither, so they are made again: Keycloak refuses to delete one that
+// is bound.
+func strayFlows(realm representation, resources []*monitor.Resource, state *State) Step {
+	if state == nil {
+		return Step{}
+	}
+	s := Step{Fault: "Flows of the stack are in Keycloak and not in the state: 409 ... already exists at every up, which makes them again"}
+	for _, r := range resources {
+		if r.Type != "keycloak:authentication/flow:Flow" || len(state.ids[r.URN]) > 0 {
+			continue
+		}
+		for _, f := range realm.Flows {
+			if f.Alias == r.Text("alias") {
+				s.Commands = append(s.Commands, "kcadm.sh delete authentication/flows/"+f.ID+" -r "+cli.Quote(realm.Realm))
+			}
+		}
+	}
+	return s
 }
 
 // imports are objects that Keycloak has and the state has not.

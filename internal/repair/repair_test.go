@@ -30,6 +30,7 @@ var program = []*monitor.Resource{
 	registered(roleType, "model-iris", map[string]any{"realmId": "demo", "name": "model-iris"}),
 	registered(clientType, "nightly", map[string]any{"realmId": "demo", "clientId": "nightly"}),
 	registered(given, "nightly/model-iris", map[string]any{"realmId": "demo", "role": "model-iris"}),
+	registered("keycloak:authentication/flow:Flow", "browser flow", map[string]any{"realmId": "demo", "alias": "model-api-browser-1"}),
 	registered(userType, "ada", map[string]any{"realmId": "demo", "username": "ada", "email": "ada@example.com"}),
 }
 
@@ -96,6 +97,12 @@ func TestWaysOut(t *testing.T) {
 			"kcadm.sh update realms/demo -s editUsernameAllowed=false"}},
 		{"username edited where people may", func(r map[string]any) { r["editUsernameAllowed"] = true }, edited, state(t), []string{
 			"kcadm.sh update users/id-of-ada -r demo -s username=ada"}},
+		{"flow that a killed up left", func(r map[string]any) {
+			r["authenticationFlows"] = []any{map[string]any{"id": "flow-id", "alias": "model-api-browser-1"}, map[string]any{"id": "b", "alias": "browser"}}
+		}, ada, state(t, "browser flow"), []string{"kcadm.sh delete authentication/flows/flow-id -r demo"}},
+		{"flow that the state has", func(r map[string]any) {
+			r["authenticationFlows"] = []any{map[string]any{"id": "flow-id", "alias": "model-api-browser-1"}}
+		}, ada, state(t), nil},
 		{"client id in another case", func(r map[string]any) {
 			r["clients"] = []any{map[string]any{"id": "client-id", "clientId": "Nightly"}}
 		}, ada, state(t, "nightly"), []string{"pulumi up    # without the client", "pulumi up    # with it"}},
