@@ -19,7 +19,7 @@ type Authentication struct {
 // levelAge is how long a level counts that the stack declares. It is false for
 // another one.
 func (c *Config) levelAge(level int) (time.Duration, bool) {
-	return 0, false
+	return c.SignIn.LevelAge(), level == 2 && c.SignIn.Flows()
 }
 
 // authentication is what the API enforces: the names of the levels that satisfy

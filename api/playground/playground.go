@@ -113,7 +113,7 @@ func (p *Playground) StepUp(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	model, decision := p.Policy().Decide(session.Principal.ForPolicy(), r.PathValue("model"), "infer")
+	model, decision := p.Policy().Decide(session.Principal.ForPolicy(), r.PathValue("model"), "")
 	if decision != policy.Allow {
 		p.NotFound(w, r)
 		return
