@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,10 +189,11 @@ type callbackError struct {
 func (e *callbackError) Error() string { return "bearer: " + e.problem }
 
 // callbackRefused answers an issuer as Back-Channel Logout 1.0, section 2.8,
-// has it: 400 for whatever keeps the logout from being done.
+// has it: 400 for whatever keeps the logout from being done, but 503 where the
+// signature could not be checked yet, so that the issuer may try again.
 func (v *Verifier) callbackRefused(w http.ResponseWriter, r *http.Request, message string, err error) {
 	v.config.Logger.WarnContext(r.Context(), message, "err", err)
-	status, description := http.StatusBadRequest, "The request could not be carried out."
+	status, code, description := http.StatusBadRequest, "invalid_request", "The request could not be carried out."
 	var malformed *callbackError
 	var refused *Error
 	switch {
@@ -199,10 +201,14 @@ func (v *Verifier) callbackRefused(w http.ResponseWriter, r *http.Request, messa
 		status, description = malformed.status, malformed.problem
 	case errors.As(err, &refused):
 		description = string(refused.Code)
+		if refused.Retry() {
+			status, code = refused.Status, "temporarily_unavailable"
+			w.Header().Set("Retry-After", strconv.Itoa(retryAfter(refused.Code)))
+		}
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	// An error here means that the issuer is gone: there is nobody to tell.
-	_ = json.MarshalWrite(w, map[string]string{"error": "invalid_request", "error_description": description}, json.Deterministic(true))
+	_ = json.MarshalWrite(w, map[string]string{"error": code, "error_description": description}, json.Deterministic(true))
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,41 @@ func rawLogoutToken(i *oidctest.Issuer, text string) string {
 }
 
 func policyClients() []string { return []string{"my-web-client", "other-client"} }
+
+// A callback whose key can't be fetched was not refused: the issuer hears when to
+// try again, and then it is carried out.
+func TestCallbacksWhileKeysAreUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := newIssuer()
+		v := newVerifier(t, issuer, nil)
+		synctest.Wait()
+		issuer.SetKeySet("nothing")
+		issuer.Rotate("RS256")
+		callbacks := map[string]func() *http.Response{
+			"back-channel logout": func() *http.Response {
+				return postForm(v.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {logoutToken(issuer, nil)}})
+			},
+			"not-before": func() *http.Response {
+				return post(v.KeycloakNotBefore(issuer.URL, "model-serving-api"), "text/plain", action(issuer, nil))
+			},
+		}
+		for name, send := range callbacks {
+			response := send()
+			body, err := io.ReadAll(response.Body)
+			seconds, retryErr := strconv.Atoi(response.Header.Get("Retry-After"))
+			if err != nil || response.StatusCode != 503 || retryErr != nil || seconds < 1 || seconds > 5 || !strings.Contains(string(body), string(bearer.KeyNotChecked)) {
+				t.Errorf("%s: %d %s, Retry-After %d", name, response.StatusCode, body, seconds)
+			}
+		}
+		issuer.SetKeySet(nil)
+		time.Sleep(5 * time.Second)
+		for name, send := range callbacks {
+			if got := send().StatusCode; got/100 != 2 {
+				t.Errorf("%s: %d when it is tried again", name, got)
+			}
+		}
+	})
+}
 
 // postForm sends a form to a handler and returns the answer.
 func postForm(h http.Handler, form url.Values) *http.Response {

@@ -363,7 +363,9 @@ func (l *Login) redeem(ctx context.Context, p *provider, code string, begun pend
 		return nil, refusal.New(refusal.IDTokenRefused, errors.New("at_hash is not of the access token"))
 	}
 	principal, err := l.verify(ctx, token.AccessToken)
-	if err != nil {
+	if refused := (*bearer.Error)(nil); errors.As(err, &refused) && refused.Retry() {
+		return nil, refused // it was not judged: the person can try again
+	} else if err != nil {
 		return nil, refusal.New(refusal.TokenRefused, err)
 	}
 	if principal.Subject != id.Subject || principal.Issuer != l.issuer {

@@ -907,6 +907,27 @@ func TestKeysUnavailableAtSignIn(t *testing.T) {
 	})
 }
 
+// The same for an access token by another key than the ID token's.
+func TestKeyNotCheckedAtSignIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *site) {
+		hidden := oidctest.NewKey("hidden", "RS256")
+		access := oidctest.Sign(hidden, oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": hidden.ID}, s.issuer.Claims(oidctest.Claims{"azp": s.issuer.ClientID}))
+		s.issuer.Set(func(set *oidctest.Settings) {
+			set.ID, set.Token = oidctest.Claims{"at_hash": nil}, oidctest.Claims{"access_token": access}
+		})
+		s.issuer.SetKeySet("nothing")
+		b := s.browser()
+		response, body := b.get(b.authorize(b.begin("/")))
+		wantFailure(t, response, body, http.StatusServiceUnavailable, refusal.KeyNotChecked)
+		s.issuer.SetKeySet(nil)
+		s.issuer.Publish(hidden)
+		time.Sleep(5 * time.Second)
+		if response, body = b.get(b.authorize(b.begin("/"))); response.StatusCode != http.StatusSeeOther {
+			t.Errorf("tried again: %d %s", response.StatusCode, body)
+		}
+	})
+}
+
 // New tokens that can't be verified for the moment are kept: the refresh token
 // that they were got with doesn't work again.
 func TestKeysUnavailableAfterRefresh(t *testing.T) {

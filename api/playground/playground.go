@@ -266,7 +266,7 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 			content.Text += " What you sent was not read."
 		}
 		p.Login.Forget(w)
-	case refusal.IssuerUnavailable:
+	case refusal.IssuerUnavailable, refusal.KeysUnavailable, refusal.KeyNotChecked:
 		content.Title, content.SignIn, content.Retry = "The identity provider is not answering", "", p.base+r.URL.Path
 		if r.URL.Path == "/callback" || r.URL.Path == "/login" {
 			content.Retry = signIn
