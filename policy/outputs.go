@@ -64,6 +64,12 @@ func ParseOutputs(data []byte) (*Outputs, error) {
 		return nil, err
 	}
 	o.Policy = p
+	return &o, o.check(first)
+}
+
+// check lists what is wrong between the outputs and their policy, of which first
+// is version 1, or nil.
+func (o *Outputs) check(first *version1) error {
 	var errs problems
 	if u, err := url.Parse(o.Issuer); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 		errs.addf("the output issuer, %q, is not an http or https URL", o.Issuer)
@@ -74,12 +80,12 @@ func ParseOutputs(data []byte) (*Outputs, error) {
 	if first != nil && (first.Issuer != o.Issuer || first.Audience != o.Audience) {
 		errs.addf("issuer and audience are %q and %q, and in the policy %q and %q: the outputs are not of one stack", o.Issuer, o.Audience, first.Issuer, first.Audience)
 	}
-	for _, m := range p.Models {
+	for _, m := range o.Policy.Models {
 		if m.Introspect && (o.ClientID == "" || o.ClientSecret == "") {
 			errs.addf("model %q has introspect, for which the outputs client_id and client_secret are needed: write the outputs with --show-secrets", m.Name)
 		}
 	}
-	return &o, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // Parse reads an access policy of version 1 or 2 and validates it. Members

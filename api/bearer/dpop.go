@@ -57,75 +57,94 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) (*Pro
 	if len(headers) != 1 || headers[0] == "" {
 		return nil, refuse(ProofMissing, fmt.Errorf("%d DPoP headers, want 1", len(headers)))
 	}
-	invalid := func(format string, args ...any) (*Proof, *Error) {
-		return nil, refuse(ProofInvalid, fmt.Errorf(format, args...))
-	}
-	if len(headers[0]) > maxProofBytes {
-		return invalid("proof of %d bytes, want at most %d", len(headers[0]), maxProofBytes)
-	}
-	proof, refusal := parseCompact(headers[0])
+	signed, refusal := openProof(headers[0], token.thumbprint)
 	if refusal != nil {
-		return nil, refuse(ProofInvalid, refusal)
+		return nil, refusal
 	}
-	algo := algorithms[proof.header.algorithm]
-	switch {
-	case !strings.EqualFold(proof.header.mediaType, "dpop+jwt"):
-		return invalid("header typ %.40q, want dpop+jwt", proof.header.mediaType)
-	case proof.header.critical:
-		return invalid("header has crit")
-	case algo == nil:
-		return invalid("alg %.40q is not allowed", proof.header.algorithm)
+	var claims proofClaims
+	if err := json.Unmarshal(signed.payload, &claims); err != nil {
+		return nil, invalidProof("claims: %w", err)
 	}
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(proof.header.key, &members); err != nil {
-		return invalid("jwk: %w", err)
-	}
-	public, thumbprint, err := parsePublicKey(members)
-	if err != nil {
-		return invalid("jwk %w", err)
-	}
-	if !algo.fits(public) {
-		return invalid("jwk is not for alg %s", algo.name)
-	}
-	if base64.RawURLEncoding.EncodeToString(thumbprint[:]) != token.thumbprint {
-		return invalid("jwk is not the key that the token is bound to")
-	}
-	if !algo.verify(public, algo.hash, proof.signed, proof.signature) {
-		return invalid("wrong signature")
-	}
-
-	var claims struct {
-		ID          string         `json:"jti"`
-		Method      string         `json:"htm"`
-		URL         string         `json:"htu"`
-		IssuedAt    jsontext.Value `json:"iat"`
-		AccessToken string         `json:"ath"`
-	}
-	if err := json.Unmarshal(proof.payload, &claims); err != nil {
-		return invalid("claims: %w", err)
-	}
-	issuedAt, ok, err := seconds(claims.IssuedAt)
-	now, age := v.clock.Now().Unix(), int64(proofMaxAge.Seconds())
-	switch {
-	case err != nil || !ok:
-		return invalid("iat is missing or no time")
-	case issuedAt > now+v.skew() || issuedAt < now-age-v.skew():
-		return invalid("iat is %d s from now", issuedAt-now)
-	case claims.Method != r.Method:
-		return invalid("htm %.20q, want %s", claims.Method, r.Method)
-	case claims.AccessToken != base64.RawURLEncoding.EncodeToString(hash[:]):
-		return invalid("ath is not of this token")
-	case claims.ID == "" || len(claims.ID) > 256:
-		return invalid("jti of %d bytes, want 1 to 256", len(claims.ID))
-	}
-	want := strings.TrimSuffix(v.config.PublicURL, "/") + r.URL.EscapedPath()
-	if !sameURL(claims.URL, want) {
-		return invalid("htu %.200q, want %q", claims.URL, want)
+	if refusal := claims.judge(v, r, hash); refusal != nil {
+		return nil, refusal
 	}
 	return &Proof{
 		v: v, key: sha256.Sum256([]byte(token.thumbprint + " " + claims.ID)),
 		by: identity{token.principal.Issuer, token.principal.Subject},
 	}, nil
+}
+
+func invalidProof(format string, args ...any) *Error {
+	return refuse(ProofInvalid, fmt.Errorf(format, args...))
+}
+
+// openProof returns a proof whose signature is by the key with the thumbprint:
+// the one that the token is bound to.
+func openProof(text, bound string) (compact, *Error) {
+	if len(text) > maxProofBytes {
+		return compact{}, invalidProof("proof of %d bytes, want at most %d", len(text), maxProofBytes)
+	}
+	proof, refusal := parseCompact(text)
+	if refusal != nil {
+		return proof, refuse(ProofInvalid, refusal)
+	}
+	algo := algorithms[proof.header.algorithm]
+	switch {
+	case !strings.EqualFold(proof.header.mediaType, "dpop+jwt"):
+		return proof, invalidProof("header typ %.40q, want dpop+jwt", proof.header.mediaType)
+	case proof.header.critical:
+		return proof, invalidProof("header has crit")
+	case algo == nil:
+		return proof, invalidProof("alg %.40q is not allowed", proof.header.algorithm)
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(proof.header.key, &members); err != nil {
+		return proof, invalidProof("jwk: %w", err)
+	}
+	public, thumbprint, err := parsePublicKey(members)
+	switch {
+	case err != nil:
+		return proof, invalidProof("jwk %w", err)
+	case !algo.fits(public):
+		return proof, invalidProof("jwk is not for alg %s", algo.name)
+	case base64.RawURLEncoding.EncodeToString(thumbprint[:]) != bound:
+		return proof, invalidProof("jwk is not the key that the token is bound to")
+	case !algo.verify(public, algo.hash, proof.signed, proof.signature):
+		return proof, invalidProof("wrong signature")
+	}
+	return proof, nil
+}
+
+// proofClaims are what a proof says (RFC 9449, section 4.2).
+type proofClaims struct {
+	ID          string         `json:"jti"`
+	Method      string         `json:"htm"`
+	URL         string         `json:"htu"`
+	IssuedAt    jsontext.Value `json:"iat"`
+	AccessToken string         `json:"ath"`
+}
+
+// judge tells whether they are of this request and token, and fresh (RFC 9449,
+// section 4.3). hash is of the whole token.
+func (c *proofClaims) judge(v *Verifier, r *http.Request, hash *[32]byte) *Error {
+	issuedAt, ok, err := seconds(c.IssuedAt)
+	now, age := v.clock.Now().Unix(), int64(proofMaxAge.Seconds())
+	want := strings.TrimSuffix(v.config.PublicURL, "/") + r.URL.EscapedPath()
+	switch {
+	case err != nil || !ok:
+		return invalidProof("iat is missing or no time")
+	case issuedAt > now+v.skew() || issuedAt < now-age-v.skew():
+		return invalidProof("iat is %d s from now", issuedAt-now)
+	case c.Method != r.Method:
+		return invalidProof("htm %.20q, want %s", c.Method, r.Method)
+	case c.AccessToken != base64.RawURLEncoding.EncodeToString(hash[:]):
+		return invalidProof("ath is not of this token")
+	case c.ID == "" || len(c.ID) > 256:
+		return invalidProof("jti of %d bytes, want 1 to 256", len(c.ID))
+	case !sameURL(c.URL, want):
+		return invalidProof("htu %.200q, want %q", c.URL, want)
+	}
+	return nil
 }
 
 // sameURL compares scheme, host, port and path, and nothing after the path

@@ -51,3 +51,24 @@ func Example() {
 	// 200 hello ml-api-user, client my-api-client
 	// 401 Bearer realm="model-serving-api"
 }
+
+// Three lines tell who a request speaks for, or why it is refused.
+func ExampleVerifier_Check() {
+	ctx, issuerURL, request, stop := exampleRequest()
+	defer stop()
+
+	verifier, newErr := bearer.New(ctx, bearer.Config{Issuers: []bearer.Issuer{{URL: issuerURL}}, Audience: "model-serving-api"})
+	principal, err := verifier.Check(request)
+	fmt.Println(principal.Username, newErr, err)
+	// Output: ml-api-user <nil> <nil>
+}
+
+// exampleRequest is a request with an access token of an issuer that stands for a
+// Keycloak realm, until stop.
+func exampleRequest() (ctx context.Context, issuerURL string, r *http.Request, stop func()) {
+	issuer := oidctest.Start()
+	ctx, cancel := context.WithCancel(context.Background())
+	r = httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+	return ctx, issuer.URL, r, func() { cancel(); issuer.Close() }
+}

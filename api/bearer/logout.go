@@ -107,34 +107,46 @@ func (c *tokenCheck) logout(clients []string) (Logout, error) {
 	if err := issuer.Decode(c.payload, &claims); err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
-	issuedAt, okIssued, errIssued := seconds(claims.IssuedAt)
-	expiry, okExpiry, errExpiry := seconds(claims.Expiry)
-	audiences, errAudience := oneOrMore(claims.Audience)
-	if err := errors.Join(errIssued, errExpiry, errAudience); err != nil {
+	audiences, err := oneOrMore(claims.Audience)
+	if err != nil {
 		return Logout{}, refuse(ClaimsMalformed, err)
 	}
-	skew := c.v.skew()
-	switch oldest := c.now - int64(maxLogoutAge/time.Second) - skew; {
+	issuedAt, refusal := c.logoutTimes(claims.IssuedAt, claims.Expiry)
+	switch {
 	case claims.Type != "" && claims.Type != "Logout":
 		return Logout{}, refuse(TokenTypeWrong, fmt.Errorf("typ %.40q, want Logout", claims.Type))
 	case claims.Events[logoutEvent].Kind() != '{':
 		return Logout{}, refuse(ClaimsMalformed, errors.New("events has no logout event that is an object"))
 	case claims.Nonce != nil:
 		return Logout{}, refuse(ClaimsMalformed, errors.New("it has a nonce"))
-	case !okIssued || !okExpiry || issuedAt == 0:
-		return Logout{}, refuse(ClaimsMalformed, errors.New("no iat or no exp"))
 	case claims.ID == "" || claims.Subject == "" && claims.SessionID == "":
 		return Logout{}, refuse(ClaimsMalformed, errors.New("no jti, or neither sub nor sid"))
 	case !slices.ContainsFunc(audiences, func(aud string) bool { return slices.Contains(clients, aud) }):
 		return Logout{}, refuse(AudienceWrong, fmt.Errorf("aud %.200q is no client of the policy", audiences))
-	case c.now >= expiry+skew:
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("exp is %s", date(expiry)))
-	case issuedAt < oldest:
-		return Logout{}, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", date(issuedAt), maxLogoutAge))
-	case issuedAt > c.now+skew:
-		return Logout{}, refuse(IssuedInFuture, fmt.Errorf("iat is %s", date(issuedAt)))
+	case refusal != nil:
+		return Logout{}, refusal
 	}
 	return Logout{Issuer: c.found.issuer.URL, Subject: claims.Subject, SessionID: claims.SessionID, IssuedAt: unix(issuedAt)}, nil
+}
+
+// logoutTimes returns when the logout token was issued, if it is young and alive.
+func (c *tokenCheck) logoutTimes(issued, expires jsontext.Value) (issuedAt int64, refusal *Error) {
+	issuedAt, okIssued, errIssued := seconds(issued)
+	expiry, okExpiry, errExpiry := seconds(expires)
+	skew := c.v.skew()
+	switch oldest := c.now - int64(maxLogoutAge/time.Second) - skew; {
+	case errIssued != nil || errExpiry != nil:
+		return 0, refuse(ClaimsMalformed, errors.Join(errIssued, errExpiry))
+	case !okIssued || !okExpiry || issuedAt == 0:
+		return 0, refuse(ClaimsMalformed, errors.New("no iat or no exp"))
+	case c.now >= expiry+skew:
+		return 0, refuse(TokenExpired, fmt.Errorf("exp is %s", date(expiry)))
+	case issuedAt < oldest:
+		return 0, refuse(TokenExpired, fmt.Errorf("iat is %s, want at most %v ago", date(issuedAt), maxLogoutAge))
+	case issuedAt > c.now+skew:
+		return 0, refuse(IssuedInFuture, fmt.Errorf("iat is %s", date(issuedAt)))
+	}
+	return issuedAt, nil
 }
 
 // logoutClaims are the claims that decide about a logout token (Back-Channel
