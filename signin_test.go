@@ -105,6 +105,9 @@ func describeSignIn(t *testing.T, m *monitor) string {
 				t.Error("the bindings are not retained: taking an old one away would bind Keycloak's flows")
 			}
 		case strings.HasSuffix(r.Type, ":IdentityProvider"):
+			if deps := r.RPC.GetDependencies(); !slices.ContainsFunc(deps, func(urn string) bool { return strings.Contains(urn, ":Bindings::") }) {
+				t.Errorf("identity provider %s does not wait for the flow that it names: %v", r.Name, deps)
+			}
 			uses = append(uses, fmt.Sprintf("identity provider %s: afterwards %s", r.Name, in(r, "postBrokerLoginFlowAlias")))
 		case strings.HasSuffix(r.Type, "openid/client:Client"):
 			uses = append(uses, fmt.Sprintf("client %s: %v", r.Name, plain(r.Inputs["authenticationFlowBindingOverrides"])))

@@ -83,7 +83,7 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 			"pkceEnabled": pulumi.String("true"),
 			"pkceMethod":  pulumi.String("S256"),
 		},
-	}, f.within)
+	}, f.within, args.SignIn.settled())
 	if err != nil {
 		return err
 	}

@@ -157,18 +157,28 @@ func (s *SignIn) enrolment(ctx *pulumi.Context, args *SignInArgs) error {
 		if !args.SignIn.Has(a.factor) && !(a.factor == "passkeys" && args.SignIn.Passkeys) {
 			continue
 		}
-		if _, err := keycloak.NewRequiredAction(ctx, a.alias, &keycloak.RequiredActionArgs{
+		made, err := keycloak.NewRequiredAction(ctx, a.alias, &keycloak.RequiredActionArgs{
 			RealmId:       args.Realm,
 			Alias:         pulumi.String(a.alias),
 			Name:          pulumi.String(a.name),
 			Enabled:       pulumi.Bool(true),
 			DefaultAction: pulumi.Bool(false),
 			Priority:      pulumi.Int(a.priority),
-		}, s.within, pulumi.DependsOn(args.After), pulumi.RetainOnDelete(true)); err != nil {
+		}, s.within, pulumi.DependsOn(s.Settled), pulumi.RetainOnDelete(true))
+		if err != nil {
 			return fmt.Errorf("%s: %w", a.alias, err)
 		}
+		s.Settled = []pulumi.Resource{made}
 	}
 	return nil
+}
+
+// settled has a resource come after the flows that it names.
+func (s *SignIn) settled() pulumi.ResourceOption {
+	if s == nil {
+		return pulumi.DependsOn(nil)
+	}
+	return pulumi.DependsOn(s.Settled)
 }
 
 // after is the flow that follows a sign-in at an identity provider.
