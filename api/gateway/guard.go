@@ -73,7 +73,8 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	}
 	var body upstream.Body
 	var request *protocol.Request
-	if route.Read != nil {
+	// TRACE is a method of nothing here (RFC 9110, section 9.3.8), whatever the model.
+	if route.Read != nil || r.Method == http.MethodTrace {
 		if err := methodAllowed(w, r, route.Method); err != nil {
 			return err
 		}
