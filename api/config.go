@@ -29,8 +29,8 @@ type Config struct {
 	AdminListen string `flag:"admin-listen" doc:"Address of the operators' listener, with GET /metrics for Prometheus: :9464 is port 9464 of 127.0.0.1. There is no access control there, so keep it in a private network. Default: none."`
 
 	// Stack holds the outputs of the stack, of which the policy is read again
-	// on SIGHUP.
-	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output api --json --show-secrets. SIGHUP reads its policy again."`
+	// when the file changes.
+	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output api --json --show-secrets. A changed policy in it is taken over without a restart, within seconds or on SIGHUP; one that is wrong is refused, and the one before stays in force."`
 
 	// Log is the format of stderr: of the log and of the audit records.
 	Log string `flag:"log" default:"json" doc:"Format of the log: json, an object a line for programs, or text for people."`
@@ -292,7 +292,7 @@ allows it. Each flag can also be set by the environment variable beside it.
 A model server's credential is read from the environment variable that the
 policy names (NAME), or from the file that NAME_FILE points to.
 
-SIGHUP reads the policy again. SIGTERM and SIGINT let requests that are under
+A change of the stack's file, or SIGHUP, reads the policy again. SIGTERM and SIGINT let requests that are under
 way finish. Exit status: 0 after a clean stop, 1 after a failure, 2 for a wrong
 configuration.
 `)

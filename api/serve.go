@@ -33,6 +33,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		usage(stdout)
 		return nil
 	}
+	seen := digestOf(config.Stack) // before it is read: a change in between is one
 	outputs, stackErr := readStack(config.Stack)
 	if stackErr == nil {
 		stackErr = gateway.CheckModels(outputs.Policy, getenv)
@@ -75,16 +76,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	go func() {
-		for {
-			select {
-			case <-hup:
-				reload(g, config.Stack, metrics, log)
-			case <-background.Done():
-				return
-			}
-		}
-	}()
+	go watch(background, config.Stack, seen, hup, func() { reload(g, config.Stack, metrics, log) })
 	if err := serveAdmin(background, config, metrics, log); err != nil {
 		return err
 	}
@@ -149,20 +141,6 @@ func readStack(path string) (*policy.Outputs, error) {
 		return nil, fmt.Errorf("api: -stack: %w", err)
 	}
 	return outputs, nil
-}
-
-// reload takes over a changed policy.
-func reload(g *gateway.Gateway, path string, metrics *observe.Metrics, log *slog.Logger) {
-	outputs, err := readStack(path)
-	if err == nil {
-		err = g.Reload(outputs)
-	}
-	if err != nil {
-		metrics.PolicyRefused()
-		log.Error("policy not reloaded: the one from before stays in force", "err", err)
-		return
-	}
-	log.Info("policy reloaded", "models", len(outputs.Policy.Models))
 }
 
 // serveAdmin serves operators until ctx ends, if there is an address for that.

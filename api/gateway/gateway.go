@@ -145,17 +145,21 @@ func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	g.reloads.Lock()
 	defer g.reloads.Unlock()
 	access, err := newAccess(outputs.Policy, g.options.UpstreamDeadlines, g.transport, g.options.Getenv)
-	if err != nil {
-		return err
-	}
 	before := g.options.Outputs
 	if outputs.Issuer != before.Issuer || outputs.Audience != before.Audience || outputs.Policy.Claims != before.Policy.Claims {
-		return errors.New("gateway: the issuer, the audience or the policy's claims have changed: start the API again")
+		err = errors.Join(err, errors.New("gateway: the issuer, the audience or the policy's claims have changed: start the API again"))
+	}
+	if err != nil {
+		return err
 	}
 	access.generation = g.access.Load().generation + 1
 	g.enforce(access)
 	return nil
 }
+
+// Generation is how many policies have been in force since the start, the one
+// in force included.
+func (g *Gateway) Generation() uint64 { return g.access.Load().generation }
 
 // enforce lets access decide from now on. Requests under way keep theirs.
 func (g *Gateway) enforce(a *access) {

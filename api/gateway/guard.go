@@ -121,6 +121,7 @@ const allowed refusal.Code = "allowed"
 func (g *Gateway) admit(record *record, by *credential) (*call, error) {
 	record.principal = by.principal
 	access := g.access.Load()
+	record.generation = access.generation
 	if _, decision := access.policy.Decide(by.principal.ForPolicy(), "", ""); decision == policy.NoBaseRole {
 		return nil, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole)
 	}
@@ -215,17 +216,18 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, methods ...string) *r
 
 // record is what the audit log says about one request. It holds no token.
 type record struct {
-	id        string
-	admitted  bool              // its record must be written
-	principal *bearer.Principal // nil without a valid credential
-	model     string            // as the caller wrote it, cut to what a line holds
-	action    string
-	code      refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
-	cause     error        // of a refusal
-	status    int
-	exchange  observe.Exchange   // with the model's server; zero without one
-	usage     *usage.Usage       // of a language model; nil for none
-	protocol  *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
+	id         string
+	admitted   bool              // its record must be written
+	principal  *bearer.Principal // nil without a valid credential
+	model      string            // as the caller wrote it, cut to what a line holds
+	action     string
+	code       refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
+	cause      error        // of a refusal
+	status     int
+	exchange   observe.Exchange   // with the model's server; zero without one
+	usage      *usage.Usage       // of a language model; nil for none
+	protocol   *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
+	generation uint64             // of the policy that decided; 0 where none did
 }
 
 // name notes what a request is about. A nil route is none.
@@ -302,6 +304,9 @@ func (d *record) attrs(r *http.Request, trusted []netip.Prefix, took time.Durati
 	if u := d.usage; u != nil {
 		attrs = append(attrs, slog.Group("usage", slog.Int64("input", u.Input), slog.Int64("output", u.Output),
 			slog.Int64("cached", u.Cached), slog.Int64("reasoning", u.Reasoning), slog.Bool("estimated", u.Estimated)))
+	}
+	if d.generation > 0 {
+		attrs = append(attrs, slog.Uint64("policy", d.generation))
 	}
 	if d.cause != nil {
 		attrs = append(attrs, slog.String("cause", d.cause.Error()))
