@@ -37,13 +37,15 @@ prerequisites: ## Install or name what the tests need beside Go
 
 .PHONY: test
 test: ## All tests, the end-to-end ones on a real Keycloak included
-	@MAKE="$(MAKE)" scripts/test prerequisites test-sdk test-unit fuzz test-bench deploy-check test-e2e
+	@MAKE="$(MAKE)" scripts/test prerequisites test-sdk test-unit test-alerts fuzz test-bench deploy-check test-e2e
 
-.PHONY: test-sdk test-unit test-bench test-e2e
+.PHONY: test-sdk test-unit test-alerts test-bench test-e2e
 test-sdk:
 	$(GO) test -C sdks/keycloak ./...
 test-unit:
 	$(GO) test -race ./...
+test-alerts:
+	@scripts/check-alerts
 test-bench:
 	$(GO) test -C bench ./...
 test-e2e:
