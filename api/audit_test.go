@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -155,5 +156,48 @@ func TestReaderOfTheLogIsStuck(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("not all records came")
+	}
+}
+
+// Records can stand in a file of their own, or on stdout, as JSON whatever the
+// format of the log.
+func TestAuditApart(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	for _, test := range []struct{ format, want string }{
+		{"json", `"msg":"decision"`},
+		{"ocsf", `"class_uid":6003`},
+	} {
+		t.Run(test.format, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			g := start(t, issuer, testPolicy(), "-audit", path, "-audit-format", test.format)
+			r, err := http.NewRequest("GET", g.url+"/v2/models/iris", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			token := issuer.Token("RS256")
+			r.Header.Set("Authorization", "Bearer "+token)
+			send(t, r)
+			var record string
+			waitFor(t, "the record", func() bool {
+				content, err := os.ReadFile(path)
+				record = string(content)
+				return err == nil && strings.HasSuffix(record, "\n")
+			})
+			var member map[string]any
+			if err := json.Unmarshal([]byte(record), &member); err != nil || !strings.Contains(record, test.want) {
+				t.Errorf("the file has %s", record)
+			}
+			if log := g.log.String(); strings.Contains(log, test.want) || strings.Contains(record, token) {
+				t.Errorf("the log has the record, too:\n%s", log)
+			}
+		})
+	}
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	writeStack(t, stack, issuer.URL, issuer.Audience, testPolicy())
+	err := run(t.Context(), []string{"-listen", "127.0.0.1:0", "-stack", stack, "-audit", filepath.Join(t.TempDir(), "missing", "audit.log")},
+		func(string) string { return "" }, strings.NewReader(""), &syncBuffer{}, &syncBuffer{})
+	if exitCode(err) != 2 || !strings.Contains(fmt.Sprint(err), "-audit: ") {
+		t.Errorf("a file in a folder that is missing: %v", err)
 	}
 }

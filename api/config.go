@@ -32,8 +32,18 @@ type Config struct {
 	// when the file changes.
 	Stack string `flag:"stack" default:".dev/stack.json" doc:"File with the stack's outputs, written by go run ./dev, or by pulumi stack output api --json --show-secrets. A changed policy in it is taken over without a restart, within seconds or on SIGHUP; one that is wrong is refused, and the one before stays in force."`
 
-	// Log is the format of stderr: of the log and of the audit records.
+	// Log is the format of stderr: of the log, and of the audit records that stand in it.
 	Log string `flag:"log" default:"json" doc:"Format of the log: json, an object a line for programs, or text for people."`
+
+	// Audit is empty, stdout or a path.
+	Audit string `flag:"audit" doc:"Where the audit records go, one JSON object a line: stdout, or a file, which only its owner can read. Default: among the lines of the log."`
+
+	// AuditFormat ocsf is JSON wherever it goes.
+	AuditFormat string `flag:"audit-format" default:"json" doc:"Form of the audit records: json, as docs/operations.md lists their members, or ocsf, events of the class API Activity (6003) of the Open Cybersecurity Schema Framework."`
+
+	// AuditMaxSize and AuditKeep are for a file.
+	AuditMaxSize int64 `flag:"audit-max-size" default:"104857600" doc:"A file of audit records begins anew before it grows beyond so many bytes; the old one stays beside it with the time in its name. 0: never."`
+	AuditKeep    int64 `flag:"audit-keep" default:"0" doc:"How many old files of audit records are kept, the newest. 0: all."`
 
 	// PublicURL stands in what callers compare: htu of DPoP proofs, redirect
 	// URIs, metadata.
@@ -79,7 +89,7 @@ type Config struct {
 	StreamGrace time.Duration `flag:"stream-grace" default:"10m" doc:"How long an answer goes on after the access token has expired; 0 ends it then. A revocation ends it within 5 seconds."`
 
 	// AuditFailure is refuse or drop.
-	AuditFailure string `flag:"audit-failure" default:"drop" doc:"What becomes of requests while the log is stuck or can't be written, so that audit records might be lost. refuse: 503, and not ready. drop: they go on, and /readyz counts the lost lines."`
+	AuditFailure string `flag:"audit-failure" default:"drop" doc:"What becomes of requests while what takes the audit records is stuck or can't be written, so that some might be lost. refuse: 503, and not ready. drop: they go on, and /readyz counts the lost ones."`
 
 	// TrustedProxies are for the address in the audit records alone.
 	TrustedProxies string `flag:"trusted-proxies" doc:"Addresses of the proxies in front of this API, such as 10.0.0.0/8, separated by commas: only their X-Forwarded-For is believed. Default: none."`
@@ -152,6 +162,12 @@ func (c Config) validate() (errs []error) {
 	}
 	if c.Log != "json" && c.Log != "text" {
 		wrong("-log: %q is neither json nor text", c.Log)
+	}
+	if c.AuditFormat != "json" && c.AuditFormat != "ocsf" {
+		wrong("-audit-format: %q is neither json nor ocsf", c.AuditFormat)
+	}
+	if c.AuditMaxSize < 0 || c.AuditKeep < 0 {
+		wrong("-audit-max-size, -audit-keep: %d and %d: give 0 or more", c.AuditMaxSize, c.AuditKeep)
 	}
 	if c.AuditFailure != string(observe.Refuse) && c.AuditFailure != string(observe.Drop) {
 		wrong("-audit-failure: %q is neither refuse nor drop", c.AuditFailure)
@@ -292,9 +308,9 @@ allows it. Each flag can also be set by the environment variable beside it.
 A model server's credential is read from the environment variable that the
 policy names (NAME), or from the file that NAME_FILE points to.
 
-A change of the stack's file, or SIGHUP, reads the policy again. SIGTERM and SIGINT let requests that are under
-way finish. Exit status: 0 after a clean stop, 1 after a failure, 2 for a wrong
-configuration.
+A change of the stack's file, or SIGHUP, reads the policy again. SIGTERM and
+SIGINT let requests that are under way finish. Exit status: 0 after a clean
+stop, 1 after a failure, 2 for a wrong configuration.
 `)
 }
 

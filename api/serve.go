@@ -56,7 +56,10 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 
 	// A reader of the log that dies is a failure of the log, not the API's end.
 	signal.Ignore(syscall.SIGPIPE)
-	log, audit, flush := newLog(stderr, config)
+	log, audit, flush, err := newLogs(config, stdout, stderr)
+	if err != nil {
+		return &usageError{err}
+	}
 	defer flush()
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
@@ -119,20 +122,38 @@ func inheritedSocket(address string) (descriptor uintptr, inherited bool, err er
 	return uintptr(n), true, nil
 }
 
-// newLog starts the log and the audit records in it. flush is the end of both.
-func newLog(out io.Writer, config Config) (log *slog.Logger, audit *observe.Audit, flush func()) {
-	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
+// newLogs starts the log and the audit records, which stand in it unless
+// config.Audit names another place. flush is the end of both.
+func newLogs(config Config, stdout, stderr io.Writer) (log *slog.Logger, audit *observe.Audit, flush func(), err error) {
+	format := jsonLines
 	if config.Log == "text" {
 		format = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }
 	}
-	queue := observe.NewLog(out, func(lost uint64) { log.Error("lines of the log were lost", "count", lost) })
+	queue := observe.NewLog(stderr, func(lost uint64) { log.Error("lines of the log were lost", "count", lost) })
 	log = slog.New(format(queue))
-	return log, observe.NewAudit(queue, observe.OnFailure(config.AuditFailure), format, time.Now), func() {
+	records, form := queue, observe.InLog(format)
+	if config.Audit != "" {
+		out := stdout
+		if config.Audit != "stdout" {
+			if out, err = observe.OpenFile(config.Audit, config.AuditMaxSize, int(config.AuditKeep), time.Now); err != nil {
+				return nil, nil, nil, fmt.Errorf("api: -audit: %w", err)
+			}
+		}
+		records = observe.NewLog(out, func(lost uint64) { log.Error("audit records were lost", "count", lost) })
+		form = observe.InLog(jsonLines)
+	}
+	if config.AuditFormat == "ocsf" {
+		form = observe.OCSF(time.Now)
+	}
+	return log, observe.NewAudit(records, observe.OnFailure(config.AuditFailure), form, time.Now), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
-		_ = queue.Close(ctx) // there is nowhere left to tell
-	}
+		_ = records.Close(ctx) // there is nowhere left to tell
+		_ = queue.Close(ctx)
+	}, nil
 }
+
+func jsonLines(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 
 // readStack reads the file that -stack names.
 func readStack(path string) (*policy.Outputs, error) {

@@ -224,7 +224,10 @@ func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 10 * time.Second
 		issuer := oidctest.New("https://id.example/realms/example-realm")
-		log, audit, flush := newLog(io.Discard, Config{AuditFailure: "drop"})
+		log, audit, flush, err := newLogs(Config{AuditFailure: "drop"}, io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer flush()
 		background, end := context.WithCancel(t.Context())
 		defer end()

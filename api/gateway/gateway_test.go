@@ -74,7 +74,7 @@ func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
 		PublicURL: "http://127.0.0.1:8000", ClockSkew: 30 * time.Second, SessionIdle: 30 * time.Minute, SessionLifetime: 10 * time.Hour,
 		UpstreamDeadlines: deadlines(10 * time.Second), StreamGrace: 10 * time.Minute, MaxBody: maxBody,
 		Getenv: func(string) string { return "" },
-		Audit:  observe.NewAudit(queue, observe.Drop, format, time.Now), Logger: slog.New(format(queue)),
+		Audit:  observe.NewAudit(queue, observe.Drop, observe.InLog(format), time.Now), Logger: slog.New(format(queue)),
 	}
 }
 

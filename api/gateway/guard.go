@@ -7,9 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -107,7 +105,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err != nil {
 		return err
 	}
-	record.code = allowed
+	record.allow()
 	c.hideUsage = request != nil && request.HideUsage
 	return g.perform(w, r, c, p, route, name, body)
 }
@@ -221,6 +219,7 @@ type record struct {
 	principal  *bearer.Principal // nil without a valid credential
 	model      string            // as the caller wrote it, cut to what a line holds
 	action     string
+	allowed    bool         // by the policy
 	code       refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
 	cause      error        // of a refusal
 	status     int
@@ -237,6 +236,9 @@ func (d *record) name(route *protocol.Route, model string) {
 	}
 	d.model = fmt.Sprintf("%.80s", model)
 }
+
+// allow notes that the policy allows the request.
+func (d *record) allow() { d.allowed, d.code = true, allowed }
 
 type recordKey struct{}
 
@@ -265,12 +267,17 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 			// What is written and not sent is sent from here on.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeIdle))
 			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
-			g.options.Metrics.End(record.measured(took))
+			said := record.said(r, took)
+			g.options.Metrics.End(said)
+			located := func() *observe.Record {
+				said.Address, said.Path = callerAddress(r, g.options.TrustedProxies), shownPath(r.URL.EscapedPath())
+				return said
+			}
 			switch {
 			case record.admitted:
-				g.options.Audit.Decided(ctx, record.attrs(r, g.options.TrustedProxies, took)...)
+				g.options.Audit.Decided(ctx, located())
 			case record.code != "":
-				g.options.Audit.Refused(ctx, string(record.code), record.attrs(r, g.options.TrustedProxies, took)...)
+				g.options.Audit.Refused(ctx, said.Code, located)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
@@ -291,38 +298,20 @@ func shownPath(path string) string {
 
 const maxShownPath = 120 // bytes
 
-// attrs are what the record of r holds: what was decided, and where r came from.
-func (d *record) attrs(r *http.Request, trusted []netip.Prefix, took time.Duration) []slog.Attr {
-	attrs := []slog.Attr{
-		slog.String("request", d.id), slog.String("address", callerAddress(r, trusted)), slog.String("path", shownPath(r.URL.EscapedPath())),
-		slog.String("action", d.action), slog.String("model", d.model),
-		slog.String("code", string(d.code)), slog.Int("status", d.status), slog.Duration("took", took),
+// said is what is counted and recorded of d, apart from where r came from.
+func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
+	o := &observe.Record{
+		Request: d.id, Method: r.Method, Action: d.action, Model: d.model,
+		Allowed: d.allowed, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
+		Policy: d.generation, Cause: d.cause,
 	}
-	if d.principal != nil {
-		attrs = append(attrs, slog.String("issuer", d.principal.Issuer), slog.String("subject", d.principal.Subject), slog.String("client", d.principal.ClientID))
+	if p := d.principal; p != nil {
+		o.Issuer, o.Subject, o.Username, o.Client, o.Session = p.Issuer, p.Subject, p.Username, p.ClientID, p.SessionID
 	}
 	if u := d.usage; u != nil {
-		attrs = append(attrs, slog.Group("usage", slog.Int64("input", u.Input), slog.Int64("output", u.Output),
-			slog.Int64("cached", u.Cached), slog.Int64("reasoning", u.Reasoning), slog.Bool("estimated", u.Estimated)))
+		o.Usage = &observe.Usage{Input: u.Input, Output: u.Output, Cached: u.Cached, Reasoning: u.Reasoning, Estimated: u.Estimated}
 	}
-	if d.generation > 0 {
-		attrs = append(attrs, slog.Uint64("policy", d.generation))
-	}
-	if d.cause != nil {
-		attrs = append(attrs, slog.String("cause", d.cause.Error()))
-	}
-	return attrs
-}
-
-// measured is what is counted of d.
-func (d *record) measured(took time.Duration) observe.Request {
-	m := observe.Request{
-		Model: d.model, Action: d.action, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
-	}
-	if d.principal != nil {
-		m.Client = d.principal.ClientID
-	}
-	return m
+	return o
 }
 
 // statusWriter notes the status for the audit record, and lets no refusal

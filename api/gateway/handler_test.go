@@ -136,11 +136,13 @@ func TestAudit(t *testing.T) {
 	got := f.decisions(t)
 	wants := []map[string]any{
 		{
-			"request": response.Header.Get("X-Request-Id"), "action": "infer", "model": "iris", "code": "allowed", "status": 200.0,
-			"issuer": f.issuer.URL, "subject": f.issuer.Claims()["sub"], "client": "my-api-client",
+			"request": response.Header.Get("X-Request-Id"), "method": "POST", "path": inferIris, "action": "infer", "model": "iris",
+			"decision": "allow", "code": "allowed", "status": 200.0, "policy": 1.0,
+			"issuer": f.issuer.URL, "subject": f.issuer.Claims()["sub"], "username": f.issuer.Claims()["preferred_username"],
+			"client": "my-api-client", "session": f.issuer.Claims()["sid"],
 		},
-		{"action": "infer", "model": "forbidden", "code": "model_unknown", "status": 404.0, "client": "my-api-client"},
-		{"action": "server", "model": "", "code": "no_credential", "status": 401.0, "subject": nil},
+		{"action": "infer", "model": "forbidden", "decision": "refuse", "code": "model_unknown", "status": 404.0, "client": "my-api-client"},
+		{"action": "server", "model": "", "decision": "refuse", "code": "no_credential", "status": 401.0, "subject": nil, "policy": nil},
 		{"code": "path_not_canonical", "status": 400.0, "subject": nil},
 		{"action": "metadata", "model": strings.Repeat("x", 80), "code": "no_credential"},
 	}
@@ -206,7 +208,7 @@ func TestAuditOfBrokenAnswers(t *testing.T) {
 
 	waitFor(t, "three audit records", func() bool { return len(f.decisions(t)) == 3 })
 	for i, want := range []map[string]any{
-		{"model": "half", "code": "upstream_unreachable", "status": 502.0},
+		{"model": "half", "decision": "allow", "code": "upstream_unreachable", "status": 502.0},
 		{"model": "long", "code": "upstream_unreachable", "status": 200.0},
 		{"model": "slow", "code": "caller_gone"},
 	} {

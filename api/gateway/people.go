@@ -77,7 +77,7 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 		err = g.choose(r.Context(), record, c, p, route, model)
 	}
 	if err == nil {
-		record.code = allowed
+		record.allow()
 		err = g.perform(w, program, c, p, route, model, upstream.Body{Head: body})
 	}
 	if err != nil {

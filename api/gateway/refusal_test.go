@@ -368,7 +368,7 @@ func TestNotReady(t *testing.T) {
 
 	f = newFixture(t)
 	queue := observe.NewLog(io.Discard, func(uint64) {})
-	f.gateway.options.Audit = observe.NewAudit(queue, observe.Refuse, func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }, time.Now)
+	f.gateway.options.Audit = observe.NewAudit(queue, observe.Refuse, observe.InLog(func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }), time.Now)
 	for range 1_000_000 { // until no record has a place any more
 		if f.gateway.options.Audit.Admit() != nil {
 			break

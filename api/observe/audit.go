@@ -2,8 +2,6 @@ package observe
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -32,8 +30,8 @@ const (
 type Audit struct {
 	log     *Log
 	refuse  bool
-	decided *slog.Logger // with Refuse, of lines that the log has promised to write
-	refused *slog.Logger // of lines that may be lost
+	decided func(context.Context, *Record) // with Refuse, by lines that the log has promised to write
+	refused func(context.Context, *Record) // by lines that may be lost
 	now     func() time.Time
 
 	mu       sync.Mutex
@@ -46,15 +44,12 @@ type refusals struct {
 	skipped int // since the last record
 }
 
-// NewAudit returns an Audit that writes to log in the form that handler gives.
-func NewAudit(log *Log, onFailure OnFailure, handler func(io.Writer) slog.Handler, now func() time.Time) *Audit {
-	a := &Audit{
-		log: log, refuse: onFailure == Refuse, now: now,
-		refused: slog.New(handler(log)), refusals: map[string]*refusals{},
-	}
+// NewAudit returns an Audit that writes to log.
+func NewAudit(log *Log, onFailure OnFailure, form Form, now func() time.Time) *Audit {
+	a := &Audit{log: log, refuse: onFailure == Refuse, now: now, refused: form(log), refusals: map[string]*refusals{}}
 	a.decided = a.refused
 	if a.refuse {
-		a.decided = slog.New(handler(promised{log}))
+		a.decided = form(promised{log})
 	}
 	return a
 }
@@ -77,22 +72,19 @@ func (a *Audit) Admit() error {
 }
 
 // Decided writes the record of an admitted request.
-func (a *Audit) Decided(ctx context.Context, attrs ...slog.Attr) {
-	a.decided.LogAttrs(ctx, slog.LevelInfo, "decision", attrs...)
-}
+func (a *Audit) Decided(ctx context.Context, r *Record) { a.decided(ctx, r) }
 
 // Refused writes the record of a request that was refused before it was
-// admitted. Of many with one code only some are written; a later record says
-// how many were not.
-func (a *Audit) Refused(ctx context.Context, code string, attrs ...slog.Attr) {
+// admitted. Of many with one code only some are made and written; a later one
+// says how many were not.
+func (a *Audit) Refused(ctx context.Context, code string, record func() *Record) {
 	skipped, ok := a.sample(code)
 	if !ok {
 		return
 	}
-	if skipped > 0 {
-		attrs = append(attrs, slog.Int("not_recorded", skipped))
-	}
-	a.refused.LogAttrs(ctx, slog.LevelInfo, "decision", attrs...)
+	r := record()
+	r.notRecorded = skipped
+	a.refused(ctx, r)
 }
 
 // sample reports whether the next refusal with this code is recorded, and how

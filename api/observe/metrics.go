@@ -167,21 +167,11 @@ func (m *Metrics) PolicyRefused() {
 	m.refused.Inc()
 }
 
-// Request is one that was answered.
-type Request struct {
-	Model, Client string // as somebody wrote them; empty for none
-	Action        string // of a route; empty for none
-	Code          string // empty where nothing was decided
-	Status        int
-	Admitted      bool          // had a valid credential and the base role
-	Took          time.Duration // to the last byte of the answer
-}
-
 // Begin counts a request as under way. Exactly one call of End must follow.
 func (m *Metrics) Begin() { m.inFlight.Inc() }
 
 // End counts a request that was answered.
-func (m *Metrics) End(r Request) {
+func (m *Metrics) End(r *Record) {
 	m.inFlight.Dec()
 	known := m.known.Load()
 	model, client := label(known.models, r.Model), label(known.clients, r.Client)

@@ -40,7 +40,7 @@ func TestLabels(t *testing.T) {
 	m := NewMetrics(time.Now)
 	m.PolicyLoaded(1, []string{"iris"}, []string{"my-api-client"})
 	for i := range 1000 {
-		for _, r := range []Request{
+		for _, r := range []*Record{
 			{Model: fmt.Sprint("x", i), Client: fmt.Sprint("client", i), Action: "infer", Code: "model_unknown", Status: 404, Admitted: true},
 			{Model: "iris", Client: "my-api-client", Action: "infer", Code: "allowed", Status: 600 + i, Admitted: true},
 			{Model: "iris\"} 1\nmodel_api_up{x=\"", Code: "no_credential", Status: 401},
@@ -76,7 +76,7 @@ func TestLabels(t *testing.T) {
 func TestPolicyLoaded(t *testing.T) {
 	m := NewMetrics(time.Now)
 	m.PolicyLoaded(1, []string{"iris"}, nil)
-	request := Request{Model: "iris", Action: "infer", Code: "allowed", Status: 200}
+	request := &Record{Model: "iris", Action: "infer", Code: "allowed", Status: 200}
 	m.Begin()
 	m.End(request)
 	m.PolicyLoaded(2, nil, nil)
@@ -156,7 +156,7 @@ func used() *Metrics {
 	m := NewMetrics(time.Now)
 	m.PolicyLoaded(1, []string{"iris"}, nil)
 	m.Begin()
-	m.End(Request{Model: "iris", Action: "infer", Code: "allowed", Status: 200, Admitted: true})
+	m.End(&Record{Model: "iris", Action: "infer", Code: "allowed", Status: 200, Admitted: true})
 	m.TokenChecked("", true)
 	e := m.Exchange("iris")
 	e.First(true)
@@ -181,7 +181,7 @@ func TestNames(t *testing.T) {
 func BenchmarkMetrics(b *testing.B) {
 	m := NewMetrics(time.Now)
 	m.PolicyLoaded(1, []string{"iris", "chat"}, []string{"my-api-client"})
-	request := Request{Model: "chat", Client: "my-api-client", Action: "infer", Code: "allowed", Status: 200, Admitted: true, Took: time.Millisecond}
+	request := &Record{Model: "chat", Client: "my-api-client", Action: "infer", Code: "allowed", Status: 200, Admitted: true, Took: time.Millisecond}
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {

@@ -50,7 +50,9 @@ func (s *sink) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.data
 
 func jsonLines(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 
-func newAudit(l *Log, onFailure OnFailure) *Audit { return NewAudit(l, onFailure, jsonLines, time.Now) }
+func newAudit(l *Log, onFailure OnFailure) *Audit {
+	return NewAudit(l, onFailure, InLog(jsonLines), time.Now)
+}
 
 // A reader that is slow or stuck holds up nobody who logs.
 func TestStuckReader(t *testing.T) {
@@ -151,7 +153,7 @@ func TestAdmittedIsRecorded(t *testing.T) {
 			t.Errorf("ready %v, lost %d: want a full log and 1", a.Unready(), l.Lost())
 		}
 		for range admitted {
-			a.Decided(t.Context(), slog.String("code", "allowed"))
+			a.Decided(t.Context(), &Record{Code: "allowed"})
 		}
 		out.set(func(s *sink) { s.stuck = nil })
 		close(release)
@@ -174,7 +176,7 @@ func TestDrop(t *testing.T) {
 			if err := a.Admit(); err != nil {
 				t.Fatal(err)
 			}
-			a.Decided(t.Context())
+			a.Decided(t.Context(), &Record{})
 		}
 		if a.Unready() != nil || a.Lost() != 5 {
 			t.Errorf("unready %v, lost %d: want ready and 5", a.Unready(), a.Lost())
@@ -194,11 +196,11 @@ func TestRefusalsAreSampled(t *testing.T) {
 		l := NewLog(out, nil)
 		a := newAudit(l, Refuse)
 		for range 1000 {
-			a.Refused(t.Context(), "no_credential", slog.String("code", "no_credential"))
+			a.Refused(t.Context(), "no_credential", func() *Record { return &Record{Code: "no_credential"} })
 		}
-		a.Refused(t.Context(), "signature_invalid", slog.String("code", "signature_invalid"))
+		a.Refused(t.Context(), "signature_invalid", func() *Record { return &Record{Code: "signature_invalid"} })
 		time.Sleep(time.Second / refusalsPerSecond)
-		a.Refused(t.Context(), "no_credential", slog.String("code", "no_credential"))
+		a.Refused(t.Context(), "no_credential", func() *Record { return &Record{Code: "no_credential"} })
 		if err := l.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ func descs() (age, fetches, failures, lost *prometheus.Desc) {
 	return keySetDesc("model_api_key_set_age_seconds", "Time since the issuer's signing keys were fetched. Absent without keys."),
 		keySetDesc("model_api_key_set_fetches_total", "How often the issuer was asked for its signing keys."),
 		keySetDesc("model_api_key_set_fetch_failures_total", "How often it was asked in vain."),
-		prometheus.NewDesc("model_api_audit_lost_records_total", "Lines of the log, audit records among them, that could not be written.", nil, nil)
+		prometheus.NewDesc("model_api_audit_lost_records_total", "Audit records that could not be written. Where they stand in the log, its other lines count, too.", nil, nil)
 }
 
 // Describe implements prometheus.Collector.
