@@ -287,6 +287,7 @@ func list(text string) []string {
 // usage explains the program to people.
 func usage(w io.Writer) {
 	fmt.Fprint(w, `Usage: go run ./api [flags]
+       go run ./api access -h     who may call what
        go run ./api explain -h    why a token is refused
        go run ./api contract -h   try attacks on a running deployment
        go run ./api doctor -h     what is wrong with the realm

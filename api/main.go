@@ -38,6 +38,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return serve(ctx, args, getenv, stdout, stderr)
 	}
 	switch name := args[0]; name {
+	case "access":
+		return runAccess(ctx, args[1:], getenv, stdin, stdout)
 	case "contract":
 		return runContract(ctx, args[1:], getenv, stdin, stdout)
 	case "doctor":

@@ -267,12 +267,20 @@ func (u *upRun) checkFiles(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	log, err := os.ReadFile(filepath.Join(dir, ".dev", "api.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used.checkNone(t, ".dev/api.log", string(log))
 	made := 0
 	for word := range strings.SplitSeq(string(secrets), `"`) {
 		if strings.HasSuffix(word, "-a7") {
 			made++
 			if strings.Contains(u.out.String(), word) {
 				t.Errorf("a secret is on the screen:\n%s", u.out)
+			}
+			if strings.Contains(string(log), word) {
+				t.Error("a secret is in .dev/api.log")
 			}
 		}
 	}

@@ -259,6 +259,15 @@ func (s *suite) launchAPI(t testing.TB, port string, st *stack, args ...string) 
 	a.command = exec.Command(s.program("api"), args...)
 	a.command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, st.Env...)
 	a.command.Stdout, a.command.Stderr = a.log, a.log
+	for kind, secrets := range st.secrets {
+		for name, value := range secrets {
+			used.add(kind+" "+name, value)
+		}
+	}
+	for _, variable := range st.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		used.add(name, value)
+	}
 	if err := a.command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -297,6 +306,7 @@ func (a *api) stop(t testing.TB) {
 		_ = a.command.Process.Kill()
 		t.Error("the API did not stop within 30 s of SIGTERM")
 	}
+	used.checkNone(t, "the API's log", a.log.String())
 	if t.Failed() {
 		t.Logf("the API's log:\n%s", a.log)
 	}
@@ -344,6 +354,7 @@ func send(t testing.TB, client *http.Client, request *http.Request) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	used.addMessage(request, res)
 	return answer{res.StatusCode, res.Header, string(body)}
 }
 
@@ -390,6 +401,7 @@ func (s *stack) tryToken(t testing.TB, form url.Values) tokens {
 	if err := json.NewDecoder(res.Body).Decode(&got); err != nil {
 		t.Fatal(err)
 	}
+	used.addTokens(got)
 	return got
 }
 
