@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel"
+
 	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/upstream"
@@ -53,6 +55,10 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	}
 
 	metrics := observe.NewMetrics(time.Now)
+	telemetry, err := observe.NewTelemetry(ctx, getenv)
+	if err != nil {
+		return &usageError{err}
+	}
 
 	// A reader of the log that dies is a failure of the log, not the API's end.
 	signal.Ignore(syscall.SIGPIPE)
@@ -61,6 +67,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return &usageError{err}
 	}
 	defer flush()
+	defer sendTelemetry(telemetry, log)()
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // after the last request
 	g, err := gateway.New(background, gateway.Options{
@@ -70,7 +77,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
 		UpstreamDeadlines: upstream.Deadlines{FirstByte: config.UpstreamFirstByte, Idle: config.UpstreamIdle, Total: config.UpstreamTimeout},
 		StreamGrace:       config.StreamGrace, MaxBody: config.MaxBody,
-		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Logger: log,
+		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Telemetry: telemetry, Logger: log,
 	})
 	if err != nil {
 		return &usageError{err}
@@ -85,6 +92,20 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	}
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
 	return listenUntil(ctx, listener, g, config, log)
+}
+
+// sendTelemetry has what OpenTelemetry says about itself logged, and returns how
+// the last of what it measured is sent.
+func sendTelemetry(telemetry *observe.Telemetry, log *slog.Logger) (last func()) {
+	// It has one handler for the process, which writes to the standard logger.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry could not be sent", "err", err) }))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := telemetry.Shutdown(ctx); err != nil {
+			log.Warn("telemetry could not be sent", "err", err)
+		}
+	}
 }
 
 // listen opens the address, or takes a socket that is open already.

@@ -7,6 +7,12 @@ import (
 	"strings"
 )
 
+// fromTrusted tells whether the connection of a request comes from a trusted proxy.
+func fromTrusted(r *http.Request, trusted []netip.Prefix) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) })
+}
+
 // callerAddress returns the address that a request comes from, for the audit
 // record. Where the connection comes from a trusted proxy, it is the last address
 // in X-Forwarded-For that is not one: what stands before that is what the caller

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,7 +76,11 @@ type Options struct {
 
 	Audit   *observe.Audit   // gets a record of each decision
 	Metrics *observe.Metrics // counts them. Default: some that nobody reads
-	Logger  *slog.Logger     // gets everything else
+
+	// Telemetry traces requests. Default: observe.NoTelemetry.
+	Telemetry *observe.Telemetry
+
+	Logger *slog.Logger // gets everything else
 }
 
 // Gateway is the API as an http.Handler.
@@ -105,6 +110,9 @@ type Gateway struct {
 func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Metrics == nil {
 		o.Metrics = observe.NewMetrics(time.Now)
+	}
+	if o.Telemetry == nil {
+		o.Telemetry = observe.NoTelemetry()
 	}
 	transport := upstream.Transport()
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
@@ -212,6 +220,8 @@ type served struct {
 	lists    func(*http.Request) bool // whether a request may be sent to the model server; nil for all
 	embedded *embedded.Model
 	upstream *upstream.Upstream
+	host     string // of the upstream
+	port     int
 }
 
 // newAccess prepares the models of a policy. The error lists all that can't
@@ -251,21 +261,40 @@ func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.Roun
 		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,
 		Fail:   refuse,
 		Event:  speaks.Event,
-		Begins: func(r *http.Request, stream bool) { recordOf(r).exchange.First(stream) },
+		Begins: func(r *http.Request, stream bool) { recordOf(r).begins(stream) },
 		Broken: func(r *http.Request, e *refusal.Error) {
 			record := recordOf(r)
 			record.code, record.cause = e.Code, e
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
 	s := &served{protocol: speaks.Name, upstream: u}
-	if base, parseErr := url.Parse(m.Upstream.URL); parseErr == nil && speaks.Version != "" && policy.EndsInVersion(base) {
+	s.host, s.port = serverOf(m.Upstream.URL)
+	if base, err := url.Parse(m.Upstream.URL); err == nil && speaks.Version != "" && policy.EndsInVersion(base) {
 		s.trim = speaks.Version
 	}
 	if speaks.Name == policy.ProtocolPaths {
 		s.trim = "/models/" + m.Name
 		s.lists = func(r *http.Request) bool { return m.Upstream.Lists(r.Method, strings.TrimPrefix(r.URL.Path, s.trim)) }
 	}
-	return s, err
+	return s, nil
+}
+
+// serverOf returns host and port of an http or https URL.
+func serverOf(address string) (host string, port int) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", 0
+	}
+	if port, err = strconv.Atoi(u.Port()); err == nil {
+		return u.Hostname(), port
+	}
+	if u.Scheme == "https" {
+		return u.Hostname(), 443
+	}
+	return u.Hostname(), 80
 }
 
 // embeddedModel returns the model that the API holds under kind.

@@ -223,6 +223,9 @@ type record struct {
 	code       refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
 	cause      error        // of a refusal
 	status     int
+	route      string // pattern of its path; empty for none
+	span       *observe.Span
+	call       *observe.Call      // of the model's server; nil without one
 	exchange   observe.Exchange   // with the model's server; zero without one
 	usage      *usage.Usage       // of a language model; nil for none
 	protocol   *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
@@ -232,13 +235,21 @@ type record struct {
 // name notes what a request is about. A nil route is none.
 func (d *record) name(route *protocol.Route, model string) {
 	if route != nil {
-		d.action = route.Action
+		d.action, d.route = route.Action, route.Path
 	}
 	d.model = fmt.Sprintf("%.80s", model)
 }
 
 // allow notes that the policy allows the request.
 func (d *record) allow() { d.allowed, d.code = true, allowed }
+
+// begins notes that the model's server begins to answer, a stream with its first event.
+func (d *record) begins(stream bool) {
+	d.exchange.First(stream)
+	if stream {
+		d.call.First()
+	}
+}
 
 type recordKey struct{}
 
@@ -253,6 +264,10 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		g.options.Metrics.Begin()
 		setDeadlines(w, r)
 		record := &record{id: rand.Text(), protocol: g.protocolOf(r)}
+		ctx := context.WithValue(r.Context(), recordKey{}, record)
+		if !g.probe(r.URL.Path) {
+			ctx, record.span = g.options.Telemetry.Begin(ctx, r, fromTrusted(r, g.options.TrustedProxies))
+		}
 		h := w.Header()
 		h.Set(upstream.HeaderRequestID, record.id)
 		h.Set("Cache-Control", "no-store")
@@ -279,8 +294,9 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 			case record.code != "":
 				g.options.Audit.Refused(ctx, said.Code, located)
 			}
+			record.span.End(record.route, said)
 		}()
-		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(context.WithValue(r.Context(), recordKey{}, record)))
+		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(ctx))
 	})
 }
 
@@ -301,7 +317,7 @@ const maxShownPath = 120 // bytes
 // said is what is counted and recorded of d, apart from where r came from.
 func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 	o := &observe.Record{
-		Request: d.id, Method: r.Method, Action: d.action, Model: d.model,
+		Request: d.id, Trace: d.span.TraceID(), Method: r.Method, Action: d.action, Model: d.model,
 		Allowed: d.allowed, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
 		Policy: d.generation, Cause: d.cause,
 	}

@@ -184,7 +184,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, p *pr
 		w = metered
 	}
 	record.exchange = g.options.Metrics.Exchange(record.model)
-	defer record.exchange.End() // it may end in a panic
+	record.call = g.options.Telemetry.Call(r.Context(), r.Header, record.model, c.model.protocol, record.action, c.model.host, c.model.port)
+	defer func() { // it may end in a panic
+		record.exchange.End()
+		record.call.End(string(record.code), record.status)
+	}()
 	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c, choose) })
 	defer stop()
 	c.model.upstream.Forward(w, r.WithContext(ctx), strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{

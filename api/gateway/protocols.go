@@ -28,6 +28,19 @@ func named(all []*protocol.Protocol, name string) (*protocol.Protocol, error) {
 	return nil, fmt.Errorf("there is no protocol %q", name)
 }
 
+// probe says whether a path is one that load balancers ask all the time.
+func (g *Gateway) probe(path string) bool {
+	if path == "/healthz" || path == "/readyz" {
+		return true
+	}
+	for _, p := range g.protocols {
+		if p.Live != "" && (path == p.Live || path == p.Ready) {
+			return true
+		}
+	}
+	return false
+}
+
 // protocolOf returns the protocol that a request is of; nil for none.
 func (g *Gateway) protocolOf(r *http.Request) *protocol.Protocol {
 	for _, p := range g.protocols {

@@ -113,6 +113,7 @@ type ocsfResponse struct {
 type ocsfMetadata struct {
 	Version  string      `json:"version"`
 	UID      string      `json:"uid"`
+	Trace    string      `json:"correlation_uid,omitempty"`
 	LogName  string      `json:"log_name"`
 	Product  ocsfProduct `json:"product"`
 	Profiles []string    `json:"profiles"`
@@ -147,7 +148,7 @@ func OCSF(now func() time.Time) Form {
 
 // ocsf returns the event of a record.
 func (r *Record) ocsf(now time.Time, metadata ocsfMetadata) *ocsfEvent {
-	metadata.UID = r.Request
+	metadata.UID, metadata.Trace = r.Request, r.Trace
 	e := &ocsfEvent{
 		ActivityID: ocsfOther, ActivityName: r.Action, CategoryUID: ocsfCategory, ClassUID: ocsfAPIActivity,
 		SeverityID: ocsfInformational, Time: now.UnixMilli(), Duration: r.Took.Milliseconds(),

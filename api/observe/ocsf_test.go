@@ -31,7 +31,7 @@ var ocsfSchema = map[string][]string{
 		"path",
 	},
 	"http_response":    {"*code", "latency"},
-	"metadata":         {"*version", "uid", "log_name", "*product", "profiles"},
+	"metadata":         {"*version", "uid", "correlation_uid", "log_name", "*product", "profiles"},
 	"metadata.product": {"name", "vendor_name", "version"},
 }
 
@@ -45,7 +45,7 @@ func TestOCSF(t *testing.T) {
 	}{
 		{"allowed", Record{
 			Request: "R1", Address: "203.0.113.7", Method: "POST", Path: "/v2/models/iris/infer", Action: "infer", Model: "iris",
-			Allowed: true, Code: "allowed", Status: 200, Admitted: true, Took: 1500 * time.Millisecond, Policy: 3,
+			Allowed: true, Trace: "4bf92f3577b34da6a3ce929d0e0e4736", Code: "allowed", Status: 200, Admitted: true, Took: 1500 * time.Millisecond, Policy: 3,
 			Issuer: "https://id.example", Subject: "6b7f", Username: "ada", Client: "portal", Session: "s1",
 		}, map[string]any{
 			"class_uid": 6003.0, "category_uid": 6.0, "activity_id": 99.0, "activity_name": "infer", "type_uid": 600399.0,

@@ -11,6 +11,7 @@ import (
 // holds no credential, no query and no body.
 type Record struct {
 	Request       string // our id of the request
+	Trace         string // id of its trace; empty where traces are not sent
 	Address       string // where it came from; empty if nobody can tell
 	Method, Path  string // the path cut to what a line holds
 	Action, Model string // of a route; the model as somebody wrote it. Empty for none
@@ -74,6 +75,9 @@ func (r *Record) attrs() []slog.Attr {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
 		}
+	}
+	if r.Trace != "" {
+		attrs = append(attrs, slog.String("trace", r.Trace))
 	}
 	if r.Policy > 0 {
 		attrs = append(attrs, slog.Uint64("policy", r.Policy))
