@@ -46,6 +46,7 @@ func testPolicy() *policy.Policy {
 			{Name: "bill", Allow: policy.Conditions{AllRoles: []string{"base", "billing/reader"}}},
 			{Name: "vision", Allow: policy.Conditions{Groups: []string{"/research/vision"}}},
 			{Name: "research", Allow: policy.Conditions{Groups: []string{"/research"}}},
+			{Name: "strong", Allow: policy.Conditions{Roles: []string{"model-iris"}}, Authentication: &policy.Authentication{ACR: []string{"2"}, LevelMaxAge: "15m"}},
 			{Name: "night", Allow: policy.Conditions{Clients: []string{"batch"}}},
 			{Name: "page", Allow: policy.Conditions{Clients: []string{"web", "elsewhere"}, Scopes: []string{"pages"}}},
 		},
@@ -72,20 +73,23 @@ func TestReview(t *testing.T) {
 			may[row.Name] = append(may[row.Name], row.Model)
 		}
 		why[row.Name+" "+row.Model] = row.Reason
+		if row.Name == "service-account-batch" && row.Model == "strong" && strings.Join(row.Actions, " ") != "metadata ready" {
+			t.Errorf("a service account may %v without a sign-in", row.Actions)
+		}
 		if row.Allowed == (len(row.Actions) == 0) {
 			t.Errorf("%s %s: allowed %v, actions %v", row.Name, row.Model, row.Allowed, row.Actions)
 		}
 	}
 	for name, want := range map[string]string{
-		"ada":                   "open iris bill vision page",
+		"ada":                   "open iris bill vision strong page",
 		"bob":                   "open page",
-		"carol":                 "open iris bill page",
+		"carol":                 "open iris bill strong page",
 		"dan":                   "", // disabled
 		"eve":                   "", // no base role
 		"loopy":                 "open page",
-		"service-account-batch": "open iris night",
+		"service-account-batch": "open iris strong night",
 		"/research":             "open research page",
-		"/research/vision":      "open iris bill vision page",
+		"/research/vision":      "open iris bill vision strong page",
 		"/research2":            "", // only looks like /research
 	} {
 		if got := strings.Join(may[name], " "); got != want {
@@ -101,6 +105,7 @@ func TestReview(t *testing.T) {
 		"carol vision":               "not in group /research/vision",
 		"carol night":                "only by client batch",
 		"carol page":                 "base (by role all-models); only by client web; only with scope pages",
+		"carol strong":               "base (by role all-models); model-iris (by role all-models); to be called only after a sign-in of class 2",
 		"dan iris":                   "the account is disabled",
 		"eve iris":                   "no role base",
 		"eve vision":                 "no role base; not in group /research/vision",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/policy"
 )
 
@@ -91,6 +92,9 @@ func (s *subject) row(p *policy.Policy, m *policy.Model) Row {
 		return row
 	}
 	for _, action := range policy.Actions() {
+		if s.kind == ServiceAccount && m.Authentication != nil && !m.Authentication.ServiceAccounts && stepup.Asked(action) {
+			continue // nobody signs in for it
+		}
 		if _, decision := p.Decide(s.principal(by[0], m), m.Name, action); decision == policy.Allow {
 			row.Actions = append(row.Actions, action)
 		}
@@ -150,8 +154,8 @@ func (s *subject) met(p *policy.Policy, m *policy.Model, by []string) string {
 	if m.Allow.Scopes != nil {
 		said = append(said, "only with scope "+strings.Join(m.Allow.Scopes, " or "))
 	}
-	if m.Authentication != nil {
-		said = append(said, "only after the sign-in that the model asks for")
+	if a := m.Authentication; a != nil && s.kind != ServiceAccount {
+		said = append(said, "to be called only after a sign-in of class "+strings.Join(a.ACR, " or "))
 	}
 	return strings.Join(slices.Compact(said), "; ")
 }
