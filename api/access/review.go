@@ -91,7 +91,7 @@ func (s *subject) row(p *policy.Policy, m *policy.Model) Row {
 		row.Reason = s.missing(p, m)
 		return row
 	}
-	for _, action := range policy.Actions() {
+	for _, action := range policy.Actions(m.Protocol) {
 		if s.kind == ServiceAccount && m.Authentication != nil && !m.Authentication.ServiceAccounts && stepup.Asked(action) {
 			continue // nobody signs in for it
 		}
