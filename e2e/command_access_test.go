@@ -29,11 +29,11 @@ func TestAccessReview(t *testing.T) {
     - {clientId: api, kind: api}
     - {clientId: batch, kind: service, serviceAccountRoles: [model-iris]}
   keycloak-model-api:users:
-    - {username: ada, groups: [vision]}
-    - {username: bob, groups: [research, vision]}
-    - {username: carol, roles: [model-iris]}
-    - {username: dan}
-    - {username: eve, enabled: false, roles: [model-iris]}
+    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Tester, password: permanent, groups: [vision]}
+    - {username: bob, email: bob@example.com, firstName: Bob, lastName: Tester, password: permanent, groups: [research, vision]}
+    - {username: carol, email: carol@example.com, firstName: Carol, lastName: Tester, password: permanent, roles: [model-iris]}
+    - {username: dan, email: dan@example.com, firstName: Dan, lastName: Tester, password: permanent}
+    - {username: eve, email: eve@example.com, firstName: Eve, lastName: Tester, password: permanent, enabled: false, roles: [model-iris]}
 `
 	people := []string{"ada", "bob", "carol", "dan", "eve"}
 	passwords := map[string]string{}
@@ -65,7 +65,11 @@ func TestAccessReview(t *testing.T) {
 	asked, allowed := 0, 0
 	check := func(name string, form url.Values) {
 		t.Helper()
-		token := st.tryToken(t, form).AccessToken
+		got := st.tryToken(t, form)
+		token := got.AccessToken
+		if disabled := name == "eve"; disabled != (token == "") {
+			t.Errorf("%s gets a token: %v, %s %s", name, token != "", got.Error, got.Description)
+		}
 		for _, model := range models {
 			decided := token != "" && a.do(t, http.MethodGet, "/v2/models/"+model, token, "").Status == http.StatusOK
 			if decided != may[name+" "+model] {
