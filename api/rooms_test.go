@@ -16,12 +16,13 @@ var rooms = []struct {
 	name    string
 	imports string
 }{
-	{"api", "api/gateway api/doctor api/explain api/contract api/upstream api/observe internal/cli internal/local policy"},
+	{"api", "api/gateway api/doctor api/explain api/contract api/access api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
 	{"api/doctor", "api/bearer api/issuer internal/cli policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
+	{"api/access", "api/stepup internal/keycloak policy"},
 
 	{"api/playground", "api/login api/stepup api/playground/static api/embedded api/refusal policy"},
 	{"api/playground/static", ""},
