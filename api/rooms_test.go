@@ -18,7 +18,7 @@ var rooms = []struct {
 }{
 	{"api", "api/gateway api/doctor api/explain api/contract api/access api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
-	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
+	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
 	{"api/doctor", "api/bearer api/issuer internal/cli policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
@@ -34,6 +34,8 @@ var rooms = []struct {
 	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},
 	{"api/protocol/body", "api/protocol api/refusal policy"},
 	{"api/protocol", "api/embedded api/refusal policy"},
+	{"api/limit", "api/refusal api/usage policy"},
+	{"api/usage", "policy"},
 	{"api/upstream", "api/refusal"},
 	{"api/embedded/*", "api/embedded"},
 	{"api/embedded", ""},
