@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"keycloak-model-api/api/doctor"
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -24,6 +26,25 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	if err == nil || exitCode(err) != 1 {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Without -public-url it is the API that go run ./dev runs in this folder.
+func TestDoctorOfTheAPIThatRunsHere(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	stack, _ := files(t, issuer)
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir(".dev", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := local.Announce("http://127.0.0.1:43210"); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	_ = run(t.Context(), []string{"doctor", "-json", "-stack", stack}, nil, nil, &out, &out) // which this issuer fails
+	if !strings.Contains(out.String(), "http://127.0.0.1:43210/") || strings.Contains(out.String(), local.UsualAPI) {
+		t.Errorf("it asks for another API:\n%s", out.String())
 	}
 }
 

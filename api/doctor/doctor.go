@@ -149,11 +149,12 @@ func (d *doctor) examine(ctx context.Context) error {
 	d.introspection(ctx, meta, token)
 	d.signIn(ctx, meta)
 	d.signOut(ctx, meta)
+	d.resourceMetadata(ctx)
 	return nil
 }
 
 const (
-	fixReach    = "Make the issuer reachable from here, or give -issuer-internal-url. Its own URL is stack configuration publicUrl (else keycloak:url) and realm."
+	fixReach    = "Make the issuer reachable from here, or give -issuer-internal-url. Its own URL is stack configuration publicUrl (otherwise keycloak:url) and realm."
 	fixHostname = "Keycloak: --hostname must be the URL that clients use; stack configuration publicUrl must be the same, with base path and without /realms."
 )
 
@@ -505,7 +506,42 @@ func (d *doctor) signOut(ctx context.Context, meta *issuer.Metadata) {
 	if meta.BackchannelLogout {
 		d.ok("back-channel logout", "supported; which URL Keycloak calls can't be seen from here: backchannelLogoutUrl of the client must be %s/backchannel-logout", d.publicURL)
 	} else {
-		d.warn("back-channel logout", "Keycloak: use a version that supports it, else a session ends at the API only when its token does.", "not supported")
+		d.warn("back-channel logout", "Keycloak: use a version that supports it, otherwise a session ends at the API only when its token does.", "not supported")
+	}
+}
+
+// resourceMetadata checks of an API under a path that the metadata, which stand at
+// the root of its host (RFC 9728, section 3.1), are the API's: a proxy has to
+// send two places on, and the second is easily forgotten.
+func (d *doctor) resourceMetadata(ctx context.Context) {
+	u, err := url.Parse(d.publicURL)
+	if err != nil || u.Path == "" {
+		return
+	}
+	const check = "resource metadata"
+	address := u.Scheme + "://" + u.Host + "/.well-known/oauth-protected-resource" + u.Path
+	change := "Proxy: send " + address + " on to the API as it is (docs/browser.md, Behind a path), and start the API with -public-url " + d.publicURL + "."
+	answer, err := d.issuer.Get(ctx, address)
+	if refused := (*issuer.StatusError)(nil); err != nil && !errors.As(err, &refused) {
+		d.warn(check, "Start the API and its proxy, or run this where they can be reached.", "it can't be checked: %v", err)
+		return
+	}
+	var document struct {
+		Resource string   `json:"resource"`
+		Issuers  []string `json:"authorization_servers"`
+	}
+	if err == nil {
+		err = issuer.Decode(answer.Body, &document)
+	}
+	switch {
+	case err != nil:
+		d.fail(check, change, "%s is not answered by the API, so clients find no issuer: %s", address, outcome(err))
+	case document.Resource != d.publicURL:
+		d.fail(check, change, "%s is of the resource %q, not of %q: clients refuse it (RFC 9728, section 3.3)", address, document.Resource, d.publicURL)
+	case !slices.Contains(document.Issuers, d.stack.Issuer):
+		d.fail(check, "Start the API with this stack file, or give the one that it has by -stack.", "%s names the issuers %q, the stack %q", address, document.Issuers, d.stack.Issuer)
+	default:
+		d.ok(check, "%s", address)
 	}
 }
 

@@ -292,6 +292,63 @@ func TestDoctorFindsFaults(t *testing.T) {
 	}
 }
 
+// A proxy in front of an API under a path has to send the metadata on, too
+// (RFC 9728, section 3.1).
+func TestDoctorOfAnAPIUnderAPath(t *testing.T) {
+	const metadataPath = "/.well-known/oauth-protected-resource/ml"
+	for _, tt := range []struct {
+		name   string
+		answer func(w http.ResponseWriter, self, issuer string)
+		want   string // level and part of what was found
+	}{
+		{"routed", func(w http.ResponseWriter, self, issuer string) {
+			answer(w, map[string]any{"resource": self, "authorization_servers": []string{issuer}})
+		}, ""},
+		{"the proxy's own page", func(w http.ResponseWriter, _, _ string) { http.Error(w, "<h1>Not here</h1>", http.StatusNotFound) }, "failure status 404"},
+		{"a page with status 200", func(w http.ResponseWriter, _, _ string) { _, _ = w.Write([]byte("<h1>Welcome</h1>")) }, "failure is not answered by the API"},
+		{"the host's root is another API", func(w http.ResponseWriter, self, issuer string) {
+			answer(w, map[string]any{"resource": strings.TrimSuffix(self, "/ml"), "authorization_servers": []string{issuer}})
+		}, "failure clients refuse it"},
+		{"another issuer's", func(w http.ResponseWriter, self, _ string) {
+			answer(w, map[string]any{"resource": self, "authorization_servers": []string{"https://id.example.com/realms/other"}})
+		}, "failure names the issuers"},
+		{"nothing listens", nil, "warning it can't be checked"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newRealm(t)
+			var self string
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != metadataPath {
+					t.Errorf("asks for %s", r.URL.Path)
+				}
+				tt.answer(w, self, k.url)
+			}))
+			defer proxy.Close()
+			if tt.answer == nil {
+				proxy.Close()
+			}
+			self = proxy.URL + "/ml"
+			k.redirects = append(k.redirects, self+"/callback", self+"/")
+			o := options(k.url)
+			o.PublicURL = self
+			bad, err := examine(t, o)
+			if tt.want == "" {
+				if err != nil || len(bad) > 0 {
+					t.Errorf("error %v, findings %v", err, bad)
+				}
+				return
+			}
+			level, part, _ := strings.Cut(tt.want, " ")
+			if len(bad) != 1 || bad[0].Check != "resource metadata" || bad[0].Level != level || !strings.Contains(bad[0].Found, part) {
+				t.Errorf("findings %v, want %s", bad, tt.want)
+			}
+			if (err != nil) != (level == "failure") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 // date sets the header Date.
 func date(now time.Time) func(w http.ResponseWriter, r *http.Request, path string) bool {
 	return func(w http.ResponseWriter, _ *http.Request, _ string) bool {
