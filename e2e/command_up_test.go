@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +26,10 @@ func TestUp(t *testing.T) {
 	dir := copyCheckout(t)
 	const ready = "Ctrl-C stops everything."
 	prepared := filepath.Join(dir, ".dev", "keycloak", "prepared")
+	// Under nohup SIGHUP is ignored, and would be in make up, too.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
 	t.Run("first time, with the usual port of the API taken", func(t *testing.T) {
 		if l, err := net.Listen("tcp", "127.0.0.1:8000"); err == nil {
 			defer l.Close() // otherwise somebody has it already
