@@ -2,12 +2,16 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"keycloak-model-api/internal/keycloak"
 )
 
 // stackFiles are the stack files that a document shows: its blocks of YAML that
@@ -104,6 +108,39 @@ func TestDocumentedCodes(t *testing.T) {
 	}
 	if n < 15 {
 		t.Errorf("%d codes in docs/troubleshooting.md: do they begin a row?", n)
+	}
+}
+
+// The constant keycloak.Version and one sentence name the version of Keycloak.
+// Whatever else named it would go stale with the next one.
+func TestKeycloakVersionIsNamedOnce(t *testing.T) {
+	const sentence = "docs/pulumi.md"
+	files := []string{"README.md", "CONTRIBUTING.md"}
+	for _, root := range []string{"docs", "api", "bench", "clients", "config", "dev", "e2e", "examples", "guardrails", "hardening", "internal", "modelctl", "policy", "realm", "roles", "users"} {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case path == "docs/bench" || entry.Name() == "testdata" || entry.Name() == ".dev":
+				return fs.SkipDir // docs/bench says what was measured
+			case strings.HasSuffix(path, ".md") || strings.HasSuffix(path, ".go") && path != "internal/keycloak/keycloak.go":
+				files = append(files, path)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := strings.Count(string(text), keycloak.Version)
+		if want := map[bool]int{true: 1}[file == sentence]; n != want {
+			t.Errorf("%s names Keycloak %s %d times, want %d: %s does so for all", file, keycloak.Version, n, want, sentence)
+		}
 	}
 }
 

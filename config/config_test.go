@@ -182,7 +182,7 @@ func TestRefusals(t *testing.T) {
 
 		{"role twice", `roles: [{name: r}, {name: r}]`, []string{"roles[1].name: \"r\" is declared twice"}},
 		{"role that Keycloak makes", `roles: [{name: offline_access}]`, []string{"roles: \"offline_access\" is a role that Keycloak makes"}},
-		// Measured on Keycloak 26.7.3: what it refuses at up leaves half a realm, and
+		// As measured: what Keycloak refuses at up leaves half a realm, and
 		// what it stores otherwise than it was sent is a difference for ever.
 		{"role that breaks the provider's URL", `roles: [{name: "100%"}]`, []string{`roles[0].name: "100%": leave`}},
 		{"role that ends the provider's URL", `roles: [{name: "a?b"}]`, []string{`roles[0].name: "a?b": leave`}},

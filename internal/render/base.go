@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// baseJSON is the partial export of an empty realm named the-realm of Keycloak
-// 26.7.3, sorted and without ids.
+// baseJSON is the partial export of an empty realm named the-realm of
+// keycloak.Version, sorted and without ids.
 //
 //go:embed base.json
 var baseJSON []byte
