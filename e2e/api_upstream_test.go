@@ -102,7 +102,7 @@ func TestUpstream(t *testing.T) {
 	t.Run("compression is between caller and server", func(t *testing.T) {
 		body := fmt.Sprintf(`{"id":"many","inputs":[{"name":"input","shape":[100,4],"datatype":"FP64","data":[%s]}]}`, strings.Repeat("5.1,3.5,1.4,0.2,", 99)+"5.1,3.5,1.4,0.2")
 		r := request(t, http.MethodPost, a.URL+inferFlowers, ada, body)
-		r.Header.Set("Accept-Encoding", "gzip") // by hand, else net/http undoes it
+		r.Header.Set("Accept-Encoding", "gzip") // by hand, otherwise net/http undoes it
 		got := send(t, http.DefaultClient, r)
 		if got.Status != http.StatusOK || got.Header.Get("Content-Encoding") != "gzip" {
 			t.Fatalf("answer is %d, Content-Encoding %q", got.Status, got.Header.Get("Content-Encoding"))
@@ -331,7 +331,7 @@ func startMLServer(t *testing.T) *mlServer {
 	m.variables = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
 		"MLSERVER_HOST=127.0.0.1", "MLSERVER_HTTP_PORT=" + port, "MLSERVER_GRPC_PORT=" + freePort(t), "MLSERVER_METRICS_PORT=" + freePort(t),
-		"MLSERVER_DEBUG=false",        // else it answers failures with its stack trace
+		"MLSERVER_DEBUG=false",        // otherwise it answers failures with its stack trace
 		"MLSERVER_PARALLEL_WORKERS=0", // one process
 		"PYTHONPATH=" + testdata(t, "mlserver"), "PYTHONDONTWRITEBYTECODE=1",
 	}

@@ -131,7 +131,7 @@ func (m *modelctl) signIn(api, issuer, password string, flags ...string) {
 	if err := os.WriteFile(browser, []byte("#!/bin/sh\necho \"$1\" > "+address+".new && mv "+address+".new "+address+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	m.env = []string{"BROWSER=" + browser}
+	m.env = append(m.env, "BROWSER="+browser)
 	login := m.start(append([]string{"login", "-api", api, "-issuer", issuer}, flags...)...)
 	var opened []byte
 	eventually(t, 30*time.Second, "the browser opens", func() (err error) {

@@ -134,7 +134,7 @@ func findSbin(t *testing.T, name string) string {
 	}
 	path := filepath.Join("/usr/sbin", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("there is no %s: install OpenLDAP's server (apt-get install slapd)", name)
+		t.Fatalf("there is no %s: run make prerequisites", name)
 	}
 	return path
 }
