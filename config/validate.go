@@ -186,7 +186,7 @@ func (c *checker) lifetimes() {
 	}
 }
 
-// within compares what the realm will have: what is given, or else the level's.
+// within compares what the realm will have: what is given, otherwise the level's.
 // A bound of 0 is none. Keycloak takes both, and ends the session at the bound.
 func (c *checker) within(path string, idle, levelIdle time.Duration, bound string, most, levelMost time.Duration) {
 	switch {

@@ -457,7 +457,7 @@ func (d *doctor) signIn(ctx context.Context, meta *issuer.Metadata) {
 }
 
 // signInOutcome is "begun" if the authorization endpoint asks the user to sign
-// in, else why not.
+// in, otherwise why not.
 func signInOutcome(answer *http.Response, err error, redirect string) string {
 	if err != nil {
 		return err.Error()
