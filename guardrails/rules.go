@@ -48,13 +48,13 @@ var (
 // rules are in the order of docs/guardrails.md.
 var rules = []Rule{
 	{Name: "no-implicit-flow", Sentence: "No client uses the implicit flow, which puts tokens into URLs (RFC 9700, 2.1.2).", check: implicitFlow},
-	{Name: WildcardRedirect, Sentence: "Redirect URIs are written in full: a wildcard lets codes go astray (RFC 9700, 4.1).", Dev: true, check: wildcardRedirect},
+	{Name: WildcardRedirect, Sentence: "Redirect URIs are written in full: with a wildcard a code can reach another site (RFC 9700, 4.1).", Dev: true, check: wildcardRedirect},
 	{Name: WildcardOrigin, Sentence: "Web origins are written in full: a wildcard lets any site call Keycloak as the client.", Dev: true, check: wildcardOrigin},
 	{Name: WebPasswordGrant, Sentence: "A client that people sign in to by browser does not take their passwords itself (RFC 9700, 2.4).", Dev: true, check: webPasswordGrant},
 	rolelessModel,
 	{Name: "no-plain-secret", Sentence: "Secrets and passwords are marked secret, so that previews and state don't show them.", check: plainSecret},
 	selfServiceClaim,
-	{Name: LastingPassword, Sentence: "An initial password is temporary: who knows the configuration must not know a user's password.", Dev: true, check: lastingPassword},
+	{Name: LastingPassword, Sentence: "An initial password is temporary: people who know the configuration must not know a user's password.", Dev: true, check: lastingPassword},
 	{Name: UnverifiedEmailLogin, Sentence: "Where people register themselves and sign in by an email address, the address is verified: otherwise anybody takes that of somebody else.", Dev: true, check: unverifiedEmailLogin},
 	secondFactor,
 }
