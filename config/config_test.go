@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -588,6 +589,15 @@ func TestLifetimesBesideTheLevelWarn(t *testing.T) {
 				t.Errorf("it warns %q, error %v", warnings, err)
 			}
 		})
+	}
+}
+
+// A kind stands in the table of defaults and in the tag that the schema and the
+// documentation are made of.
+func TestKinds(t *testing.T) {
+	documented := slices.Sorted(slices.Values(Kinds()))
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(kinds)), documented); diff != "" {
+		t.Errorf("kinds with defaults (-) and in the tag of Client.Kind (+):\n%s", diff)
 	}
 }
 

@@ -2,7 +2,9 @@ package config
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
+	"strings"
 )
 
 // kind is what a kind of client sets where the configuration leaves a field
@@ -23,6 +25,12 @@ var kinds = map[string]kind{
 	"web":     {standardFlow: true},
 	"service": {serviceAccount: true},
 	"cli":     {public: true, standardFlow: true, deviceGrant: true, redirectURIs: []string{"http://127.0.0.1/callback"}},
+}
+
+// Kinds are the names of the kinds, in the order of the documentation.
+func Kinds() []string {
+	field, _ := reflect.TypeFor[Client]().FieldByName("Kind")
+	return strings.Split(field.Tag.Get("enum"), ",")
 }
 
 // Public says that clients of this kind hold no credential of their own.

@@ -109,8 +109,8 @@ A key under ` + "`keycloak:`" + ` that the provider does not have is refused.
 func kinds() string {
 	var b strings.Builder
 	b.WriteString("\n## Kinds of clients\n\nWhat a client of each kind is where its own fields leave it out.\n\n")
-	names := []string{"api", "web", "service", "cli"}
-	fmt.Fprintf(&b, "| | %s |\n|---|---|---|---|---|\n", strings.Join(names, " | "))
+	names := config.Kinds()
+	fmt.Fprintf(&b, "| | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
 	row := func(title string, value func(config.Client) bool) {
 		fmt.Fprintf(&b, "| %s |", title)
 		for _, name := range names {
