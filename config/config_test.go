@@ -415,7 +415,7 @@ clientSecrets: {api: s, portal: s, nightly: s, other: s}
 		`models[0].roles[1]: "a" is there twice (model "churn", Pulumi.test.yaml:5)`,
 		`clients[1].redirectURIs: unknown key; did you mean redirectUris? (client "portal", Pulumi.test.yaml:10)`,
 		`clients[1].redirectUris: is missing: the code flow needs one, such as https://app.example.com/callback (client "portal", Pulumi.test.yaml:8)`,
-		`clients[2].kind: "servce" is none of api, web, service, cli; did you mean service? (client "nightly", Pulumi.test.yaml:12)`,
+		`clients[2].kind: "servce" is none of ` + strings.Join(Kinds(), ", ") + `; did you mean service? (client "nightly", Pulumi.test.yaml:12)`,
 		`clients[3].serviceAccountRoles[0]: role "model-chrun" is not declared: add it to roles (client "other", Pulumi.test.yaml:17)`,
 		`users[0].grops: unknown key; did you mean groups? (user "ada", Pulumi.test.yaml:19)`,
 	} {

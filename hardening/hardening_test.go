@@ -1,7 +1,11 @@
 package hardening
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,5 +47,32 @@ func TestStrictIsStricter(t *testing.T) {
 	o.AccessToken, o.SSOIdle, o.SSOMax, o.OfflineIdle, o.DeviceCode, o.AuthorizationCode = 0, 0, 0, 0, 0, 0
 	if o != (Level{}) {
 		t.Errorf("off sets more than lifetimes: %+v", o)
+	}
+}
+
+// A line of which nobody makes anything would be a promise only.
+func TestEachLineIsApplied(t *testing.T) {
+	var sources []byte
+	for _, pattern := range []string{"../realm/*.go", "../config/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources = append(sources, text...)
+		}
+	}
+	level := reflect.TypeFor[Level]()
+	for i := range level.NumField() {
+		if name := level.Field(i).Name; !regexp.MustCompile(`\b(level|h|l|c\.cfg\.Level\(\))\.` + name + `\b`).Match(sources) {
+			t.Errorf("neither realm nor config reads Level.%s", name)
+		}
 	}
 }
