@@ -300,7 +300,7 @@ func TestReturnPath(t *testing.T) {
 		"/javascript:alert(1)":         "/",
 		"/models/\u2215evil":           "/",
 		"/\uff0fevil.example":          "/",
-		"/login":                       "/", // otherwise the next sign-in begins at once
+		"/login":                       "/", // else the next sign-in begins at once
 		"/callback":                    "/",
 		"/logout":                      "/",
 		"/" + strings.Repeat("a", 300): "/",
@@ -1356,7 +1356,7 @@ func TestSessionsAreForgotten(t *testing.T) {
 func TestExpiredSessionIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := newStore()
-		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // otherwise Find hides it
+		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // else Find hides it
 			t.Fatal(err)
 		}
 		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour), true)

@@ -33,6 +33,7 @@ type Log struct {
 	failed   error // of the last write
 	lost     uint64
 	told     uint64          // of lost, what recovered has been told
+	telling  bool            // recovered is being called, and may add a line
 	waiting  []chan struct{} // of Flush, closed when the queue is empty
 	wake     chan struct{}   // holds one value while the goroutine has something to do
 	closed   bool
@@ -107,7 +108,7 @@ func (l *Log) Lost() uint64 {
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	written := make(chan struct{})
-	if len(l.lines) == 0 {
+	if len(l.lines) == 0 && !l.telling {
 		close(written)
 	} else {
 		l.waiting = append(l.waiting, written)
@@ -201,19 +202,24 @@ func (l *Log) write(batch []byte) {
 }
 
 // done removes the first taken lines, which are written, and tells of lost ones.
+// Flush waits for that, too: what is logged of it must not be lost at the end of
+// the program.
 func (l *Log) done(taken int) {
 	l.mu.Lock()
 	l.lines = slices.Delete(l.lines, 0, taken)
 	lost := l.lost - l.told
-	l.told = l.lost
+	l.told, l.telling = l.lost, lost > 0 && l.recovered != nil
+	if l.telling {
+		l.mu.Unlock()
+		l.recovered(lost)
+		l.mu.Lock()
+		l.telling = false
+	}
+	defer l.mu.Unlock()
 	if len(l.lines) == 0 {
 		for _, written := range l.waiting {
 			close(written)
 		}
 		l.waiting = nil
-	}
-	l.mu.Unlock()
-	if lost > 0 && l.recovered != nil {
-		l.recovered(lost)
 	}
 }

@@ -137,6 +137,36 @@ func TestLostLinesAreTold(t *testing.T) {
 	})
 }
 
+// What is logged of lost lines is written before Close returns, even where no other
+// line waits.
+func TestCloseWaitsForWhatIsToldOfLostLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		out := &sink{room: -1, stuck: release}
+		var l *Log
+		l = NewLog(out, func(lost uint64) {
+			time.Sleep(time.Minute)
+			fmt.Fprintf(l, "%d were lost\n", lost)
+		})
+		for range maxLines - 1 {
+			if err := l.Promise(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 1 + 7 {
+			fmt.Fprint(l, "line\n")
+		}
+		synctest.Wait() // the one line for which there was room is being written
+		close(release)
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); got != "line\n7 were lost\n" {
+			t.Errorf("written is %q", got)
+		}
+	})
+}
+
 // With refuse, what was admitted is recorded, however full the log is.
 func TestAdmittedIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

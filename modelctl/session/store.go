@@ -152,7 +152,7 @@ func (k *Keeper) loadFile() (*tokens, error) {
 	return &t, nil
 }
 
-// save keeps the tokens of s in the keyring, otherwise in a file with mode 0600, and
+// save keeps the tokens of s in the keyring, else in a file with mode 0600, and
 // returns the name of that file.
 func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
 	t.Access.Session, t.Refresh.Session = s.id(), s.id()
