@@ -232,7 +232,7 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 		Protocols:         protocols(),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// Otherwise net/http itself answers OPTIONS * with 200.
+		// Else net/http itself answers OPTIONS * with 200.
 		DisableGeneralOptionsHandler: true,
 	}
 	failed := make(chan error, 1)

@@ -41,7 +41,7 @@ func TestPrincipal(t *testing.T) {
 	token := issuer.Token("RS256", oidctest.Claims{
 		"resource_access": map[string]any{"my.dotted.client": map[string]any{"roles": []string{"a", "b"}}},
 		"groups":          []string{"/ml/users"},
-		"loa_map":         `{"1":1795612220,"2":1795612214}`, // as Keycloak writes it
+		"loa_map":         `{"1":1795612220,"2":1795612214}`, // as Keycloak 26.7.3 writes it
 	})
 	p, err := newVerifier(t, issuer, nil).Verify(t.Context(), token)
 	if err != nil {
