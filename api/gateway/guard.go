@@ -340,7 +340,7 @@ type statusWriter struct {
 
 func (w *statusWriter) WriteHeader(status int) {
 	w.record.status = status
-	// Otherwise net/http reads up to 256 KiB of an unread body before it answers.
+	// Else net/http reads up to 256 KiB of an unread body before it answers.
 	if status >= 400 && w.record.principal == nil && w.request.ProtoMajor == 1 && w.request.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}
