@@ -34,7 +34,7 @@ var (
 
 	// attributeKeys are settings that the provider does not know, and that Keycloak
 	// keeps among the realm's attributes, of which an update removes all but the
-	// program's. Measured on 26.7.3 with what the provider sends.
+	// program's. Measured with what the provider sends.
 	attributeKeys = []string{
 		"clientOfflineSessionIdleTimeout", "clientOfflineSessionMaxLifespan", "otpPolicyCodeReusable",
 		"webAuthnPolicyExtraOrigins", "webAuthnPolicyPasswordlessExtraOrigins",
