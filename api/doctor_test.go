@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"keycloak-model-api/api/doctor"
+	"keycloak-model-api/internal/local"
 	"keycloak-model-api/internal/oidctest"
 )
 
@@ -24,6 +26,21 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	if err == nil || exitCode(err) != 1 {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Without -public-url it is the API that go run ./dev runs in this folder.
+func TestDoctorOfTheAPIThatRunsHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir(".dev", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := local.Announce("http://127.0.0.1:43210"); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"doctor", "-h"}, nil, nil, &out, &out); err != nil || !strings.Contains(out.String(), "http://127.0.0.1:43210") {
+		t.Errorf("the default of -public-url is another one: %v\n%s", err, out.String())
 	}
 }
 
