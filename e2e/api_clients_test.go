@@ -78,7 +78,9 @@ func TestOpenAPIDocument(t *testing.T) {
 		"--header", "Authorization: Bearer "+token, "--no-color", "--seed", "1", "--max-examples", "20", "--generation-database", "none",
 		"--phases", "examples,coverage,fuzzing", "--checks", "all",
 		// No schema says what a signature is, or that data are as many as shape says.
-		"--exclude-checks", "positive_data_acceptance")
+		// No model of this stack speaks the protocols under /v1, and who may not know of a
+		// model doesn't hear of its methods: 404, not 405. TestContractHolds has the others.
+		"--exclude-checks", "positive_data_acceptance,unsupported_method")
 	command.Dir = t.TempDir()
 	out, err := command.CombinedOutput()
 	if err != nil {

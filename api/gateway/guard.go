@@ -71,8 +71,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	}
 	var body upstream.Body
 	var request *protocol.Request
-	// TRACE is a method of nothing here (RFC 9110, section 9.3.8), whatever the model.
-	if route.Read != nil || r.Method == http.MethodTrace {
+	if route.Read != nil {
 		if err := methodAllowed(w, r, route.Method); err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func TestOpenAIRefusals(t *testing.T) {
 		{"a model of another protocol", "POST", chat, good, jsonType, `{"model":"iris"}`, 404, "invalid_request_error", "model_unknown"},
 		{"a model of others in the list", "GET", "/v1/models/secret", good, "", "", 404, "invalid_request_error", "model_unknown"},
 		{"the metadata that are not allowed", "GET", "/v1/models/quiet", good, "", "", 403, "permission_error", "action_refused"},
-		{"TRACE, which tells nothing of a model", "TRACE", "/v1/models/secret", good, "", "", 405, "invalid_request_error", "method_not_allowed"},
+		{"another method of a model of others", "DELETE", "/v1/models/secret", good, "", "", 404, "invalid_request_error", "model_unknown"},
 		{"a path that is none", "POST", "/v1/files", good, jsonType, "{}", 404, "invalid_request_error", "not_found"},
 		{"another method", "GET", chat, good, "", "", 405, "invalid_request_error", "method_not_allowed"},
 		{"a stored response", "GET", "/v1/responses/resp_1", good, "", "", 404, "invalid_request_error", "not_found"},
