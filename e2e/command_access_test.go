@@ -26,7 +26,7 @@ func TestAccessReview(t *testing.T) {
     - {name: research, roles: [model-iris]}
     - {name: vision, roles: [model-api-access]}
   keycloak-model-api:clients:
-    - {clientId: api, kind: api}
+    - {clientId: api, kind: api, directAccessGrants: true}
     - {clientId: batch, kind: service, serviceAccountRoles: [model-iris]}
   keycloak-model-api:users:
     - {username: ada, email: ada@example.com, firstName: Ada, lastName: Tester, password: permanent, groups: [vision]}
