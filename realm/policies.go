@@ -7,6 +7,8 @@ import (
 
 	"github.com/pulumi/pulumi-keycloak/sdk/v5/go/keycloak"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"keycloak-model-api/config"
 )
 
 // notSpecified is how Keycloak says that a property of WebAuthn is left to the
@@ -28,37 +30,30 @@ func (s *Settings) policies(a *keycloak.RealmArgs) {
 		InitialCounter:  pulumi.Int(s.OTP.InitialCounter),
 		LookAheadWindow: pulumi.Int(lookAhead),
 	}
-	w := s.WebAuthn
-	second := &keycloak.RealmWebAuthnPolicyArgs{
+	second := webAuthn(s.WebAuthn, notSpecified)
+	// The two are one type in all but their name.
+	passkeys := keycloak.RealmWebAuthnPasswordlessPolicyArgs(webAuthn(s.Passkeys, "required"))
+	a.WebAuthnPolicy, a.WebAuthnPasswordlessPolicy = &second, &passkeys
+}
+
+// webAuthn is a policy of security keys or of passkeys, with the user verification
+// that holds where none is configured.
+func webAuthn(w config.WebAuthn, verification string) keycloak.RealmWebAuthnPolicyArgs {
+	a := keycloak.RealmWebAuthnPolicyArgs{
 		RelyingPartyEntityName:          pulumi.String(cmp.Or(w.RelyingPartyName, "keycloak")),
 		RelyingPartyId:                  pulumi.String(w.RelyingPartyID),
 		SignatureAlgorithms:             algorithms(w.Algorithms),
 		AttestationConveyancePreference: pulumi.String(cmp.Or(w.Attestation, notSpecified)),
 		AuthenticatorAttachment:         pulumi.String(cmp.Or(w.Attachment, notSpecified)),
 		RequireResidentKey:              pulumi.String(residentKey(w.ResidentKey)),
-		UserVerificationRequirement:     pulumi.String(cmp.Or(w.UserVerification, notSpecified)),
+		UserVerificationRequirement:     pulumi.String(cmp.Or(w.UserVerification, verification)),
 		CreateTimeout:                   wholeSeconds(w.Timeout, 0),
 		AvoidSameAuthenticatorRegister:  pulumi.Bool(w.AvoidSameAuthenticator),
 	}
 	if len(w.AAGUIDs) > 0 {
-		second.AcceptableAaguids = pulumi.ToStringArray(w.AAGUIDs)
+		a.AcceptableAaguids = pulumi.ToStringArray(w.AAGUIDs)
 	}
-	p := s.Passkeys
-	passkeys := &keycloak.RealmWebAuthnPasswordlessPolicyArgs{
-		RelyingPartyEntityName:          pulumi.String(cmp.Or(p.RelyingPartyName, "keycloak")),
-		RelyingPartyId:                  pulumi.String(p.RelyingPartyID),
-		SignatureAlgorithms:             algorithms(p.Algorithms),
-		AttestationConveyancePreference: pulumi.String(cmp.Or(p.Attestation, notSpecified)),
-		AuthenticatorAttachment:         pulumi.String(cmp.Or(p.Attachment, notSpecified)),
-		RequireResidentKey:              pulumi.String(residentKey(p.ResidentKey)),
-		UserVerificationRequirement:     pulumi.String(cmp.Or(p.UserVerification, "required")),
-		CreateTimeout:                   wholeSeconds(p.Timeout, 0),
-		AvoidSameAuthenticatorRegister:  pulumi.Bool(p.AvoidSameAuthenticator),
-	}
-	if len(p.AAGUIDs) > 0 {
-		passkeys.AcceptableAaguids = pulumi.ToStringArray(p.AAGUIDs)
-	}
-	a.WebAuthnPolicy, a.WebAuthnPasswordlessPolicy = second, passkeys
+	return a
 }
 
 func algorithms(names []string) pulumi.StringArray {

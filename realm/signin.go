@@ -139,34 +139,23 @@ func (s *SignIn) bind(ctx *pulumi.Context, name string, args *SignInArgs, bound 
 	return nil
 }
 
-// actions are what people enrol by, as every realm of Keycloak has them.
-var actions = []struct {
-	factor, alias, name string
-	priority            int
-}{
-	{"otp", "CONFIGURE_TOTP", "Configure OTP", 54},
-	{"passkey", "webauthn-register", "Webauthn Register", 80},
-	{"passkeys", "webauthn-register-passwordless", "Webauthn Register Passwordless", 90},
-	{"recoveryCodes", "CONFIGURE_RECOVERY_AUTHN_CODES", "Recovery Authentication Codes", 130},
+// actions are what people enrol by.
+var actions = []struct{ factor, alias string }{
+	{"otp", "CONFIGURE_TOTP"},
+	{"passkey", "webauthn-register"},
+	{"passkeys", "webauthn-register-passwordless"},
+	{"recoveryCodes", "CONFIGURE_RECOVERY_AUTHN_CODES"},
 }
 
-// enrolment lets people set up what counts as a second factor. The deletion of a
-// required action would take it from the realm, so that it is retained.
+// enrolment lets people set up what counts as a second factor.
 func (s *SignIn) enrolment(ctx *pulumi.Context, args *SignInArgs) error {
 	for _, a := range actions {
 		if !args.SignIn.Has(a.factor) && !(a.factor == "passkeys" && args.SignIn.Passkeys) {
 			continue
 		}
-		made, err := keycloak.NewRequiredAction(ctx, a.alias, &keycloak.RequiredActionArgs{
-			RealmId:       args.Realm,
-			Alias:         pulumi.String(a.alias),
-			Name:          pulumi.String(a.name),
-			Enabled:       pulumi.Bool(true),
-			DefaultAction: pulumi.Bool(false),
-			Priority:      pulumi.Int(a.priority),
-		}, s.within, pulumi.DependsOn(s.Settled), pulumi.RetainOnDelete(true))
+		made, err := requiredAction(ctx, a.alias, args.Realm, config.RequiredAction{Alias: a.alias}, s.within, pulumi.DependsOn(s.Settled))
 		if err != nil {
-			return fmt.Errorf("%s: %w", a.alias, err)
+			return err
 		}
 		s.Settled = []pulumi.Resource{made}
 	}
