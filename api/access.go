@@ -35,7 +35,7 @@ Exit status: 0 done, 1 a failure, such as no such user, 2 wrong usage.
 // runAccess is the subcommand access.
 func runAccess(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("access", flag.ContinueOnError)
-	stackFile := flags.String("stack", ".dev/stack.json", "File with the stack's outputs.")
+	stackFile := flags.String("stack", defaultStack, "File with the stack's outputs.")
 	realmFile := flags.String("realm", "", "File with the realm, as go run ./dev render prints it; - is standard input. Default: the live realm.")
 	server := flags.String("keycloak", "", "URL of Keycloak as this computer reaches it. Default: that of the issuer.")
 	format := flags.String("format", "table", "table, csv or markdown.")

@@ -31,12 +31,12 @@ func (c *Config) authentication(m *Model) *policy.Authentication {
 	age, _ := c.levelAge(m.Authentication.Level)
 	return &policy.Authentication{
 		ACR:         []string{strconv.Itoa(m.Authentication.Level)},
-		LevelMaxAge: shortDuration(age), MaxAge: m.Authentication.MaxAge, ServiceAccounts: m.Authentication.ServiceAccounts,
+		LevelMaxAge: ShortDuration(age), MaxAge: m.Authentication.MaxAge, ServiceAccounts: m.Authentication.ServiceAccounts,
 	}
 }
 
-// shortDuration writes whole seconds as people do: 15m, not 15m0s.
-func shortDuration(d time.Duration) string {
+// ShortDuration writes whole seconds as people do: 15m, not 15m0s.
+func ShortDuration(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"0s", "0m"} {
 		if rest := strings.TrimSuffix(text, zero); strings.HasSuffix(rest, "m") || strings.HasSuffix(rest, "h") {
@@ -56,7 +56,7 @@ func (c *checker) modelSignIn(path string, a *Authentication) {
 		return
 	}
 	if own := c.duration(path+".maxAge", a.MaxAge); own >= age {
-		c.errorf(path+".maxAge", "%s is not shorter than the level's time, %s (signIn.levels): leave it out", a.MaxAge, shortDuration(age))
+		c.errorf(path+".maxAge", "%s is not shorter than the level's time, %s (signIn.levels): leave it out", a.MaxAge, ShortDuration(age))
 	}
 }
 

@@ -29,7 +29,7 @@ func (p *program) drift(ctx context.Context) error {
 		return err
 	}
 	dev := c.Values[c.Project+":environment"] == "dev" // which makes up secrets that are missing
-	result, admin, err := p.declareFor(ctx)
+	result, admin, err := p.declareFor(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (p *program) drift(ctx context.Context) error {
 		}
 		state.Realm, err = admin.Read(ctx, realm.Name)
 		if keycloak.IsStatus(err, http.StatusNotFound) {
-			renamed, err := p.missingRealm(ctx, admin, realm.Name)
+			renamed, err := p.missingRealm(ctx, admin, c.Project, realm.Name)
 			if err != nil {
 				return readable(err, realm.Name)
 			}
@@ -79,11 +79,7 @@ func (p *program) drift(ctx context.Context) error {
 
 // declareFor runs the program for a Keycloak that runs: the one that is named, or the
 // stack's own as the provider would find it.
-func (p *program) declareFor(ctx context.Context) (*monitor.Result, *keycloak.Admin, error) {
-	c, err := p.config()
-	if err != nil {
-		return nil, nil, err
-	}
+func (p *program) declareFor(ctx context.Context, c *monitor.Config) (*monitor.Result, *keycloak.Admin, error) {
 	live := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]), p.getenv("KEYCLOAK_URL"))
 	if live == "" {
 		return nil, nil, errors.New("stack: no Keycloak is named: give -keycloak URL, or set keycloak:url in the stack")
@@ -121,16 +117,12 @@ func readUsers(ctx context.Context, admin *keycloak.Admin, realm string, usernam
 
 // missingRealm says what it means that the declared realm is not there: a first up, or
 // another name for one that the stack made before.
-func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, name string) (renamed bool, err error) {
-	c, err := p.config()
-	if err != nil {
-		return false, err
-	}
+func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, project, name string) (renamed bool, err error) {
 	realms, err := admin.Realms(ctx)
 	if err != nil {
 		return false, err
 	}
-	stack := c.Project + "/" + p.stack
+	stack := project + "/" + p.stack
 	for _, other := range slices.Sorted(maps.Keys(realms)) {
 		if realms[other][config.StackAttribute] != stack {
 			continue

@@ -25,7 +25,11 @@ func (p *program) repair(ctx context.Context) error {
 			return err
 		}
 	}
-	result, admin, err := p.declareFor(ctx)
+	c, err := p.config()
+	if err != nil {
+		return err
+	}
+	result, admin, err := p.declareFor(ctx, c)
 	if err != nil {
 		return err
 	}

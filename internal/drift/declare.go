@@ -169,15 +169,7 @@ func duration(v any) (any, bool) {
 	if err != nil || seconds <= 0 {
 		return nil, false
 	}
-	text := (time.Duration(seconds) * time.Second).String()
-	text = strings.TrimSuffix(text, "0s")
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	if !strings.ContainsAny(text[len(text)-1:], "hms") {
-		text += "0s" // 30s, 1m10s
-	}
-	return text, true
+	return config.ShortDuration(time.Duration(seconds) * time.Second), true
 }
 
 // declarer collects what the stack could say.
