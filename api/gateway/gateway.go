@@ -229,8 +229,9 @@ type served struct {
 func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*access, error) {
 	a := &access{generation: 1, policy: p, models: map[string]*served{}}
 	var errs []error
+	all := protocols()
 	for _, m := range p.Models {
-		ready, err := newServed(m, deadlines, transport, getenv)
+		ready, err := newServed(m, all, deadlines, transport, getenv)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("gateway: model %s: %w", m.Name, err))
 		}
@@ -239,8 +240,8 @@ func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.Ro
 	return a, errors.Join(errs...)
 }
 
-func newServed(m policy.Model, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*served, error) {
-	speaks, err := named(protocols(), cmp.Or(m.Protocol, policy.ProtocolOIP))
+func newServed(m policy.Model, all []*protocol.Protocol, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*served, error) {
+	speaks, err := named(all, cmp.Or(m.Protocol, policy.ProtocolOIP))
 	if err != nil {
 		return nil, err
 	}

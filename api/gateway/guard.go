@@ -318,13 +318,10 @@ func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 	o := &observe.Record{
 		Request: d.id, Trace: d.span.TraceID(), Method: r.Method, Action: d.action, Model: d.model,
 		Allowed: d.allowed, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
-		Policy: d.generation, Cause: d.cause,
+		Policy: d.generation, Cause: d.cause, Usage: (*observe.Usage)(d.usage),
 	}
 	if p := d.principal; p != nil {
 		o.Issuer, o.Subject, o.Username, o.Client, o.Session = p.Issuer, p.Subject, p.Username, p.ClientID, p.SessionID
-	}
-	if u := d.usage; u != nil {
-		o.Usage = &observe.Usage{Input: u.Input, Output: u.Output, Cached: u.Cached, Reasoning: u.Reasoning, Estimated: u.Estimated}
 	}
 	return o
 }
