@@ -22,8 +22,12 @@ import (
 	"keycloak-model-api/policy"
 )
 
-// call is a request that passed the guard.
+// call is a request with a valid credential and the base role.
 type call struct {
+	protocol *protocol.Protocol // nil where there is no route
+	route    *protocol.Route
+	name     string // of the model; empty where the route has none
+
 	credential *credential
 	principal  *bearer.Principal // as of the last look at it
 	access     *access           // the policy that decided, the same for the whole request
@@ -33,9 +37,9 @@ type call struct {
 }
 
 // visible are the names of the protocol's models that the principal may see.
-func (c *call) visible(p *protocol.Protocol) (names []string) {
+func (c *call) visible() (names []string) {
 	for _, m := range c.access.policy.Visible(c.principal.ForPolicy()) {
-		if c.access.models[m.Name].protocol == p.Name {
+		if c.access.models[m.Name].protocol == c.protocol.Name {
 			names = append(names, m.Name)
 		}
 	}
@@ -66,6 +70,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err != nil {
 		return err
 	}
+	c.protocol, c.route, c.name = p, route, name
 	if route == nil {
 		return refusal.New(refusal.NotFound, nil)
 	}
@@ -75,17 +80,17 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 		if err := methodAllowed(w, r, route.Method); err != nil {
 			return err
 		}
-		if body, err = g.readBody(w, r, p, route, c); err != nil {
+		if body, err = g.readBody(w, r, c); err != nil {
 			return err
 		}
 		if request, err = route.Read(body.Head); err != nil {
 			return err
 		}
-		name = request.Model
-		record.name(route, name)
+		c.name = request.Model
+		record.name(route, c.name)
 	}
-	if name != "" {
-		if err := g.choose(r.Context(), record, c, p, route, name); err != nil {
+	if c.name != "" {
+		if err := g.choose(r.Context(), record, c); err != nil {
 			return err
 		}
 	}
@@ -99,14 +104,14 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	case request != nil:
 		body.Head, err = request.For(c.rules)
 	case route.HasBody():
-		body, err = g.readBody(w, r, p, route, c)
+		body, err = g.readBody(w, r, c)
 	}
 	if err != nil {
 		return err
 	}
 	record.allow()
 	c.hideUsage = request != nil && request.HideUsage
-	return g.perform(w, r, c, p, route, name, body)
+	return g.perform(w, r, c, body)
 }
 
 // allowed is the code of a request that was not refused.
@@ -134,10 +139,10 @@ func (g *Gateway) admit(record *record, by *credential) (*call, error) {
 	return &call{credential: by, principal: by.principal, access: access}, nil
 }
 
-// choose judges whether c may do what the route is for with the model of this
-// name, which is one of the protocol. The error is a *refusal.Error.
-func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protocol.Protocol, route *protocol.Route, name string) error {
-	model, decision := c.access.policy.Decide(c.principal.ForPolicy(), name, route.Action)
+// choose judges whether c may do what its route is for with its model, which is
+// one of its protocol. The error is a *refusal.Error.
+func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
+	model, decision := c.access.policy.Decide(c.principal.ForPolicy(), c.name, c.route.Action)
 	if model != nil && model.Introspect {
 		var err error
 		if c.principal, err = c.credential.introspect(ctx); err != nil {
@@ -145,26 +150,26 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call, p *protoc
 		}
 		// The roles are those of this moment.
 		record.principal = c.principal
-		model, decision = c.access.policy.Decide(c.principal.ForPolicy(), name, route.Action)
+		model, decision = c.access.policy.Decide(c.principal.ForPolicy(), c.name, c.route.Action)
 	}
 	switch {
 	case decision == policy.NoBaseRole:
 		return refusal.New(refusal.RoleMissing, nil, c.access.policy.BaseRole)
-	case model != nil && c.access.models[model.Name].protocol != p.Name:
+	case model != nil && c.access.models[model.Name].protocol != c.protocol.Name:
 		return refusal.New(refusal.ModelUnknown, nil)
 	case decision == policy.ActionRefused:
 		return refusal.New(refusal.ActionRefused, nil, strings.Join(model.Allow.Actions, ", "))
 	case decision != policy.Allow:
 		return refusal.New(refusal.ModelUnknown, nil)
 	}
-	if stepup.Asked(route.Action) {
+	if stepup.Asked(c.route.Action) {
 		if refused := stepup.Check(model.Authentication, c.principal, g.now(), g.options.ClockSkew); refused != nil {
 			refused.DPoP = c.credential.dpop
 			return refused
 		}
 	}
 	c.model = c.access.models[model.Name]
-	c.rules = protocol.Rules{Body: model.Body, Metered: p.Metered}
+	c.rules = protocol.Rules{Body: model.Body, Metered: c.protocol.Metered}
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
 	}

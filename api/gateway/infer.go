@@ -50,28 +50,26 @@ type readiness struct {
 
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
-func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, route *protocol.Route, name string, body upstream.Body) error {
-	if route.HasBody() {
-		lease, done := g.begin(w, r, c, p, name)
+func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) error {
+	if c.route.HasBody() {
+		lease, done := g.begin(w, r, c)
 		if done {
 			return nil
 		}
 		// Deferred, since an answer that breaks off ends in a panic.
 		defer func() { lease.End(recordOf(r).usage.Total()) }()
 	}
-	if c.model != nil && c.model.upstream != nil && !route.Local {
-		g.forward(w, r, c, p, body, func(ctx context.Context, again *call) error {
-			return g.choose(ctx, &record{}, again, p, route, name)
-		})
+	if c.model != nil && c.model.upstream != nil && !c.route.Local {
+		g.forward(w, r, c, body)
 		return nil
 	}
-	request := protocol.Call{Body: body.Head, Name: name}
+	request := protocol.Call{Body: body.Head, Name: c.name}
 	if c.model != nil {
 		request.Model = c.model.embedded
 	} else {
-		request.Models = c.visible(p)
+		request.Models = c.visible()
 	}
-	v, err := route.Answer(request)
+	v, err := c.route.Answer(request)
 	var refused *refusal.Error
 	switch {
 	case errors.As(err, &refused):
@@ -108,10 +106,10 @@ const (
 // not be compressed; of what only passes, a large part stays unread. A
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route, c *call) (body upstream.Body, err error) {
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (body upstream.Body, err error) {
 	embedded := c.model != nil && c.model.embedded != nil
-	passes := c.model != nil && c.model.upstream != nil && route.Read == nil
-	accepted := p.RequestTypes
+	passes := c.model != nil && c.model.upstream != nil && c.route.Read == nil
+	accepted := c.protocol.RequestTypes
 	if embedded {
 		accepted = accepted[:1]
 	}
@@ -124,7 +122,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, p *protocol.P
 	if !passes && r.Header.Get("Content-Encoding") != "" {
 		return body, refusal.New(refusal.EncodingUnsupported, nil)
 	}
-	limit := g.bodyLimit(route, passes)
+	limit := g.bodyLimit(c.route, passes)
 	if r.ContentLength > limit {
 		return body, bodyRefusal(&http.MaxBytesError{Limit: limit})
 	}
@@ -170,11 +168,11 @@ func bodyRefusal(err error) *refusal.Error {
 	return refusal.New(refusal.BodyUnreadable, err)
 }
 
-// forward passes a request on to the model's server. While it is under way,
-// choose decides again.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, body upstream.Body, choose func(context.Context, *call) error) {
+// forward passes a request on to the model's server. While it is under way, it is
+// decided about again.
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) {
 	record := recordOf(r)
-	if p.Metered {
+	if c.protocol.Metered {
 		r.Header.Del("Accept-Encoding") // what is compressed can't be read
 		metered := usage.NewWriter(w, len(body.Head), c.hideUsage)
 		defer func() {
@@ -189,7 +187,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, p *pr
 		record.exchange.End()
 		record.call.End(string(record.code), record.status)
 	}()
-	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c, choose) })
+	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c) })
 	defer stop()
 	c.model.upstream.Forward(w, r.WithContext(ctx), strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
 		RequestID: record.id,

@@ -15,16 +15,16 @@ import (
 // begin counts a request to a model against its limits, and tells the caller what
 // is left. It returns nil where nothing limits it. Where a limit is reached, it has
 // answered and done is true.
-func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call, p *protocol.Protocol, name string) (lease *limit.Lease, done bool) {
-	quotas := c.access.policy.Quotas(c.principal.ForPolicy(), name)
+func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call) (lease *limit.Lease, done bool) {
+	quotas := c.access.policy.Quotas(c.principal.ForPolicy(), c.name)
 	if len(quotas) == 0 {
 		return nil, false
 	}
 	lease, reached := g.limiter.Begin(c.principal.Issuer, c.principal.Subject, quotas)
 	if lease == nil {
-		tellLimits(w.Header(), p, []limit.State{reached})
+		tellLimits(w.Header(), c.protocol, []limit.State{reached})
 		w.Header().Set("Retry-After", strconv.Itoa(int(reached.Reset.Seconds())))
-		if p.RateLimitHeaders {
+		if c.protocol.RateLimitHeaders {
 			w.Header().Set("Retry-After-Ms", strconv.FormatInt(reached.Reset.Milliseconds(), 10)) // which they prefer
 		}
 		refuse(w, r, refusal.New(refusal.LimitReached, nil, inWords(reached), int(reached.Reset.Seconds())))
@@ -32,7 +32,7 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call, p *prot
 	}
 	var states []limit.State
 	lease.States(func(s limit.State) { states = append(states, s) })
-	tellLimits(w.Header(), p, states)
+	tellLimits(w.Header(), c.protocol, states)
 	return lease, false
 }
 

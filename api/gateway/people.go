@@ -74,11 +74,12 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 	}()
 	c, err := g.admit(record, g.ofSession(r, s))
 	if err == nil {
-		err = g.choose(r.Context(), record, c, p, route, model)
+		c.protocol, c.route, c.name = p, route, model
+		err = g.choose(r.Context(), record, c)
 	}
 	if err == nil {
 		record.allow()
-		err = g.perform(w, program, c, p, route, model, upstream.Body{Head: body})
+		err = g.perform(w, program, c, upstream.Body{Head: body})
 	}
 	if err != nil {
 		g.refuseCredential(w, program, err)

@@ -37,11 +37,16 @@ func watch(parent context.Context, decide func(context.Context) error) (ctx cont
 	}
 }
 
-// decideAgain judges by choose whether c, which was allowed, would be allowed now.
-func (g *Gateway) decideAgain(ctx context.Context, c *call, choose func(context.Context, *call) error) error {
+// decideAgain judges whether c, which was allowed, would be allowed now. It runs
+// beside the request, so that neither c nor its record is touched.
+func (g *Gateway) decideAgain(ctx context.Context, c *call) error {
 	credential, err := c.credential.again(ctx)
 	if err != nil {
 		return err
 	}
-	return choose(ctx, &call{credential: credential, principal: credential.principal, access: g.access.Load()})
+	again := &call{
+		protocol: c.protocol, route: c.route, name: c.name,
+		credential: credential, principal: credential.principal, access: g.access.Load(),
+	}
+	return g.choose(ctx, &record{}, again)
 }
