@@ -11,9 +11,15 @@ import (
 
 // Authentication is how the people who call a model must have signed in.
 type Authentication struct {
-	Level           int    `json:"level" required:"true" enum:"2" doc:"Level of signIn that the caller must have reached: 2 is a second factor. It counts for as long as signIn.levels says. Required."`
-	MaxAge          string `json:"maxAge" doc:"Shorter time for this model. After it callers give their password too, which the level's own time does not ask for."`
-	ServiceAccounts bool   `json:"serviceAccounts" doc:"Service accounts may call the model too, though nobody signs in for them. Default: they are refused."`
+	// Level of signIn that the caller must have reached: 2 is a second factor. It counts for as long
+	// as signIn.levels says. Required.
+	Level int `json:"level" required:"true" enum:"2"`
+	// Shorter time for this model. After it callers give their password too, which the level's own
+	// time does not ask for.
+	MaxAge string `json:"maxAge"`
+	// Service accounts may call the model too, though nobody signs in for them. Default: they are
+	// refused.
+	ServiceAccounts bool `json:"serviceAccounts"`
 }
 
 // levelAge is how long a level counts that the stack declares. It is false for

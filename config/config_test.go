@@ -108,7 +108,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown hardening", `hardening: paranoid`, []string{"hardening: \"paranoid\" is none of baseline, strict, off"}},
 		{"unknown kind of client", "clients:\n  - {clientId: api, kind: api}\n  - {clientId: svc, kind: daemon}", []string{`clients[1].kind: "daemon" is none of api, web, service, cli`}},
 
-		{"no realm", `realm: ""`, []string{"realm: is missing"}},
+		{"no realm", `realm: ""`, []string{"realm: is missing: Name of the realm"}},
 		{"realm with a slash", `realm: a/b`, []string{"realm: \"a/b\" can't be a realm's name"}},
 		{"realm longer than Keycloak's id", `realm: ` + strings.Repeat("r", 37), []string{"realm: "}},
 		{"realm master", `realm: master`, []string{"realm: master is Keycloak's own"}},
@@ -142,7 +142,7 @@ func TestRefusals(t *testing.T) {
 
 		{"level that is not declared (RFC 9470)", `models: [{name: m, embedded: iris, authentication: {level: 2}}]`, []string{"models[0].authentication.level: no level 2 is declared: set signIn"}},
 		{"level that there is not", `models: [{name: m, embedded: iris, authentication: {level: 3}}]`, []string{"models[0].authentication.level: "}},
-		{"sign-in without a level", `models: [{name: m, embedded: iris, authentication: {maxAge: 5m}}]`, []string{"models[0].authentication.level: is missing"}},
+		{"sign-in without a level", `models: [{name: m, embedded: iris, authentication: {maxAge: 5m}}]`, []string{"models[0].authentication.level: is missing: Level of signIn"}},
 		{"model name with a slash", `models: [{name: a/b, embedded: iris}]`, []string{"models[0].name: "}},
 		{"protocol that is none", `models: [{name: m, embedded: iris, protocol: opnai}]`, []string{`models[0].protocol: "opnai" is none of oip, openai, anthropic, paths; did you mean openai?`}},
 		{"embedded model of another protocol", `models: [{name: m, embedded: iris, protocol: openai}]`, []string{"models[0].protocol: embedded models speak oip alone"}},
@@ -784,7 +784,7 @@ func TestProjectFile(t *testing.T) {
 	}
 	want := map[string]declaration{"keycloak:clientTimeout": {Value: 60}}
 	for _, f := range fields(reflect.TypeFor[Config]()) {
-		d := declaration{Description: f.Tag.Get("doc")}
+		d := declaration{Description: meaning(whole, jsonName(f))}
 		switch f.Type.Kind() {
 		case reflect.String:
 			d.Type, d.Default = "string", f.Tag.Get("default")
@@ -803,7 +803,7 @@ func TestProjectFile(t *testing.T) {
 }
 
 // Every field must say what it is, and every enum and default must decode.
-func TestTags(t *testing.T) {
+func TestKeys(t *testing.T) {
 	var walk func(typ reflect.Type, path string)
 	walk = func(typ reflect.Type, path string) {
 		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
@@ -814,10 +814,10 @@ func TestTags(t *testing.T) {
 		}
 		for _, f := range fields(typ) {
 			at := path + "." + jsonName(f)
-			if jsonName(f) == "" || f.Tag.Get("doc") == "" {
-				t.Errorf("%s: no json or doc tag", at)
+			if jsonName(f) == "" || meaning(typ, jsonName(f)) == "" {
+				t.Errorf("%s: no json tag, or no comment that says what it means", at)
 			}
-			if (f.Tag.Get("required") != "") != strings.Contains(f.Tag.Get("doc"), "Required.") {
+			if (f.Tag.Get("required") != "") != strings.Contains(meaning(typ, jsonName(f)), "Required.") {
 				t.Errorf("%s: the tag required and the text disagree", at)
 			}
 			if def, enum := f.Tag.Get("default"), f.Tag.Get("enum"); def != "" && enum != "" && !slices.Contains(strings.Split(enum, ","), def) {

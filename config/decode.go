@@ -1,6 +1,7 @@
 package config
 
 import (
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,30 @@ func (d *decoder) errorf(path, format string, args ...any) {
 	d.problems = append(d.problems, problem{path, fmt.Sprintf(format, args...)})
 }
 
+// whole is the type of the whole configuration.
+var whole = reflect.TypeFor[Config]()
+
+//go:embed schema.json
+var schemaJSON []byte
+
+// meaning is what the schema says of a key of a type: the comment above the field.
+func meaning(of reflect.Type, key string) string {
+	type object struct {
+		Properties map[string]struct{ Description string }
+	}
+	var schema struct {
+		Properties struct{ Config object }
+		Defs       map[string]object `json:"$defs"`
+	}
+	if err := json.Unmarshal(schemaJSON, &schema); err != nil {
+		return "docs/configuration.md says what it is"
+	}
+	if of == whole {
+		return schema.Properties.Config.Properties[Project+":"+key].Description
+	}
+	return schema.Defs[of.Name()].Properties[key].Description
+}
+
 // top decodes one top-level key, which Pulumi hands over as a string: plain for
 // strings, JSON for the rest.
 func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
@@ -34,7 +59,7 @@ func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
 			d.errorf(path, "expected %s, got %s", kindOf(f.Type), describe(structure))
 			return
 		}
-		d.field(path, f, v, raw)
+		d.field(path, whole, f, v, raw)
 		return
 	}
 	dec := json.NewDecoder(strings.NewReader(raw))
@@ -44,7 +69,7 @@ func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {
 		d.errorf(path, "expected %s, got a text", kindOf(f.Type))
 		return
 	}
-	d.field(path, f, v, value)
+	d.field(path, whole, f, v, value)
 }
 
 // object decodes the members of one object, fills in defaults and refuses what
@@ -54,7 +79,7 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 	for _, f := range fields(v.Type()) {
 		name := jsonName(f)
 		known[name] = true
-		d.field(path+"."+name, f, v.FieldByIndex(f.Index), members[name])
+		d.field(path+"."+name, v.Type(), f, v.FieldByIndex(f.Index), members[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !known[name] {
@@ -63,8 +88,8 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 	}
 }
 
-// field decodes one field of a struct, or applies its default.
-func (d *decoder) field(path string, f reflect.StructField, v reflect.Value, value any) {
+// field decodes one field of a struct of type of, or applies its default.
+func (d *decoder) field(path string, of reflect.Type, f reflect.StructField, v reflect.Value, value any) {
 	if (value == false || value == "false") && slices.Contains(strings.Split(f.Tag.Get("enum"), ","), "off") {
 		value = "off" // what YAML makes of an unquoted off
 	}
@@ -72,7 +97,7 @@ func (d *decoder) field(path string, f reflect.StructField, v reflect.Value, val
 		if def := f.Tag.Get("default"); def != "" {
 			d.value(path, v, scalar(f.Type, def))
 		} else if f.Tag.Get("required") != "" {
-			d.errorf(path, "is missing: %s", f.Tag.Get("doc"))
+			d.errorf(path, "is missing: %s", meaning(of, jsonName(f)))
 		} else if f.Type.Kind() == reflect.Struct {
 			d.object(path, v, nil)
 		}

@@ -10,21 +10,33 @@ import (
 
 // Limit bounds what callers may use: see policy.Limit.
 type Limit struct {
-	Role       string `json:"role" doc:"Realm role of a tier. Each principal has the largest bounds of its tiers, and the smallest of all without one."`
-	Group      string `json:"group" doc:"Group of a tier, by its name or full path; with shared, of a pool."`
-	Client     string `json:"client" doc:"Client id of a pool: what all tokens of this client use together."`
-	Model      string `json:"model" doc:"Model of a pool: what all its callers use together."`
-	Shared     bool   `json:"shared" doc:"The group's members use the limit together."`
-	Requests   Rate   `json:"requests" doc:"Requests to models, counted as they begin."`
-	Tokens     Rate   `json:"tokens" doc:"Tokens of language models, in and out, charged when an answer has ended."`
-	Concurrent int    `json:"concurrent" doc:"Requests under way at once."`
+	// Realm role of a tier. Each principal has the largest bounds of its tiers, and the smallest of
+	// all without one.
+	Role string `json:"role"`
+	// Group of a tier, by its name or full path; with shared, of a pool.
+	Group string `json:"group"`
+	// Client id of a pool: what all tokens of this client use together.
+	Client string `json:"client"`
+	// Model of a pool: what all its callers use together.
+	Model string `json:"model"`
+	// The group's members use the limit together.
+	Shared bool `json:"shared"`
+	// Requests to models, counted as they begin.
+	Requests Rate `json:"requests"`
+	// Tokens of language models, in and out, charged when an answer has ended.
+	Tokens Rate `json:"tokens"`
+	// Requests under way at once.
+	Concurrent int `json:"concurrent"`
 }
 
 // Rate is how much there is in a time.
 type Rate struct {
-	Minute int `json:"minute" doc:"In any minute."`
-	Hour   int `json:"hour" doc:"In an hour of UTC."`
-	Day    int `json:"day" doc:"In a day of UTC."`
+	// In any minute.
+	Minute int `json:"minute"`
+	// In an hour of UTC.
+	Hour int `json:"hour"`
+	// In a day of UTC.
+	Day int `json:"day"`
 }
 
 func (r Rate) policy() policy.Rate {

@@ -51,7 +51,7 @@ func Parse(src Source) (*Config, []string, error) {
 	for _, f := range fields(v.Type()) {
 		raw, _ := src.Value(src.Project + ":" + jsonName(f))
 		if raw == "" {
-			d.field(jsonName(f), f, v.FieldByIndex(f.Index), nil)
+			d.field(jsonName(f), whole, f, v.FieldByIndex(f.Index), nil)
 			continue
 		}
 		d.top(f, v.FieldByIndex(f.Index), raw)

@@ -11,18 +11,30 @@ import (
 // SignIn says how people sign in. Left out, Keycloak's own flows hold and the
 // stack binds none.
 type SignIn struct {
-	SecondFactor string   `json:"secondFactor" enum:"off,optional,required" doc:"off: Keycloak's own flows; optional: asked of whoever has one; required: nobody of for signs in without one. Default: nothing is bound. Before you take signIn out of a stack, set it to off in an up of its own."`
-	For          []string `json:"for" doc:"Roles and groups whose members need a second factor, where it is required. Default: everybody."`
-	Factors      []string `json:"factors" doc:"What counts as a second factor: otp (a code of an app), passkey (a security key or passkey), recoveryCodes. Default: otp."`
-	Passkeys     bool     `json:"passkeys" doc:"People may sign in by a passkey alone, which counts as two factors."`
-	Enrol        string   `json:"enrol" enum:"onFirstLogin" doc:"onFirstLogin: who needs a second factor and has none sets one up after the password alone. Default: the sign-in is refused."`
-	Levels       []Level  `json:"levels" doc:"For how long a second factor is good where a model demands a level."`
+	// off: Keycloak's own flows; optional: asked of whoever has one; required: nobody of for signs in
+	// without one. Default: nothing is bound. Before you take signIn out of a stack, set it to off in
+	// an up of its own.
+	SecondFactor string `json:"secondFactor" enum:"off,optional,required"`
+	// Roles and groups whose members need a second factor, where it is required. Default: everybody.
+	For []string `json:"for"`
+	// What counts as a second factor: otp (a code of an app), passkey (a security key or passkey),
+	// recoveryCodes. Default: otp.
+	Factors []string `json:"factors"`
+	// People may sign in by a passkey alone, which counts as two factors.
+	Passkeys bool `json:"passkeys"`
+	// onFirstLogin: who needs a second factor and has none sets one up after the password alone.
+	// Default: the sign-in is refused.
+	Enrol string `json:"enrol" enum:"onFirstLogin"`
+	// For how long a second factor is good where a model demands a level.
+	Levels []Level `json:"levels"`
 }
 
 // Level is a level of authentication that a client can demand by acr_values.
 type Level struct {
-	Level  int    `json:"level" required:"true" enum:"2" doc:"2: a second factor was given. 1, the password, needs no entry. Required."`
-	MaxAge string `json:"maxAge" default:"15m" doc:"For how long it is good; a demand after that asks again."`
+	// 2: a second factor was given. 1, the password, needs no entry. Required.
+	Level int `json:"level" required:"true" enum:"2"`
+	// For how long it is good; a demand after that asks again.
+	MaxAge string `json:"maxAge" default:"15m"`
 }
 
 // SecondFactorRole is the realm role of those who need a second factor, where

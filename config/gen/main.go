@@ -1,12 +1,17 @@
-// Gen writes what is derived from the tags of config.Config: the reference of
-// every key for people, and a JSON Schema of stack files for editors.
+// Gen writes what is derived from the fields of config.Config, their tags and
+// their comments: the reference of every key for people, and a JSON Schema of
+// stack files for editors.
 //
 //	go generate ./config
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,8 +21,6 @@ import (
 	"keycloak-model-api/config"
 )
 
-const project = "keycloak-model-api"
-
 func main() {
 	if err := run("."); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -25,21 +28,66 @@ func main() {
 	}
 }
 
-// files are the generated files by their path from the folder config.
-func files() (map[string][]byte, error) {
-	s, err := schema()
+// files are the generated files by their path from the folder config, which is dir.
+func files(dir string) (map[string][]byte, error) {
+	d, err := readDocs(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.schema()
 	if err != nil {
 		return nil, err
 	}
 	return map[string][]byte{
 		"schema.json":              s,
-		"../docs/configuration.md": []byte(reference()),
+		"../docs/configuration.md": []byte(d.reference()),
 	}, nil
+}
+
+// docs is what the comment above a field says, by the type and the field.
+type docs map[string]map[string]string
+
+// readDocs reads the comments of the package in dir. A key without one is an error.
+func readDocs(dir string) (docs, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	d := docs{}
+	var undocumented []error
+	for _, name := range names {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			t, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			structure, ok := t.Type.(*ast.StructType)
+			if !ok {
+				return false
+			}
+			d[t.Name.Name] = map[string]string{}
+			for _, f := range structure.Fields.List {
+				text := strings.Join(strings.Fields(f.Doc.Text()), " ")
+				for _, field := range f.Names {
+					d[t.Name.Name][field.Name] = text
+				}
+				if text == "" && f.Tag != nil && strings.Contains(f.Tag.Value, "json:") {
+					undocumented = append(undocumented, fmt.Errorf("%s: %s has a key without a comment above it that says what it means", name, t.Name.Name))
+				}
+			}
+			return false
+		})
+	}
+	return d, errors.Join(undocumented...)
 }
 
 // run writes the files for the package in dir.
 func run(dir string) error {
-	generated, err := files()
+	generated, err := files(dir)
 	if err != nil {
 		return fmt.Errorf("gen: %w", err)
 	}
@@ -53,13 +101,13 @@ func run(dir string) error {
 
 // reference is one table of the top-level keys, and one for each type that they
 // lead to, in the order in which a reader meets them.
-func reference() string {
+func (d docs) reference() string {
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
 <!-- Generated from config/config.go by "go generate ./config". -->
 
-Every key stands in ` + "`Pulumi.<stack>.yaml`" + ` under ` + "`config:`" + `, with the prefix ` + "`" + project + ":`" + `; ` + "`Pulumi.yaml`" + ` declares them with their defaults.
+Every key stands in ` + "`Pulumi.<stack>.yaml`" + ` under ` + "`config:`" + `, with the prefix ` + "`" + config.Project + ":`" + `; ` + "`Pulumi.yaml`" + ` declares them with their defaults.
 Objects and lists are YAML, and a nested value can be set by ` + "`pulumi config set --path`" + `.
 The program reads all of it before the first resource, and names every unknown key, wrong type and contradiction at once, with the client, model or user that it belongs to and, where ` + "`Pulumi.<stack>.yaml`" + ` lies beside ` + "`Pulumi.yaml`" + `, its line.
 Secrets are refused unless they are encrypted, in dev too, and so is a prefix that is within two letters of ours; other prefixes are the business of other programs.
@@ -88,7 +136,7 @@ A key under ` + "`keycloak:`" + ` that the provider does not have is refused.
 			if d := f.Tag.Get("default"); d != "" {
 				def = "`" + d + "`"
 			}
-			doc := f.Tag.Get("doc")
+			doc := d[t.Name()][f.Name]
 			if enum := f.Tag.Get("enum"); enum != "" {
 				doc += " One of `" + strings.ReplaceAll(enum, ",", "`, `") + "`."
 			}
@@ -176,18 +224,19 @@ func typeName(t reflect.Type) string {
 type object map[string]any
 
 // schema is a JSON Schema (draft 2020-12) of a whole stack file.
-func schema() ([]byte, error) {
+func (d docs) schema() ([]byte, error) {
 	defs := object{}
 	properties := object{}
 	var names []string
-	for _, f := range keys(reflect.TypeFor[config.Config]()) {
-		name := project + ":" + f.Tag.Get("json")
-		properties[name] = fieldSchema(f, defs)
+	whole := reflect.TypeFor[config.Config]()
+	for _, f := range keys(whole) {
+		name := config.Project + ":" + f.Tag.Get("json")
+		properties[name] = d.field(whole, f, defs)
 		names = append(names, name)
 	}
 	out, err := json.MarshalIndent(object{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
-		"title":   "Stack file of " + project,
+		"title":   "Stack file of " + config.Project,
 		"type":    "object",
 		"properties": object{"config": object{
 			"type":       "object",
@@ -195,7 +244,7 @@ func schema() ([]byte, error) {
 			// Other namespaces are none of ours; a key of ours that is not listed
 			// is a typing error.
 			"propertyNames": object{"anyOf": []any{
-				object{"not": object{"pattern": "^" + project + ":"}},
+				object{"not": object{"pattern": "^" + config.Project + ":"}},
 				object{"enum": names},
 			}},
 		}},
@@ -204,9 +253,10 @@ func schema() ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-func fieldSchema(f reflect.StructField, defs object) object {
-	s := typeSchema(f.Type, defs)
-	s["description"] = f.Tag.Get("doc")
+// field is the schema of the field f of t.
+func (d docs) field(t reflect.Type, f reflect.StructField, defs object) object {
+	s := d.value(f.Type, defs)
+	s["description"] = d[t.Name()][f.Name]
 	if enum := f.Tag.Get("enum"); enum != "" {
 		var values []any
 		for v := range strings.SplitSeq(enum, ",") {
@@ -214,13 +264,14 @@ func fieldSchema(f reflect.StructField, defs object) object {
 		}
 		s["enum"] = values
 	}
-	if d := f.Tag.Get("default"); d != "" {
-		s["default"] = literal(f.Type, d)
+	if def := f.Tag.Get("default"); def != "" {
+		s["default"] = literal(f.Type, def)
 	}
 	return s
 }
 
-func typeSchema(t reflect.Type, defs object) object {
+// value is the schema of a value of type t. Structs go into defs.
+func (d docs) value(t reflect.Type, defs object) object {
 	if t == reflect.TypeFor[config.Secrets]() {
 		return object{"type": "object", "additionalProperties": object{
 			"type":       "object",
@@ -230,22 +281,22 @@ func typeSchema(t reflect.Type, defs object) object {
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
-		return typeSchema(t.Elem(), defs)
+		return d.value(t.Elem(), defs)
 	case reflect.Bool:
 		return object{"type": "boolean"}
 	case reflect.Int:
 		return object{"type": "integer"}
 	case reflect.Slice:
-		return object{"type": "array", "items": typeSchema(t.Elem(), defs)}
+		return object{"type": "array", "items": d.value(t.Elem(), defs)}
 	case reflect.Map:
-		return object{"type": "object", "additionalProperties": typeSchema(t.Elem(), defs)}
+		return object{"type": "object", "additionalProperties": d.value(t.Elem(), defs)}
 	case reflect.Struct:
 		if _, ok := defs[t.Name()]; !ok {
 			def := object{"type": "object", "additionalProperties": false}
 			defs[t.Name()] = def
 			properties, required := object{}, []string{}
 			for _, f := range keys(t) {
-				properties[f.Tag.Get("json")] = fieldSchema(f, defs)
+				properties[f.Tag.Get("json")] = d.field(t, f, defs)
 				if f.Tag.Get("required") != "" {
 					required = append(required, f.Tag.Get("json"))
 				}
