@@ -162,7 +162,7 @@ func realmSettings(ctx *pulumi.Context, cfg *config.Config) realm.Settings {
 		OTP:             cfg.OTP,
 		WebAuthn:        cfg.WebAuthn,
 		Passkeys:        cfg.Passkeys,
-		RequiredActions: cfg.RequiredActions,
+		RequiredActions: cfg.Actions(),
 	}
 	if cfg.SMTPPassword != "" {
 		s.SMTPPassword = pulumi.String(cfg.SMTPPassword)

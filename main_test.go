@@ -863,6 +863,22 @@ clients:
 	m.inputs(t, "openid/client:Client", "api", `{"consentRequired":false,"frontchannelLogoutEnabled":false}`).absent(t, "rootUrl", "loginTheme")
 }
 
+// People enrol by required actions, which the configuration may name too.
+func TestActionsOfFactors(t *testing.T) {
+	m := mustUp(t, `
+requiredActions: [{alias: CONFIGURE_TOTP, default: true, priority: 7}]
+signIn: {secondFactor: optional, factors: [otp, passkey, recoveryCodes], passkeys: true}
+`)
+	const action = "index/requiredAction:RequiredAction"
+	m.inputs(t, action, "test/CONFIGURE_TOTP", `{"enabled":true,"defaultAction":true,"priority":7}`)
+	for _, alias := range []string{"webauthn-register", "webauthn-register-passwordless", "CONFIGURE_RECOVERY_AUTHN_CODES"} {
+		m.inputs(t, action, "test/"+alias, `{"enabled":true,"defaultAction":false}`)
+	}
+	if n := m.count(action); n != 4 {
+		t.Errorf("%d required actions, want 4", n)
+	}
+}
+
 func TestSigningKeys(t *testing.T) {
 	m := mustUp(t, `
 signingKeys:

@@ -62,6 +62,40 @@ func (s *SignIn) Has(factor string) bool {
 	return slices.Contains(s.Factors, factor)
 }
 
+// actions are the required actions by which people set up what counts.
+func (s *SignIn) actions() []string {
+	if !s.Flows() {
+		return nil
+	}
+	var aliases []string
+	for _, a := range []struct {
+		counts bool
+		alias  string
+	}{
+		{s.Has("otp"), "CONFIGURE_TOTP"},
+		{s.Has("passkey"), "webauthn-register"},
+		{s.Passkeys, "webauthn-register-passwordless"},
+		{s.Has("recoveryCodes"), "CONFIGURE_RECOVERY_AUTHN_CODES"},
+	} {
+		if a.counts {
+			aliases = append(aliases, a.alias)
+		}
+	}
+	return aliases
+}
+
+// Actions are the required actions that the stack sets: those of the configuration,
+// and those by which people set up a second factor.
+func (c *Config) Actions() []RequiredAction {
+	actions := slices.Clone(c.RequiredActions)
+	for _, alias := range c.SignIn.actions() {
+		if !slices.ContainsFunc(actions, func(a RequiredAction) bool { return a.Alias == alias }) {
+			actions = append(actions, RequiredAction{Alias: alias})
+		}
+	}
+	return actions
+}
+
 // Everybody says whether no one signs in without a second factor.
 func (s *SignIn) Everybody() bool { return s.SecondFactor == "required" && len(s.For) == 0 }
 
@@ -160,9 +194,6 @@ func (c *checker) signIn() {
 func (c *checker) signInBeside(s *SignIn) {
 	if _, ok := c.cfg.RealmAttributes[LevelsAttribute]; ok {
 		c.errorf(fmt.Sprintf("realmAttributes[%q]", LevelsAttribute), "is set by signIn: leave it out here")
-	}
-	if verification := c.cfg.Passkeys.UserVerification; s.Passkeys && verification != "" && verification != "required" {
-		c.errorf("passkeys.userVerification", "signIn.passkeys takes a passkey for two factors, which it is only where the person is verified: write required, or leave it out")
 	}
 	if c.cfg.Login.Registration && s.Everybody() && s.Enrol == "" {
 		c.errorf("login.registration", "nobody who registers could sign in without a second factor: set signIn.enrol to onFirstLogin, or leave it out")

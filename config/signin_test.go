@@ -34,7 +34,8 @@ func TestSignInErrors(t *testing.T) {
 		{"a trusted provider without a second factor", `{federationSecrets: {o: s}, identityProviders: [` + strings.Replace(provider, "%s", "trust", 1) + `]}`, "identityProviders[0].secondFactor: nothing reads it without a second factor"},
 		{"a provider that is neither", `{signIn: {secondFactor: optional}, federationSecrets: {o: s}, identityProviders: [` + strings.Replace(provider, "%s", "maybe", 1) + `]}`, `identityProviders[0].secondFactor: "maybe" is none of trust`},
 		{"the attribute of levels", `{signIn: {secondFactor: optional}, realmAttributes: {acr.loa.map: "{}"}}`, `realmAttributes["acr.loa.map"]: is set by signIn`},
-		{"a passkey of one factor", `{environment: dev, signIn: {secondFactor: optional, passkeys: true}, passkeys: {userVerification: preferred}}`, "passkeys.userVerification: signIn.passkeys takes a passkey for two factors"},
+		{"a passkey of one factor", `{environment: dev, signIn: {secondFactor: optional, passkeys: true}, passkeys: {userVerification: preferred}}`, "passkeys.userVerification: a passkey that asks for no PIN or finger is one factor"},
+		{"an action of a factor that is off", `{signIn: {secondFactor: optional}, requiredActions: [{alias: CONFIGURE_TOTP, enabled: false}]}`, "requiredActions[0].enabled: people set up a factor of signIn by it"},
 		{"people who register for nothing", `{signIn: {secondFactor: required}, login: {registration: true}}`, "login.registration: nobody who registers could sign in"},
 		{"a claim that the API decides by", `{clients: [{clientId: api, kind: api, mappers: [{name: m, type: hardcoded, claim: loa_map, value: x}]}]}`, `"loa_map" is a claim that the API relies on`},
 	} {

@@ -15,6 +15,7 @@ func (c *checker) policies() {
 	c.otp()
 	c.webAuthn("webAuthn", c.cfg.WebAuthn)
 	c.webAuthn("passkeys", c.cfg.Passkeys)
+	c.passkeyVerification()
 	c.bruteForce()
 	c.headers()
 	if c.cfg.SSLRequired == "none" {
@@ -102,9 +103,19 @@ func (c *checker) webAuthn(key string, w WebAuthn) {
 	if d := c.duration(key+".timeout", w.Timeout); d != 0 && (d < 30*time.Second || d > 10*time.Minute) {
 		c.errorf(key+".timeout", "%s: use 30s to 10m (WebAuthn, 5.4)", w.Timeout)
 	}
-	if key == "passkeys" && w.UserVerification != "" && w.UserVerification != "required" {
-		c.refusef(key+".userVerification", "a passkey that asks for no PIN or finger is one factor, which whoever holds the device has: write required, or leave it out")
+}
+
+// passkeyVerification asks that a passkey, which stands in the place of a password,
+// is two factors. Where a sign-in takes it for two, dev is no excuse.
+func (c *checker) passkeyVerification() {
+	if v := c.cfg.Passkeys.UserVerification; v == "" || v == "required" {
+		return
 	}
+	refuse := c.refusef
+	if s := &c.cfg.SignIn; s.Flows() && s.Passkeys {
+		refuse = c.errorf
+	}
+	refuse("passkeys.userVerification", "a passkey that asks for no PIN or finger is one factor, which whoever holds the device has: write required, or leave it out")
 }
 
 func issuerHost(issuer string) string {

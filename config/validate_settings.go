@@ -221,6 +221,9 @@ func (c *checker) requiredActions() {
 		if a.Default && isFalse(a.Enabled) {
 			c.errorf(path+".default", "nobody can be made to do what is not enabled: set enabled, or leave it out")
 		}
+		if isFalse(a.Enabled) && slices.Contains(c.cfg.SignIn.actions(), a.Alias) {
+			c.errorf(path+".enabled", "people set up a factor of signIn by it: leave enabled out, or take the factor out of signIn")
+		}
 		if a.Priority < 0 {
 			c.errorf(path+".priority", "%d: use 1 or more", a.Priority)
 		}

@@ -140,27 +140,19 @@ func (s *Settings) smtp() keycloak.RealmSmtpServerPtrInput {
 // it away from the realm, so it is retained.
 func (r *Realm) requiredActions(ctx *pulumi.Context, name string, actions []config.RequiredAction) error {
 	for _, a := range actions {
-		made, err := requiredAction(ctx, name+"/"+a.Alias, r.ID, a, r.after()...)
+		a = a.WithDefaults()
+		made, err := keycloak.NewRequiredAction(ctx, name+"/"+a.Alias, &keycloak.RequiredActionArgs{
+			RealmId:       r.ID,
+			Alias:         pulumi.String(a.Alias),
+			Name:          pulumi.String(a.Name),
+			Enabled:       pulumi.Bool(or(a.Enabled, true)),
+			DefaultAction: pulumi.Bool(a.Default),
+			Priority:      pulumi.Int(a.Priority),
+		}, append(r.after(), pulumi.RetainOnDelete(true))...)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", a.Alias, err)
 		}
 		r.Settled = made
 	}
 	return nil
-}
-
-func requiredAction(ctx *pulumi.Context, name string, realm pulumi.StringInput, action config.RequiredAction, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
-	a := action.WithDefaults()
-	made, err := keycloak.NewRequiredAction(ctx, name, &keycloak.RequiredActionArgs{
-		RealmId:       realm,
-		Alias:         pulumi.String(a.Alias),
-		Name:          pulumi.String(a.Name),
-		Enabled:       pulumi.Bool(or(a.Enabled, true)),
-		DefaultAction: pulumi.Bool(a.Default),
-		Priority:      pulumi.Int(a.Priority),
-	}, append(opts, pulumi.RetainOnDelete(true))...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", a.Alias, err)
-	}
-	return made, nil
 }

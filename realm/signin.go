@@ -55,7 +55,8 @@ const (
 	builtInRegister    = "registration"
 )
 
-// NewSignIn makes the flows, binds them and lets people enrol.
+// NewSignIn makes the flows and binds them. People enrol by required actions of the
+// realm.
 func NewSignIn(ctx *pulumi.Context, name string, args *SignInArgs, opts ...pulumi.ResourceOption) (*SignIn, error) {
 	s := &SignIn{Settled: args.After}
 	if !args.SignIn.Declared() {
@@ -75,9 +76,6 @@ func NewSignIn(ctx *pulumi.Context, name string, args *SignInArgs, opts ...pulum
 	if args.SignIn.Flows() {
 		if err := s.flows(ctx, args, bound); err != nil {
 			return nil, fmt.Errorf("realm: sign-in: %w", err)
-		}
-		if err := s.enrolment(ctx, args); err != nil {
-			return nil, fmt.Errorf("realm: sign-in: required actions: %w", err)
 		}
 	}
 	if err := s.bind(ctx, name, args, bound); err != nil {
@@ -136,29 +134,6 @@ func (s *SignIn) bind(ctx *pulumi.Context, name string, args *SignInArgs, bound 
 		return err
 	}
 	s.Settled = []pulumi.Resource{made}
-	return nil
-}
-
-// actions are what people enrol by.
-var actions = []struct{ factor, alias string }{
-	{"otp", "CONFIGURE_TOTP"},
-	{"passkey", "webauthn-register"},
-	{"passkeys", "webauthn-register-passwordless"},
-	{"recoveryCodes", "CONFIGURE_RECOVERY_AUTHN_CODES"},
-}
-
-// enrolment lets people set up what counts as a second factor.
-func (s *SignIn) enrolment(ctx *pulumi.Context, args *SignInArgs) error {
-	for _, a := range actions {
-		if !args.SignIn.Has(a.factor) && !(a.factor == "passkeys" && args.SignIn.Passkeys) {
-			continue
-		}
-		made, err := requiredAction(ctx, a.alias, args.Realm, config.RequiredAction{Alias: a.alias}, s.within, pulumi.DependsOn(s.Settled))
-		if err != nil {
-			return err
-		}
-		s.Settled = []pulumi.Resource{made}
-	}
 	return nil
 }
 
