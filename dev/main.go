@@ -244,7 +244,7 @@ from before refused: docs/revocation.md.
   -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
                     that was made by this command is replaced. For drift,
                     repair and end-sessions: find it there; without it, where
-                    keycloak:url of the stack says.
+                    keycloak:url of the stack says, otherwise KEYCLOAK_URL.
   -show-secrets     Print secrets too, for a file that --import-realm takes: send
                     it to a file that only its owner may read (umask 077).
   -preview          Print the resources and the access policy instead.
@@ -264,7 +264,7 @@ Environment:
                     Decrypts the stack's secure: values.
   API_...           Settings of the API: go run ./api -h. API_LISTEN is where it
                     listens; without it, 127.0.0.1:8000 or a free port.
-  KEYCLOAK_URL never leads to another Keycloak.
+  KEYCLOAK_URL      For drift, repair and end-sessions alone: see -keycloak.
 
 Files, all in .dev, for the owner alone:
   stack.json            The stack's outputs, where go run ./api finds them.

@@ -77,16 +77,25 @@ func (p *program) drift(ctx context.Context) error {
 	return nil
 }
 
-// declareFor runs the program for a Keycloak that runs: the one that is named, or the
-// stack's own as the provider would find it.
+// declareFor runs the program for a Keycloak that runs.
 func (p *program) declareFor(ctx context.Context, c *monitor.Config) (*monitor.Result, *keycloak.Admin, error) {
-	live := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]), p.getenv("KEYCLOAK_URL"))
-	if live == "" {
-		return nil, nil, errors.New("stack: no Keycloak is named: give -keycloak URL, or set keycloak:url in the stack")
+	live, err := p.liveURL(c)
+	if err != nil {
+		return nil, nil, err
 	}
 	c.Values[urlKey] = cmp.Or(c.Values[urlKey], live)
 	result, err := p.run(ctx, c, withoutKeycloak(p.environ))
 	return result, p.admin(live), err
+}
+
+// liveURL is the Keycloak that is named on the command line, otherwise the stack's own
+// as the provider would find it.
+func (p *program) liveURL(c *monitor.Config) (string, error) {
+	url := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]), p.getenv("KEYCLOAK_URL"))
+	if url == "" {
+		return "", errors.New("stack: no Keycloak is named: give -keycloak URL, set keycloak:url in the stack, or KEYCLOAK_URL")
+	}
+	return url, nil
 }
 
 // keycloakURL is the URL of the provider's configuration.

@@ -9,6 +9,7 @@ import (
 
 	"keycloak-model-api/internal/drift"
 	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/internal/monitor"
 	"keycloak-model-api/internal/render"
 	"keycloak-model-api/internal/repair"
 )
@@ -62,6 +63,9 @@ func (p *program) repair(ctx context.Context) error {
 			return readable(err, realm.Name)
 		}
 		live.Users = append(live.Users, others...)
+		if live.Steps, err = flowSteps(ctx, admin, realm.Name, result.Resources); err != nil {
+			return readable(err, realm.Name)
+		}
 		steps, err := repair.Find(result.Resources, live, state)
 		if err != nil {
 			return err
@@ -74,6 +78,21 @@ func (p *program) repair(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// flowSteps are the steps of the program's flows that the realm has, by alias.
+func flowSteps(ctx context.Context, admin *keycloak.Admin, realm string, resources []*monitor.Resource) (map[string][]keycloak.FlowStep, error) {
+	steps := map[string][]keycloak.FlowStep{}
+	for _, alias := range repair.Flows(resources) {
+		of, err := admin.FlowSteps(ctx, realm, alias)
+		if keycloak.IsStatus(err, http.StatusNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		steps[alias] = of
+	}
+	return steps, nil
 }
 
 // renamed are the users that have another name than the declared one.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +24,13 @@ func (p *program) endSessions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	live := cmp.Or(p.keycloakURL, keycloakURL(c.Values[urlKey], c.Values[basePathKey]))
+	live, err := p.liveURL(c)
+	if err != nil {
+		return err
+	}
 	realm := c.Values[c.Project+":realm"]
-	if live == "" || realm == "" {
-		return errors.New("stack: end-sessions: give -keycloak URL, or set keycloak:url in the stack, and realm in any case")
+	if realm == "" {
+		return errors.New("stack: end-sessions: the stack does not say which realm: set its key realm")
 	}
 	ended, err := p.admin(live).EndSessions(ctx, realm, before)
 	if keycloak.IsStatus(err, http.StatusForbidden) {

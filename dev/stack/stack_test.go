@@ -149,6 +149,26 @@ func TestUntilEnd(t *testing.T) {
 	}
 }
 
+// drift, repair and end-sessions look at the same Keycloak as the provider would.
+func TestLiveURL(t *testing.T) {
+	for _, tt := range []struct{ name, flag, url, basePath, env, want string }{
+		{"on the command line", "https://flag", "https://stack", "/auth", "https://env", "https://flag"},
+		{"in the stack", "", "https://stack/", "/auth", "https://env", "https://stack/auth"},
+		{"in the environment", "", "", "", "https://env", "https://env"},
+		{"nowhere", "", "", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &program{options: options{keycloakURL: tt.flag}, getenv: func(key string) string {
+				return map[string]string{"KEYCLOAK_URL": tt.env}[key]
+			}}
+			got, err := p.liveURL(&monitor.Config{Values: map[string]string{urlKey: tt.url, basePathKey: tt.basePath}})
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestLocalize(t *testing.T) {
 	values := func() *monitor.Config {
 		return &monitor.Config{Project: "p", Values: map[string]string{

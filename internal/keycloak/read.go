@@ -320,6 +320,26 @@ func (r *reader) serviceAccounts(ctx context.Context, clients []object) error {
 	return err
 }
 
+// FlowStep is an execution of an authentication flow, or of a flow below it.
+type FlowStep struct {
+	ID       string `json:"id"`
+	Name     string `json:"displayName"`          // alias of the flow below, or what Keycloak calls the authenticator
+	FlowID   string `json:"flowId"`               // of the flow below, if the step is one
+	ConfigID string `json:"authenticationConfig"` // of its configuration, if it has one
+	Level    int    `json:"level"`                // 0 in the flow itself; steps below a step follow it
+}
+
+// FlowSteps returns the steps of a flow and of all flows below it.
+func (a *Admin) FlowSteps(ctx context.Context, realm, alias string) ([]FlowStep, error) {
+	var steps []FlowStep
+	err := a.Do(ctx, http.MethodGet, realmPath(realm)+executionsOf(alias), nil, &steps)
+	return steps, err
+}
+
+func executionsOf(alias string) string {
+	return "/authentication/flows/" + url.PathEscape(alias) + "/executions"
+}
+
 // flows are those of the top level and all below them, with their configurations.
 // Keycloak lists the first; the ids of the others stand in lists of executions.
 func (r *reader) flows(ctx context.Context) error {
@@ -330,19 +350,19 @@ func (r *reader) flows(ctx context.Context) error {
 	var mu sync.Mutex
 	flows, configs := slices.Clone(top), []object{}
 	err := each(ctx, top, func(ctx context.Context, f object) error {
-		var steps []object
-		if err := r.get(ctx, "/authentication/flows/"+url.PathEscape(f.str("alias"))+"/executions", &steps); err != nil {
+		var steps []FlowStep
+		if err := r.get(ctx, executionsOf(f.str("alias")), &steps); err != nil {
 			return err
 		}
 		for _, s := range steps {
 			var flow, config object
-			if id := s.str("flowId"); id != "" {
-				if err := r.get(ctx, "/authentication/flows/"+id, &flow); err != nil {
+			if s.FlowID != "" {
+				if err := r.get(ctx, "/authentication/flows/"+s.FlowID, &flow); err != nil {
 					return err
 				}
 			}
-			if id := s.str("authenticationConfig"); id != "" {
-				if err := r.get(ctx, "/authentication/config/"+id, &config); err != nil {
+			if s.ConfigID != "" {
+				if err := r.get(ctx, "/authentication/config/"+s.ConfigID, &config); err != nil {
 					return err
 				}
 			}

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
 	"keycloak-model-api/internal/adopt"
 	"keycloak-model-api/internal/cli"
+	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/monitor"
 )
 
@@ -24,8 +26,9 @@ type Step struct {
 
 // Live is what Keycloak has.
 type Live struct {
-	Realm []byte           // as keycloak.Admin.Read returns it
-	Users []map[string]any // those of declared names, and those with an address of a declared user that is not there
+	Realm []byte                         // as keycloak.Admin.Read returns it
+	Users []map[string]any               // those of declared names, and those with an address of a declared user that is not there
+	Steps map[string][]keycloak.FlowStep // of the program's flows that are there, by alias
 }
 
 // State is what pulumi stack export says of a stack.
@@ -63,6 +66,7 @@ func ParseState(text []byte) (*State, error) {
 const (
 	roleType   = "keycloak:index/role:Role"
 	userType   = "keycloak:index/user:User"
+	flowType   = "keycloak:authentication/flow:Flow"
 	clientType = "keycloak:openid/client:Client"
 )
 
@@ -104,6 +108,7 @@ func Find(resources []*monitor.Resource, live Live, state *State) ([]Step, error
 		}
 	}
 	add(strayFlows(realm, resources, state))
+	add(straySteps(realm, resources, live.Steps, state))
 	imports, err := imports(found, state)
 	if err != nil {
 		return nil, err
@@ -236,7 +241,7 @@ func strayFlows(realm representation, resources []*monitor.Resource, state *Stat
 	}
 	s := Step{Fault: "Flows of the stack are in Keycloak and not in the state: 409 ... already exists at every up, which makes them again"}
 	for _, r := range resources {
-		if r.Type != "keycloak:authentication/flow:Flow" || len(state.ids[r.URN]) > 0 {
+		if r.Type != flowType || len(state.ids[r.URN]) > 0 {
 			continue
 		}
 		for _, f := range realm.Flows {
@@ -246,6 +251,51 @@ func strayFlows(realm representation, resources []*monitor.Resource, state *Stat
 		}
 	}
 	return s
+}
+
+// straySteps are steps in flows of the program that Keycloak has and the state has not.
+// The up that made them was killed before it had put anything into them. The provider
+// adds a step at the end, which is where they stand, so they are made again.
+func straySteps(realm representation, resources []*monitor.Resource, live map[string][]keycloak.FlowStep, state *State) Step {
+	if state == nil {
+		return Step{}
+	}
+	known := map[string]bool{}
+	for _, ids := range state.ids {
+		for _, id := range ids {
+			known[id] = true
+		}
+	}
+	var names, commands []string
+	stray := func(path, name string) {
+		names = append(names, name)
+		commands = append(commands, "kcadm.sh delete authentication/"+path+" -r "+cli.Quote(realm.Realm))
+	}
+	for _, r := range resources {
+		if r.Type != flowType || len(state.ids[r.URN]) == 0 {
+			continue
+		}
+		above := math.MaxInt // level of the stray step that the others are below
+		for _, s := range live[r.Text("alias")] {
+			switch {
+			case s.Level > above:
+				continue
+			case !known[cmp.Or(s.FlowID, s.ID)]:
+				above = s.Level
+				stray("executions/"+s.ID, fmt.Sprintf("%q in %s", s.Name, r.Text("alias")))
+				continue
+			case s.ConfigID != "" && !known[s.ConfigID]:
+				stray("config/"+s.ConfigID, fmt.Sprintf("the configuration of %q in %s", s.Name, r.Text("alias")))
+			}
+			above = math.MaxInt
+		}
+	}
+	return Step{
+		Fault: "Steps of the stack's flows are in Keycloak and not in the state: an up was killed, or somebody added them by hand. A flow below\n" +
+			"another gives 409 ... already exists at every up, any other step would be there twice. The next up makes again what is declared.\n" +
+			"These are: " + strings.Join(names, ", "),
+		Commands: commands,
+	}
 }
 
 // imports are objects that Keycloak has and the state has not.
@@ -304,4 +354,15 @@ func Lookups[T any](resources []*monitor.Resource, users map[string]T, state *St
 		}
 	}
 	return all
+}
+
+// Flows are the aliases of the flows that the resources declare.
+func Flows(resources []*monitor.Resource) []string {
+	var aliases []string
+	for _, r := range resources {
+		if r.Type == flowType {
+			aliases = append(aliases, r.Text("alias"))
+		}
+	}
+	return aliases
 }

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/monitor"
 )
 
@@ -34,8 +36,8 @@ var program = []*monitor.Resource{
 	registered(userType, "ada", map[string]any{"realmId": "demo", "username": "ada", "email": "ada@example.com"}),
 }
 
-// keycloak is a realm that has all of the program, and then is changed.
-func keycloak(change func(realm map[string]any)) []byte {
+// liveRealm is a realm that has all of the program, and then is changed.
+func liveRealm(change func(realm map[string]any)) []byte {
 	realm := map[string]any{
 		"realm": "demo", "roles": map[string]any{"realm": []any{map[string]any{"id": "role-id", "name": "model-iris"}}},
 		"clients": []any{map[string]any{"id": "client-id", "clientId": "nightly"}},
@@ -108,22 +110,7 @@ func TestWaysOut(t *testing.T) {
 		}, ada, state(t, "nightly"), []string{"pulumi up    # without the client", "pulumi up    # with it"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			text, err := json.Marshal(tt.state)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := ParseState(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			steps, err := Find(program, Live{Realm: keycloak(tt.realm), Users: []map[string]any{tt.user}}, s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, step := range steps {
-				got = append(got, step.Commands...)
-			}
+			got := commands(t, Live{Realm: liveRealm(tt.realm), Users: []map[string]any{tt.user}}, tt.state)
 			if len(got) != len(tt.want) {
 				t.Fatalf("%q, want %q", got, tt.want)
 			}
@@ -136,10 +123,73 @@ func TestWaysOut(t *testing.T) {
 	}
 }
 
+// commands are those of all ways out.
+func commands(t *testing.T, live Live, state map[string]any) []string {
+	t.Helper()
+	text, err := json.Marshal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ParseState(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := Find(program, live, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, step := range steps {
+		all = append(all, step.Commands...)
+	}
+	return all
+}
+
+// Of a flow, an up that was killed leaves the step that it was making. The steps below
+// go with it.
+func TestStraySteps(t *testing.T) {
+	flow := func(id, of string, level int) keycloak.FlowStep {
+		return keycloak.FlowStep{ID: id, Name: of, FlowID: "flow-" + of, Level: level}
+	}
+	step := func(id, config string, level int) keycloak.FlowStep {
+		return keycloak.FlowStep{ID: id, Name: "Step " + id, ConfigID: config, Level: level}
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []keycloak.FlowStep
+		state []string // ids that the state has
+		want  []string
+	}{
+		{"whole", []keycloak.FlowStep{step("a", "", 0), flow("b", "forms", 0), step("c", "d", 1)}, []string{"a", "flow-forms", "c", "d"}, nil},
+		{"a flow below", []keycloak.FlowStep{step("a", "", 0), flow("b", "forms", 0)}, []string{"a"}, []string{"executions/b"}},
+		{"a flow below with steps, and another", []keycloak.FlowStep{flow("b", "forms", 0), step("c", "d", 1), flow("e", "deep", 1), step("f", "", 2), step("g", "", 0)},
+			nil, []string{"executions/b", "executions/g"}},
+		{"a step, which would be there twice", []keycloak.FlowStep{flow("b", "forms", 0), step("c", "", 1)}, []string{"flow-forms"}, []string{"executions/c"}},
+		{"a configuration", []keycloak.FlowStep{flow("b", "forms", 0), step("c", "d", 1)}, []string{"flow-forms", "c"}, []string{"config/d"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := state(t)
+			d := s["deployment"].(map[string]any)
+			for i, id := range tt.state {
+				d["resources"] = append(d["resources"].([]any), map[string]any{"urn": urn("a:b:C", fmt.Sprint(i)), "id": id})
+			}
+			live := Live{Realm: liveRealm(nil), Steps: map[string][]keycloak.FlowStep{"model-api-browser-1": tt.steps},
+				Users: []map[string]any{{"id": "id-of-ada", "username": "ada", "email": "ada@example.com"}}}
+			var want []string
+			for _, at := range tt.want {
+				want = append(want, "kcadm.sh delete authentication/"+at+" -r demo")
+			}
+			if diff := cmp.Diff(want, commands(t, live, s)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Without a state every object that Keycloak has may be the one of the 409.
 func TestWithoutState(t *testing.T) {
 	user := map[string]any{"id": "u", "username": "ada"}
-	steps, err := Find(program, Live{Realm: keycloak(nil), Users: []map[string]any{user}}, nil)
+	steps, err := Find(program, Live{Realm: liveRealm(nil), Users: []map[string]any{user}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
