@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
@@ -132,5 +133,126 @@ func kcadm(t *testing.T, commands []string) {
 		"SERVER="+e.keycloak.BaseURL, "CLIENT="+e.keycloak.Admin.ClientID, "KC_CLI_CLIENT_SECRET="+e.keycloak.Admin.ClientSecret)
 	if out, err := bash.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, strings.Join(commands, "\n"), out)
+	}
+}
+
+const stuckFlowsConfig = `
+config:
+  keycloak-model-api:environment: dev
+  keycloak-model-api:realm: stuck-flows
+  keycloak-model-api:signIn: {secondFactor: optional}
+  keycloak-model-api:clients:
+    - {clientId: model-api, kind: api, directAccessGrants: true}
+`
+
+// TestRepairOfFlows kills an up in the midst of a flow, as far as Keycloak can tell: the
+// steps that it was making are there and not in the state. The next up gets 409 for a
+// flow below another, and makes any other step twice.
+func TestRepairOfFlows(t *testing.T) {
+	secrets := secretsOf{"clientSecrets": {"model-api": "a-secret-of-the-tests-1"}}
+	e.up(t, stuckFlowsConfig, secrets)
+	const realm = "/realms/stuck-flows/authentication"
+	declared, err := e.declare(t, stuckFlowsConfig, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type res struct {
+		URN string `json:"urn"`
+		ID  string `json:"id"`
+	}
+	var state struct {
+		Deployment struct {
+			Resources []res `json:"resources"`
+		} `json:"deployment"`
+	}
+	know := func(urn, id string) { state.Deployment.Resources = append(state.Deployment.Resources, res{urn, id}) }
+	flows := map[string]string{} // alias by beginning
+	for _, r := range declared.Resources {
+		know(r.URN, "known")
+		if r.Type == "keycloak:authentication/flow:Flow" {
+			flows[strings.TrimPrefix(r.Text("alias")[:len(r.Text("alias"))-9], "model-api-")] = r.Text("alias")
+		}
+	}
+	steps := func(alias string) []keycloak.FlowStep {
+		t.Helper()
+		all, err := e.admin.FlowSteps(t.Context(), "stuck-flows", alias)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	// What the up was making goes, and what the state has is kept in mind.
+	browser := steps(flows["browser"])
+	last := slices.IndexFunc(browser, func(s keycloak.FlowStep) bool { return strings.HasSuffix(s.Name, "-second-factor") })
+	lost := browser[last]
+	if err := e.admin.Do(t.Context(), http.MethodDelete, realm+"/executions/"+lost.ID, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, alias := range flows {
+		for _, s := range steps(alias) {
+			for _, id := range []string{s.ID, s.FlowID, s.ConfigID} {
+				if id != "" {
+					know("urn:pulumi:e2e::p::a:b:C::"+id, id)
+				}
+			}
+		}
+	}
+	// What the provider sends.
+	makeFlow := func() error {
+		_, err := e.admin.Create(t.Context(), realm+"/flows/"+flows["browser"]+"-forms/executions/flow", map[string]any{"alias": lost.Name, "type": "basic-flow"})
+		return err
+	}
+	makeStep := func(at string) string {
+		t.Helper()
+		id, err := e.admin.Create(t.Context(), realm+"/flows/"+at+"/executions/execution", map[string]any{"provider": "deny-access-authenticator"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if err := makeFlow(); err != nil {
+		t.Fatal(err)
+	}
+	makeStep(flows["direct-grant"])
+	configured := makeStep(flows["reset-credentials"])
+	know("urn:pulumi:e2e::p::a:b:C::"+configured, configured)
+	if _, err := e.admin.Create(t.Context(), realm+"/executions/"+configured+"/config", map[string]any{"alias": "left", "config": map[string]string{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeFlow(); !keycloak.IsStatus(err, http.StatusConflict) {
+		t.Fatalf("the flow is made again: %v", err)
+	}
+
+	file := filepath.Join(t.TempDir(), "state.json")
+	text, err := json.Marshal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, text)
+	env := reader(t, "stuck-flows", keycloak.ReadRoles...)
+	run := func() (string, []string) {
+		t.Helper()
+		out, stderr, exit := stackCommand(t, stuckFlowsConfig, env, "-keycloak", e.keycloak.BaseURL, "-stack-state", file, "repair")
+		if exit != 0 {
+			t.Fatalf("exit status %d\n%s", exit, stderr)
+		}
+		var script []string
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "kcadm.sh ") {
+				script = append(script, strings.TrimSpace(line))
+			}
+		}
+		return out, script
+	}
+	out, script := run()
+	if len(script) != 3 || !strings.Contains(out, lost.Name) {
+		t.Errorf("want three steps, among them %s, in\n%s", lost.Name, out)
+	}
+	kcadm(t, script)
+	if out, script := run(); len(script) > 0 {
+		t.Errorf("after it\n%s", out)
+	}
+	if err := makeFlow(); err != nil {
+		t.Errorf("the up makes the flow: %v", err)
 	}
 }
