@@ -226,3 +226,63 @@ func TestESCEnvironment(t *testing.T) {
 		t.Error("there are no secrets to compare")
 	}
 }
+
+// Each test that the threat model names stands in the folder that it names.
+func TestThreatModel(t *testing.T) {
+	text, err := os.ReadFile("docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	folder := regexp.MustCompile("`([a-z0-9/]+)` ")
+	name := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`)
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasSuffix(line, "| test |") {
+			continue
+		}
+		last := cells[len(cells)-1]
+		places := folder.FindAllStringSubmatchIndex(last, -1)
+		if len(cells) != 3 || len(places) == 0 {
+			t.Errorf("no test in: %s", line)
+		}
+		for i, place := range places {
+			end := len(last)
+			if i+1 < len(places) {
+				end = places[i+1][0]
+			}
+			sources := testSources(t, last[place[2]:place[3]])
+			names := name.FindAllString(last[place[1]:end], -1)
+			if len(names) == 0 {
+				t.Errorf("a folder without a test in: %s", line)
+			}
+			for _, test := range names {
+				n++
+				if !strings.Contains(sources, "\nfunc "+test+"(") {
+					t.Errorf("%s has no %s", last[place[2]:place[3]], test)
+				}
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("the document names %d tests: is it still read?", n)
+	}
+}
+
+// testSources returns the text of the tests in a folder.
+func testSources(t *testing.T, folder string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Errorf("%s has no tests (%v)", folder, err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}

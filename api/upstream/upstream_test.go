@@ -106,13 +106,16 @@ func TestHeadersIn(t *testing.T) {
 		"X-Forwarded-Proto", "X-Forwarded-User", "X-Forwarded-Email", "X_Forwarded_User", "X-Real-Ip", "X-Remote-User", "Remote-User",
 		"X-Auth-Request-User", "X-Principal-Subject", "X_Principal_Subject", "X-Principal-Roles", "X-Request-Id", "X-Original-Url",
 		"X-Rewrite-Url", "X-Http-Method-Override", "Via", "Te", "Upgrade", "Keep-Alive", "Origin", "Referer", "User-Agent", "Range", "Expect-Ct",
+		// A model server that takes "_" and "." for "-" (oauth2-proxy, CVE-2025-64484; Traefik, CVE-2026-88011).
+		"X.Principal.Subject", "X.Principal-Subject", "X_Principal_Client", "X_Forwarded_Email", "X-Envoy-Original-Path",
 	} {
 		r.Header[name] = []string{"smuggled"}
 	}
 	r.Header["x-principal-subject"] = []string{"smuggled"}
 	// RFC 9110, section 7.6.1: fields that Connection names go no further. It
-	// must strip neither what the API adds nor what it has judged.
-	r.Header["Connection"] = []string{"X-Principal-Subject, Authorization, X-Request-Id, Content-Type, traceparent"}
+	// must strip neither what the API adds nor what it has judged (Traefik,
+	// CVE-2024-45410 and, in lower case, CVE-2026-29054; fabio, CVE-2025-48865).
+	r.Header["Connection"] = []string{"X-Principal-Subject, x-principal-client, Authorization, X-Request-Id, Content-Type, traceparent"}
 	r.Header["Content-Type"] = []string{"application/json"}
 	r.Header["Accept-Encoding"] = []string{"gzip"} // else net/http adds none beside Range
 	r.Header["Traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
