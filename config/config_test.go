@@ -32,6 +32,11 @@ clientSecrets: {api: a-secret, web: w-secret, svc: s-secret}
 // as JSON.
 func parse(t *testing.T, text string, plainSecrets bool, files map[string]string) (*Config, []string, error) {
 	t.Helper()
+	return Parse(source(t, text, plainSecrets, files))
+}
+
+func source(t *testing.T, text string, plainSecrets bool, files map[string]string) Source {
+	t.Helper()
 	values := map[string]string{}
 	for _, layer := range []string{base, text} {
 		var m map[string]any
@@ -53,7 +58,7 @@ func parse(t *testing.T, text string, plainSecrets bool, files map[string]string
 			values[k] = string(data)
 		}
 	}
-	return Parse(Source{
+	return Source{
 		Project:  "keycloak-model-api",
 		Stack:    "test",
 		Value:    func(key string) (string, bool) { v, ok := values[key]; return v, ok },
@@ -71,12 +76,14 @@ func parse(t *testing.T, text string, plainSecrets bool, files map[string]string
 			}
 			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("no such file or directory")}
 		},
-	})
+	}
 }
 
 // Each case names the key that the message must begin with, and a part of what
-// it must say to do instead.
+// it must say to do instead. What the decoder refuses, the schema for editors
+// refuses too, and it accepts everything that the decoder can read.
 func TestRefusals(t *testing.T) {
+	schema := editors(t)
 	const api = "clients:\n  - {clientId: api, kind: api}\n"
 	for _, tt := range []struct {
 		name, text string
@@ -330,6 +337,13 @@ func TestRefusals(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error does not say %q:\n%v", want, err)
 				}
+			}
+			src, d := source(t, tt.text, false, nil), &decoder{}
+			d.whole(&Config{}, src)
+			unknownKeys(d, src)
+			read := slices.DeleteFunc(d.problems, func(p problem) bool { return strings.HasPrefix(p.path, "keycloak:") })
+			if err := bySchema(t, schema, tt.text); (err != nil) != (len(read) > 0) {
+				t.Errorf("the decoder says %v, and the schema for editors %v", read, err)
 			}
 			if lines := strings.Split(err.Error(), "\n")[1:]; len(tt.want) == 1 && len(lines) > 1 {
 				t.Errorf("more than the one problem is reported:\n%v", err)

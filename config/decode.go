@@ -49,6 +49,19 @@ func meaning(of reflect.Type, key string) string {
 	return schema.Defs[of.Name()].Properties[key].Description
 }
 
+// whole decodes the configuration.
+func (d *decoder) whole(cfg *Config, src Source) {
+	v := reflect.ValueOf(cfg).Elem()
+	for _, f := range fields(whole) {
+		raw, _ := src.Value(src.Project + ":" + jsonName(f))
+		if raw == "" {
+			d.field(jsonName(f), whole, f, v.FieldByIndex(f.Index), nil)
+			continue
+		}
+		d.top(f, v.FieldByIndex(f.Index), raw)
+	}
+}
+
 // top decodes one top-level key, which Pulumi hands over as a string: plain for
 // strings, JSON for the rest.
 func (d *decoder) top(f reflect.StructField, v reflect.Value, raw string) {

@@ -47,17 +47,9 @@ type Source struct {
 func Parse(src Source) (*Config, []string, error) {
 	cfg := &Config{}
 	d := &decoder{}
-	v := reflect.ValueOf(cfg).Elem()
-	for _, f := range fields(v.Type()) {
-		raw, _ := src.Value(src.Project + ":" + jsonName(f))
-		if raw == "" {
-			d.field(jsonName(f), whole, f, v.FieldByIndex(f.Index), nil)
-			continue
-		}
-		d.top(f, v.FieldByIndex(f.Index), raw)
-	}
+	d.whole(cfg, src)
 	file := readStackFile(src)
-	plainSecrets(d, src, file, v)
+	plainSecrets(d, src, file, reflect.ValueOf(cfg).Elem())
 	unknownKeys(d, src)
 	cfg.keycloakURL = keycloakURL(cfg, src)
 

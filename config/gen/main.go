@@ -227,12 +227,15 @@ type object map[string]any
 func (d docs) schema() ([]byte, error) {
 	defs := object{}
 	properties := object{}
-	var names []string
+	var names, required []string
 	whole := reflect.TypeFor[config.Config]()
 	for _, f := range keys(whole) {
 		name := config.Project + ":" + f.Tag.Get("json")
 		properties[name] = d.field(whole, f, defs)
 		names = append(names, name)
+		if f.Tag.Get("required") != "" {
+			required = append(required, name)
+		}
 	}
 	out, err := json.MarshalIndent(object{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -241,6 +244,7 @@ func (d docs) schema() ([]byte, error) {
 		"properties": object{"config": object{
 			"type":       "object",
 			"properties": properties,
+			"required":   required,
 			// Other namespaces are none of ours; a key of ours that is not listed
 			// is a typing error.
 			"propertyNames": object{"anyOf": []any{
@@ -272,12 +276,12 @@ func (d docs) field(t reflect.Type, f reflect.StructField, defs object) object {
 
 // value is the schema of a value of type t. Structs go into defs.
 func (d docs) value(t reflect.Type, defs object) object {
-	if t == reflect.TypeFor[config.Secrets]() {
-		return object{"type": "object", "additionalProperties": object{
-			"type":       "object",
-			"properties": object{"secure": object{"type": "string"}},
-			"required":   []string{"secure"},
-		}}
+	encrypted := object{"type": "object", "properties": object{"secure": object{"type": "string"}}, "required": []string{"secure"}}
+	switch t {
+	case reflect.TypeFor[config.Secret]():
+		return encrypted
+	case reflect.TypeFor[config.Secrets]():
+		return object{"type": "object", "additionalProperties": encrypted}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -287,7 +291,11 @@ func (d docs) value(t reflect.Type, defs object) object {
 	case reflect.Int:
 		return object{"type": "integer"}
 	case reflect.Slice:
-		return object{"type": "array", "items": d.value(t.Elem(), defs)}
+		items := d.value(t.Elem(), defs)
+		if items["type"] == "string" {
+			items["minLength"] = 1 // an empty name is a mistake
+		}
+		return object{"type": "array", "items": items}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": d.value(t.Elem(), defs)}
 	case reflect.Struct:
