@@ -53,7 +53,7 @@ func (c *call) visible() (names []string) {
 func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.run(w, r, p, route); err != nil {
-			g.refuseCredential(w, r, err)
+			refuseError(w, r, err)
 		}
 	})
 }
@@ -180,14 +180,11 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 	return nil
 }
 
-// refuseCredential answers a request that authenticate or decide refuses.
-func (g *Gateway) refuseCredential(w http.ResponseWriter, r *http.Request, err error) {
+// refuseError answers a request for which run has an error.
+func refuseError(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *refusal.Error
 	if !errors.As(err, &refused) {
 		refused = refusal.New(refusal.Internal, err, "The credential could not be checked.")
-	}
-	if refused.Status == http.StatusUnauthorized || refused.OAuth != "" || refused.Retry() {
-		g.verifier.WriteChallenge(w, refused)
 	}
 	refuse(w, r, refused)
 }
@@ -229,11 +226,12 @@ type record struct {
 	status     int
 	route      string // pattern of its path; empty for none
 	span       *observe.Span
-	call       *observe.Call      // of the model's server; nil without one
-	exchange   observe.Exchange   // with the model's server; zero without one
-	usage      *usage.Usage       // of a language model; nil for none
-	protocol   *protocol.Protocol // that owns the path, and shapes a refusal; nil for none
-	generation uint64             // of the policy that decided; 0 where none did
+	call       *observe.Call                             // of the model's server; nil without one
+	exchange   observe.Exchange                          // with the model's server; zero without one
+	usage      *usage.Usage                              // of a language model; nil for none
+	challenge  func(http.ResponseWriter, *refusal.Error) // writes the headers of a refusal
+	protocol   *protocol.Protocol                        // that owns the path, and shapes a refusal; nil for none
+	generation uint64                                    // of the policy that decided; 0 where none did
 }
 
 // name notes what a request is about. A nil route is none.
@@ -267,7 +265,7 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 		started := g.now()
 		g.options.Metrics.Begin()
 		setDeadlines(w, r)
-		record := &record{id: rand.Text(), protocol: g.protocolOf(r)}
+		record := &record{id: rand.Text(), protocol: g.protocolOf(r), challenge: g.verifier.WriteChallenge}
 		ctx := context.WithValue(r.Context(), recordKey{}, record)
 		if !g.probe(r.URL.Path) {
 			ctx, record.span = g.options.Telemetry.Begin(ctx, r, fromTrusted(r, g.options.TrustedProxies))
@@ -331,8 +329,9 @@ func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 	return o
 }
 
-// statusWriter notes the status for the audit record, and lets no refusal
-// without a valid token wait for the body.
+// statusWriter notes the status for the audit record, lets no refusal without a
+// valid token wait for the body, and no 401 go without a challenge (RFC 9110, section
+// 15.5.2).
 type statusWriter struct {
 	http.ResponseWriter
 	request *http.Request
@@ -341,7 +340,10 @@ type statusWriter struct {
 
 func (w *statusWriter) WriteHeader(status int) {
 	w.record.status = status
-	// Else net/http reads up to 256 KiB of an unread body before it answers.
+	if status == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" { // a page
+		w.record.challenge(w, refusal.New(refusal.NoCredential, nil))
+	}
+	// Otherwise net/http reads up to 256 KiB of an unread body before it answers.
 	if status >= 400 && w.record.principal == nil && w.request.ProtoMajor == 1 && w.request.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}

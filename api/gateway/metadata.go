@@ -52,6 +52,27 @@ func (g *Gateway) clientIDs() []string {
 	return ids
 }
 
+// What a page of another origin may send, and read of an answer, beside what each may
+// (Fetch, "CORS-safelisted request-header" and "response-header name"). Each name is
+// written out: * would not cover Authorization. What the clients of OpenAI and Anthropic
+// send from a browser is among them, though OpenAI-Organization and OpenAI-Project,
+// which choose who pays, and X-Stainless-* go to no model server.
+var (
+	corsRequest = strings.Join([]string{
+		"Api-Key", "Authorization", "DPoP", "X-Api-Key", "Content-Type", "Inference-Header-Content-Length",
+		"Anthropic-Beta", "Anthropic-Dangerous-Direct-Browser-Access", "Anthropic-Version",
+		"OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "User-Agent",
+		"X-Stainless-Arch", "X-Stainless-Helper", "X-Stainless-Helper-Method", "X-Stainless-Lang", "X-Stainless-OS", "X-Stainless-Package-Version",
+		"X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout",
+	}, ", ")
+	corsResponse = strings.Join([]string{
+		"Inference-Header-Content-Length", "OpenAI-Processing-Ms", "OpenAI-Version", "RateLimit", "RateLimit-Policy", "Request-Id",
+		"Retry-After", "Retry-After-Ms", "WWW-Authenticate", "X-Request-Id", "X-Should-Retry",
+		"X-RateLimit-Limit-Requests", "X-RateLimit-Limit-Tokens", "X-RateLimit-Remaining-Requests", "X-RateLimit-Remaining-Tokens",
+		"X-RateLimit-Reset-Requests", "X-RateLimit-Reset-Tokens",
+	}, ", ")
+)
+
 // cors answers browsers for pages of the configured origins. Cookies are not
 // allowed to come along, and a preflight, which never has a token, is answered
 // without one. With no origin configured it does nothing.
@@ -70,12 +91,12 @@ func (g *Gateway) cors(next http.Handler) http.Handler {
 		h.Set("Access-Control-Allow-Origin", origin)
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP")
+			h.Set("Access-Control-Allow-Headers", corsRequest)
 			h.Set("Access-Control-Max-Age", "600")
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, X-Request-Id")
+		h.Set("Access-Control-Expose-Headers", corsResponse)
 		next.ServeHTTP(w, r)
 	})
 }

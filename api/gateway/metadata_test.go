@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,49 @@ func TestCORS(t *testing.T) {
 			}
 			if row.base == on.URL && h.Get("Vary") != "Origin" {
 				t.Errorf("Vary is %q", h.Get("Vary"))
+			}
+		})
+	}
+}
+
+// A page gets to send what the official clients send from a browser: read from the
+// sources of openai 6.49.0, @anthropic-ai/sdk 1.14.0 and Azure's client in the former.
+// Their preflight needs each header by its name (Fetch, "CORS-preflight fetch").
+func TestCORSOfOfficialClients(t *testing.T) {
+	f := newFixture(t)
+	f.gateway.options.CORSOrigins = []string{"https://app.example.com"}
+	stainless := "x-stainless-lang x-stainless-package-version x-stainless-os x-stainless-arch x-stainless-runtime x-stainless-runtime-version " +
+		"x-stainless-retry-count x-stainless-timeout x-stainless-helper-method "
+	for _, test := range []struct{ name, sends, reads string }{
+		{"openai", stainless + "authorization content-type user-agent openai-organization openai-project openai-beta", "x-request-id retry-after retry-after-ms x-should-retry"},
+		{"openai for Azure", stainless + "api-key content-type user-agent", "x-request-id"},
+		{"anthropic", stainless + "x-stainless-helper x-api-key authorization content-type user-agent anthropic-version anthropic-beta anthropic-dangerous-direct-browser-access",
+			"request-id retry-after retry-after-ms x-should-retry"},
+		{"of the Open Inference Protocol", "authorization dpop content-type inference-header-content-length", "inference-header-content-length www-authenticate ratelimit"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest("OPTIONS", "/v1/messages", nil)
+			r.Header = http.Header{"Origin": {"https://app.example.com"}, "Access-Control-Request-Method": {"POST"}}
+			preflight, answer := httptest.NewRecorder(), httptest.NewRecorder()
+			f.gateway.routes().ServeHTTP(preflight, r)
+			f.gateway.routes().ServeHTTP(answer, func() *http.Request {
+				r := httptest.NewRequest("GET", "/v1/models", nil)
+				r.Header.Set("Origin", "https://app.example.com")
+				return r
+			}())
+			for _, list := range []struct{ names, in string }{
+				{test.sends, preflight.Header().Get("Access-Control-Allow-Headers")},
+				{test.reads, answer.Header().Get("Access-Control-Expose-Headers")},
+			} {
+				listed := strings.Split(strings.ToLower(list.in), ", ")
+				for _, name := range strings.Fields(list.names) {
+					if !slices.Contains(listed, name) {
+						t.Errorf("%s is not in %s", name, list.in)
+					}
+				}
+				if slices.Contains(listed, "*") || slices.Contains(listed, "cookie") {
+					t.Errorf("too much is in %s", list.in)
+				}
 			}
 		})
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // refuse answers r with e and notes it in the audit record. The shape is
-// that of the protocol that owns the path, otherwise problem+json (RFC 9457).
+// that of the protocol that owns the path, otherwise problem+json (RFC 9457). A
+// refusal has its challenge, whoever finds the reason.
 func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	record := recordOf(r)
 	record.code, record.cause = e.Code, e.Cause
@@ -17,8 +18,8 @@ func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	if record.protocol != nil {
 		contentType, body = record.protocol.Refusal(e)
 	}
-	if e.Retry() && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "5") // seconds
+	if e.Status == http.StatusUnauthorized || e.OAuth != "" || e.Retry() && w.Header().Get("Retry-After") == "" {
+		record.challenge(w, e)
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(e.Status)

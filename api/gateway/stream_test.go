@@ -131,6 +131,32 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
+// A request that is refused before the model server has sent a byte gets a status, and
+// with 401 a challenge (RFC 9110, section 15.5.2).
+func TestRefusedBeforeTheFirstByte(t *testing.T) {
+	issuer := oidctest.New("https://id.example/realms/example-realm")
+	options := testOptions(issuer, io.Discard)
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := streamingGateway(t, issuer, options, 0)
+		access, err := newAccess(options.Outputs.Policy, deadlines(time.Minute), slow{50 * time.Second}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.access.Store(access)
+		r := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(`{"model":"talks"}`))
+		r.Header = http.Header{"Content-Type": {jsonType}, "Authorization": {"Bearer " + issuer.Token("RS256")}}
+		go func() {
+			time.Sleep(10 * time.Second)
+			logOut(t, g, issuer)
+		}()
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, r)
+		if challenge := w.Header().Values("WWW-Authenticate"); w.Code != 401 || len(challenge) != 2 || !strings.Contains(challenge[0], `error="invalid_token"`) {
+			t.Errorf("%d %s with the challenges %q", w.Code, w.Body, challenge)
+		}
+	})
+}
+
 func nothingHappens(*testing.T, *Gateway, *oidctest.Issuer) {}
 
 func logOut(t *testing.T, g *Gateway, i *oidctest.Issuer) {

@@ -12,18 +12,22 @@ import (
 )
 
 // Metadata are the members of a discovery document that matter here (OpenID
-// Connect Discovery 1.0, section 3; RFC 8414; RFC 9207, section 3; Back-Channel
-// Logout 1.0, section 2.1). The addresses are as the issuer publishes them.
+// Connect Discovery 1.0, section 3; RFC 8414; RFC 8628, section 4; RFC 9207, section 3;
+// RFC 9449, section 5.1; Back-Channel Logout 1.0, section 2.1). The addresses are as the issuer publishes them.
 type Metadata struct {
 	Issuer            string   `json:"issuer"`
 	Authorization     string   `json:"authorization_endpoint"`
 	Token             string   `json:"token_endpoint"`
 	Introspection     string   `json:"introspection_endpoint"`
 	EndSession        string   `json:"end_session_endpoint"`
+	Device            string   `json:"device_authorization_endpoint"`
+	Revocation        string   `json:"revocation_endpoint"`
 	JWKS              string   `json:"jwks_uri"`
 	SendsIssuer       bool     `json:"authorization_response_iss_parameter_supported"`
 	ChallengeMethods  []string `json:"code_challenge_methods_supported"`
 	BackchannelLogout bool     `json:"backchannel_logout_supported"`
+	IDAlgorithms      []string `json:"id_token_signing_alg_values_supported"`
+	ProofAlgorithms   []string `json:"dpop_signing_alg_values_supported"`
 }
 
 // Discovery is the address of the issuer's metadata.
@@ -48,7 +52,7 @@ func (i *Issuer) Metadata(ctx context.Context) (*Metadata, error) {
 		return nil, &UnfitError{err}
 	}
 	if m.Issuer != i.URL {
-		return nil, &UnfitError{fmt.Errorf("issuer: discovery: the document is of issuer %.200q, want %q", m.Issuer, i.URL)}
+		return nil, &UnfitError{&MismatchError{m.Issuer, i.URL}}
 	}
 	i.known.Store(m)
 	return m, nil
@@ -62,6 +66,14 @@ type UnfitError struct{ error }
 
 func (e *UnfitError) Unwrap() error { return e.error }
 
+// MismatchError says that metadata are of another issuer than the one that was
+// asked for.
+type MismatchError struct{ Found, Want string }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("issuer: discovery: the document is of issuer %.200q, want %q", e.Found, e.Want)
+}
+
 // ParseMetadata reads a discovery document. Every address in it is an absolute
 // http or https URL without user and fragment.
 func ParseMetadata(document []byte) (*Metadata, error) {
@@ -72,6 +84,7 @@ func ParseMetadata(document []byte) (*Metadata, error) {
 	for _, endpoint := range []struct{ name, address string }{
 		{"authorization_endpoint", m.Authorization}, {"token_endpoint", m.Token}, {"introspection_endpoint", m.Introspection},
 		{"end_session_endpoint", m.EndSession}, {"jwks_uri", m.JWKS},
+		{"device_authorization_endpoint", m.Device}, {"revocation_endpoint", m.Revocation},
 	} {
 		u, err := url.Parse(endpoint.address)
 		if endpoint.address != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Contains(endpoint.address, "#")) {

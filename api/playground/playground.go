@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/api/stepup"
+	"keycloak-model-api/internal/look"
 	"keycloak-model-api/policy"
 )
 
@@ -37,20 +39,28 @@ type Config struct {
 // Playground serves the pages. Each method that is a handler serves one path.
 type Playground struct {
 	Config
-	pages    *template.Template
-	versions map[string]string // of the static files
-	csp      string
-	base     string // path that links begin with
+	pages  *template.Template
+	assets map[string]asset // by their names
+	csp    string
+	base   string // path that links begin with
 
 	described described
 }
 
-//go:embed pages static/*.css static/*.js static/*.svg
+//go:embed pages static/*.js static/*.svg
 var files embed.FS
+
+// asset is a file that pages load.
+type asset struct{ content, version string }
+
+func newAsset(content string) asset {
+	hash := sha256.Sum256([]byte(content))
+	return asset{content, hex.EncodeToString(hash[:6])}
+}
 
 // New makes the pages. It panics only if what is embedded here is broken.
 func New(c Config) *Playground {
-	p := &Playground{Config: c, versions: map[string]string{}, base: c.Login.Path()}
+	p := &Playground{Config: c, assets: map[string]asset{"style.css": newAsset(look.Style)}, base: c.Login.Path()}
 	static, err := fs.Glob(files, "static/*")
 	if err != nil {
 		panic(err)
@@ -60,8 +70,7 @@ func New(c Config) *Playground {
 		if err != nil {
 			panic(err)
 		}
-		hash := sha256.Sum256(content)
-		p.versions[name] = hex.EncodeToString(hash[:6])
+		p.assets[path.Base(name)] = newAsset(string(content))
 	}
 	p.pages = p.parse()
 	// The issuer is where the form of a logout leads.
@@ -72,7 +81,7 @@ func New(c Config) *Playground {
 
 func (p *Playground) parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"asset":   func(name string) string { return p.base + "/static/" + name + "?v=" + p.versions["static/"+name] },
+		"asset":   func(name string) string { return p.base + "/static/" + name + "?v=" + p.assets[name].version },
 		"base":    func() string { return p.base },
 		"exactly": exactly,
 		"literal": literal,
@@ -81,19 +90,19 @@ func (p *Playground) parse() *template.Template {
 
 // Static serves GET /static/{file} to everybody.
 func (p *Playground) Static(w http.ResponseWriter, r *http.Request) {
-	name := "static/" + r.PathValue("file")
-	version, ok := p.versions[name]
+	name := r.PathValue("file")
+	file, ok := p.assets[name]
 	if !ok {
 		p.NotFound(w, r)
 		return
 	}
 	p.secure(w)
-	w.Header().Set("ETag", `"`+version+`"`)
+	w.Header().Set("ETag", `"`+file.version+`"`)
 	w.Header().Set("Cache-Control", "no-cache")
-	if r.URL.Query().Get("v") == version {
+	if r.URL.Query().Get("v") == file.version {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	http.ServeFileFS(w, r, files, name)
+	http.ServeContent(w, r, name, time.Time{}, strings.NewReader(file.content))
 }
 
 // SignIn serves GET /login.

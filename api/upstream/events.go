@@ -3,6 +3,8 @@ package upstream
 import (
 	"io"
 	"net/http"
+
+	"keycloak-model-api/api/eventstream"
 )
 
 // passEvents sends an event stream to w, each event as soon as it is whole. The
@@ -12,13 +14,13 @@ func (u *Upstream) passEvents(w http.ResponseWriter, r *http.Request, answer *ht
 	var (
 		buffer = make([]byte, 4<<10)
 		n      int // bytes in it
-		lines  lines
+		events eventstream.Splitter
 		sent   progress
 	)
 	for {
 		m, err := answer.Body.Read(buffer[n:])
 		watch.event()
-		whole := lines.read(buffer[n : n+m])
+		whole := events.Last(buffer[n : n+m])
 		if whole > 0 {
 			whole += n
 		}
@@ -49,36 +51,4 @@ func (u *Upstream) passEvents(w http.ResponseWriter, r *http.Request, answer *ht
 			return sent, err
 		}
 	}
-}
-
-// lines finds where events end: at a line with nothing in it. Lines end with
-// CR LF, LF or CR (WHATWG HTML, section 9.2.5).
-type lines struct {
-	text bool // the line has something in it
-	cr   bool // the last byte was CR, so that LF belongs to it
-	end  bool // the last line end was that of an event
-}
-
-// read returns the number of bytes of b up to the end of the last event that
-// ends in b; 0 for none.
-func (l *lines) read(b []byte) (whole int) {
-	for i, c := range b {
-		switch {
-		case c == '\n' && l.cr:
-			if l.end {
-				whole = i + 1
-			}
-			l.cr = false
-			continue
-		case c == '\n' || c == '\r':
-			if l.end = !l.text; l.end {
-				whole = i + 1
-			}
-			l.text = false
-		default:
-			l.text = true
-		}
-		l.cr = c == '\r'
-	}
-	return whole
 }

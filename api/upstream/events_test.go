@@ -16,62 +16,6 @@ import (
 	"keycloak-model-api/api/refusal"
 )
 
-// Where an event ends (WHATWG HTML, section 9.2.6), however the bytes come in parts.
-func TestLines(t *testing.T) {
-	for name, test := range map[string]struct {
-		text string
-		ends []int
-	}{
-		"LF":                      {"a\nb\n\nc\n\n", []int{5, 8}},
-		"CR":                      {"a\r\rb\r\r", []int{3, 6}},
-		"CR LF":                   {"a\r\n\r\nb\r\n\r\n", []int{4, 5, 9, 10}}, // after CR too: what follows is the same line end
-		"LF CR LF":                {"a\n\r\nb", []int{3, 4}},
-		"a comment":               {":\n\n", []int{3}},
-		"nothing but line ends":   {"\n\n", []int{1, 2}},
-		"one line end":            {"a\nb\n", nil},
-		"a colon without an end":  {"data:", nil},
-		"CR LF that ends no line": {"a\r\nb\r\n", nil},
-	} {
-		for at := range len(test.text) + 1 {
-			var l lines
-			got := l.read([]byte(test.text[:at]))
-			if whole := l.read([]byte(test.text[at:])); whole > 0 {
-				got = at + whole
-			}
-			want := 0
-			if n := len(test.ends); n > 0 {
-				want = test.ends[n-1]
-			}
-			if got != want {
-				t.Errorf("%s, cut at %d: the last event ends at %d, want %d", name, at, got, want)
-			}
-		}
-	}
-}
-
-// FuzzLines: cut anywhere, the end of the last event is the same, and an empty
-// line stands before it.
-func FuzzLines(f *testing.F) {
-	f.Add([]byte("data: 1\n\ndata"), 3)
-	f.Add([]byte("a\r\n\r\nb\r\r"), 4)
-	f.Fuzz(func(t *testing.T, text []byte, at int) {
-		var whole, cut lines
-		want := whole.read(text)
-		at = min(max(at, 0), len(text))
-		got := cut.read(text[:at])
-		if more := cut.read(text[at:]); more > 0 {
-			got = at + more
-		}
-		if got != want {
-			t.Fatalf("%q cut at %d: %d, whole: %d", text, at, got, want)
-		}
-		plain := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(text[:want]))
-		if want > 0 && plain != "\n" && !strings.HasSuffix(plain, "\n\n") {
-			t.Fatalf("%q: no empty line before %d", text, want)
-		}
-	})
-}
-
 // parts is a body whose parts come one by one; then it fails, or ends.
 type parts struct {
 	parts []string

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
+
+	"keycloak-model-api/api/eventstream"
 )
 
 // Usage is what one request used, in tokens.
@@ -38,9 +40,10 @@ const (
 // Writer passes an answer on to a caller and reads it. It is for one answer.
 type Writer struct {
 	http.ResponseWriter
-	hide    bool   // drop the event that only tells the usage
-	request int    // bytes of the request
-	stream  bool   // of events
+	hide    bool // drop the event that only tells the usage
+	request int  // bytes of the request
+	stream  bool // of events
+	events  eventstream.Splitter
 	failed  bool   // the status tells of an error, which used nothing
 	kept    []byte // JSON so far, or an event that has not ended
 	passed  int64  // bytes of the answer
@@ -77,12 +80,14 @@ func (w *Writer) Write(b []byte) (int, error) {
 		}
 		return w.ResponseWriter.Write(b)
 	}
+	read := len(w.kept)
 	w.kept = append(w.kept, b...)
 	for {
-		n := endOfEvent(w.kept)
+		n := w.events.Next(w.kept[read:])
 		if n == 0 {
 			break
 		}
+		n, read = read+n, 0
 		event := w.kept[:n]
 		if usageAlone := w.event(event); !usageAlone || !w.hide {
 			if _, err := w.ResponseWriter.Write(event); err != nil {
@@ -128,36 +133,6 @@ func (w *Writer) End() Usage {
 	}
 	estimate := func(n int64) int64 { return (n + bytesPerToken - 1) / bytesPerToken }
 	return Usage{Input: estimate(int64(w.request)), Output: estimate(w.passed), Estimated: true}
-}
-
-// endOfEvent is the length of the first whole event of a stream with the blank line
-// after it, or 0 (WHATWG HTML, section 9.2.6).
-func endOfEvent(b []byte) int {
-	for i := 0; i < len(b); i++ {
-		if b[i] != '\n' && b[i] != '\r' {
-			continue
-		}
-		next := i + 1
-		if b[i] == '\r' && next < len(b) && b[next] == '\n' {
-			next++
-		}
-		switch {
-		case next == len(b): // the next line has not come yet
-			return 0
-		case b[next] == '\n':
-			return next + 1
-		case b[next] == '\r':
-			if next+1 == len(b) { // a line feed may follow
-				return 0
-			}
-			if b[next+1] == '\n' {
-				return next + 2
-			}
-			return next + 1
-		}
-		i = next - 1
-	}
-	return 0
 }
 
 // event reads one event and says whether it only tells the usage.

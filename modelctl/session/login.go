@@ -20,7 +20,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/oauth2"
 
-	"keycloak-model-api/api/playground/static"
+	"keycloak-model-api/internal/look"
 )
 
 // browserTimeout is how long a person has to sign in by the browser. (A device
@@ -169,7 +169,7 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // page writes a small page of fixed text in the look of the playground:
 // nothing of the request is in it.
 func page(w http.ResponseWriter, status int, title, text string) {
-	style := sha256.Sum256([]byte(static.Style))
+	style := sha256.Sum256([]byte(look.Style))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; frame-ancestors 'none'; base-uri 'none'",
@@ -192,7 +192,7 @@ func page(w http.ResponseWriter, status int, title, text string) {
 <main class="message"><h1>%[1]s</h1><p>%[2]s</p></main>
 </body>
 </html>
-`, title, text, static.Style)
+`, title, text, look.Style)
 }
 
 // checkAuthorizationResponse returns the code of a response whose state is

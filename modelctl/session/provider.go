@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/oauth2"
+
+	"keycloak-model-api/api/issuer"
 )
 
 // provider is the issuer as its metadata describes it.
@@ -27,91 +27,58 @@ type provider struct {
 	proofAlgorithms []string // of DPoP proofs (RFC 9449 section 5.1)
 }
 
-// metadata are the members of the issuer's metadata that matter here. They are
-// read by their exact names, each at most once.
-type metadata struct {
-	Issuer          string   `json:"issuer"`
-	Authorization   string   `json:"authorization_endpoint"`
-	Token           string   `json:"token_endpoint"`
-	Device          string   `json:"device_authorization_endpoint"`
-	JWKS            string   `json:"jwks_uri"`
-	Revocation      string   `json:"revocation_endpoint"`
-	SendsIss        bool     `json:"authorization_response_iss_parameter_supported"`
-	IDAlgorithms    []string `json:"id_token_signing_alg_values_supported"`
-	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
-}
-
 // idAlgorithms are the asymmetric algorithms that may sign an ID token.
 var idAlgorithms = []string{
 	oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
 }
 
-func (m metadata) provider(ctx context.Context) *oidc.Provider {
-	algorithms := slices.DeleteFunc(slices.Clone(m.IDAlgorithms), func(a string) bool { return !slices.Contains(idAlgorithms, a) })
-	config := oidc.ProviderConfig{
-		IssuerURL: m.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, DeviceAuthURL: m.Device, JWKSURL: m.JWKS,
-		Algorithms: algorithms,
-	}
-	return config.NewProvider(ctx)
-}
-
 // discover reads the issuer's metadata. Every endpoint in it must be fit to
 // carry tokens, and to be handed to a browser.
-func (k *Keeper) discover(ctx context.Context, issuer, clientID string) (*provider, error) {
+func (k *Keeper) discover(ctx context.Context, url, clientID string) (*provider, error) {
 	p := &provider{http: &http.Client{
 		Transport:     unavailable{k.HTTP.Transport},
 		CheckRedirect: k.HTTP.CheckRedirect,
 		Timeout:       k.HTTP.Timeout,
 	}}
-	var err error
-	p.oidc, err = oidc.NewProvider(p.context(ctx), issuer)
-	if e, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
-		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it",
-			issuer, e.Discovered)
+	m, err := issuer.New(issuer.Config{URL: url}, p.http.Transport, p.http.Timeout).Metadata(ctx)
+	if e, ok := errors.AsType[*issuer.MismatchError](err); ok {
+		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it", url, e.Found)
 	}
-	if errors.Is(err, ErrUnavailable) {
-		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
+	_, unfit := errors.AsType[*issuer.UnfitError](err)
+	switch {
+	case unfit, errors.Is(err, ErrUnavailable):
+		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", url, err)
+	case err != nil:
+		return nil, fmt.Errorf("session: there is no OpenID issuer at %s, check its URL: %w", url, err)
 	}
-	if err != nil { // it quotes the answer, which may be a whole page
-		return nil, fmt.Errorf("session: there is no OpenID issuer at %s, check its URL: %.200v", issuer, err)
-	}
-	var document jsontext.Value
-	if err := p.oidc.Claims(&document); err != nil {
-		return nil, fmt.Errorf("session: reading the metadata of the issuer %s: %w", issuer, err)
-	}
-	var m metadata
-	if err := json.Unmarshal(document, &m); err != nil {
-		return nil, fmt.Errorf("session: the metadata of the issuer %s: %w", issuer, err)
-	}
-	if m.Issuer != issuer {
-		return nil, fmt.Errorf("session: the issuer at %s calls itself %q in its metadata", issuer, m.Issuer)
-	}
-	// What the library read without regard to case is replaced.
-	p.oidc = m.provider(p.context(ctx))
-	p.revocation, p.sendsIss, p.proofAlgorithms = m.Revocation, m.SendsIss, m.ProofAlgorithms
-	p.oauth = oauth2.Config{
-		ClientID: clientID,
-		Endpoint: p.oidc.Endpoint(),
-		Scopes:   []string{oidc.ScopeOpenID, "profile", "email"},
-	}
-	p.oauth.Endpoint.AuthStyle = oauth2.AuthStyleInParams // a public client has nothing to probe for
 	for _, e := range []struct {
 		name, url string
 		required  bool
 	}{
-		{"authorization_endpoint", p.oauth.Endpoint.AuthURL, true},
-		{"token_endpoint", p.oauth.Endpoint.TokenURL, true},
+		{"authorization_endpoint", m.Authorization, true},
+		{"token_endpoint", m.Token, true},
 		{"jwks_uri", m.JWKS, true},
-		{"device_authorization_endpoint", p.oauth.Endpoint.DeviceAuthURL, false},
+		{"device_authorization_endpoint", m.Device, false},
 		{"revocation_endpoint", m.Revocation, false},
 	} {
 		if e.url == "" && !e.required {
 			continue
 		}
 		if err := CheckURL(e.url); err != nil {
-			return nil, fmt.Errorf("session: the metadata of the issuer %s: %s: %w", issuer, e.name, err)
+			return nil, fmt.Errorf("session: the metadata of the issuer %s: %s: %w", url, e.name, err)
 		}
 	}
+	p.oidc = (&oidc.ProviderConfig{
+		IssuerURL: m.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, DeviceAuthURL: m.Device, JWKSURL: m.JWKS,
+		Algorithms: slices.DeleteFunc(slices.Clone(m.IDAlgorithms), func(a string) bool { return !slices.Contains(idAlgorithms, a) }),
+	}).NewProvider(p.context(ctx))
+	p.revocation, p.sendsIss, p.proofAlgorithms = m.Revocation, m.SendsIssuer, m.ProofAlgorithms
+	p.oauth = oauth2.Config{
+		ClientID: clientID,
+		Endpoint: p.oidc.Endpoint(),
+		Scopes:   []string{oidc.ScopeOpenID, "profile", "email"},
+	}
+	p.oauth.Endpoint.AuthStyle = oauth2.AuthStyleInParams // a public client has nothing to probe for
 	return p, nil
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/zalando/go-keyring"
 
-	"keycloak-model-api/api/playground/static"
+	"keycloak-model-api/internal/look"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/modelctl/session"
 )
@@ -148,7 +148,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 		{"proof from a clock that is wrong (RFC 9449 section 4.3)", func(s *oidctest.Settings) { s.Ahead = 5 * time.Minute }, "is the clock of this computer right"},
 		{"issuer in another case, which a lax reader takes (RFC 8259 section 4)", func(s *oidctest.Settings) {
 			s.Metadata = oidctest.Claims{"issuer": nil, "Issuer": "https://issuer.example.com/realms/example-realm"}
-		}, "calls itself"},
+		}, "in another case"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -289,7 +289,7 @@ func TestPageHasTheLookOfThePlayground(t *testing.T) {
 	style, _, ok := strings.Cut(rest, "</style>")
 	hash := sha256.Sum256([]byte(style))
 	want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
-	if !ok || style != static.Style || !strings.Contains(got.header.Get("Content-Security-Policy"), want) {
+	if !ok || style != look.Style || !strings.Contains(got.header.Get("Content-Security-Policy"), want) {
 		t.Errorf("policy %q, want %s", got.header.Get("Content-Security-Policy"), want)
 	}
 }
