@@ -81,11 +81,16 @@ fmt: ## Format the code
 	gofmt -l -w .
 
 .PHONY: lint
-lint: ## gofmt, go mod tidy, go vet, staticcheck
+lint: ## gofmt, go mod tidy and verify, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make fmt formats these"; exit 1; }
+	$(GO) mod verify
 	@staticcheck=$$($(GO) tool -n staticcheck) && for module in $(MODULES); do \
 		(set -x; cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && $$staticcheck ./...) || exit 1; \
 	done
+
+.PHONY: vulncheck
+vulncheck: ## Look the modules up in Go's database of vulnerabilities (needs https://vuln.go.dev)
+	@scripts/vulncheck $(MODULES)
 
 .PHONY: clean
 clean: ## Forget this checkout's Keycloak data, realm and secrets (the downloads stay)

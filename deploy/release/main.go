@@ -57,6 +57,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := describe(*out, built); err != nil {
 		return err
 	}
+	if err := writeLicenses(ctx, *out, built); err != nil {
+		return err
+	}
 	if err := writeImage(filepath.Join(*out, "image"), *out, built); err != nil {
 		return err
 	}

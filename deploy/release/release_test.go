@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/google/licenseclassifier/v2/assets"
 )
 
 // TestRelease makes a release for this computer, twice, and looks at all that it
@@ -36,6 +37,7 @@ func TestRelease(t *testing.T) {
 	}
 	checkSums(t, dist)
 	checkMaterials(t, filepath.Join(dist, "model-api_linux_"+runtime.GOARCH+".cdx.json"))
+	checkLicenses(t, filepath.Join(dist, "LICENSES.txt"))
 	image := onlyImage(t, filepath.Join(dist, "image"))
 	root := t.TempDir()
 	unpack(t, image, root)
@@ -99,6 +101,53 @@ func checkMaterials(t *testing.T, path string) {
 		}
 	}
 	t.Errorf("go-oidc is not in the bill of %d components", len(*bom.Components))
+}
+
+// checkLicenses looks for modules that the programs surely hold, each with its text.
+func checkLicenses(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"=== std go", "=== github.com/coreos/go-oidc/v3 v3.", "Apache License", "Redistribution and use"} {
+		if !strings.Contains(string(content), want) {
+			t.Errorf("%q is not in LICENSES.txt", want)
+		}
+	}
+}
+
+// A module without a license, or with one that asks for more, is no part of a release.
+func TestLicensesAreAccepted(t *testing.T) {
+	known, err := assets.DefaultClassifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	license := func(name string) string {
+		text, err := assets.ReadLicenseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, test := range []struct{ name, file, text, want string }{
+		{"accepted", "LICENSE", license("License/MIT/pristine.txt"), ""},
+		{"in another spelling", "licence.md", license("License/Apache-2.0/pristine.txt"), ""},
+		{"asks for more", "COPYING", license("License/AGPL-3.0/license.txt"), "AGPL-3.0 is not among the accepted"},
+		{"unknown", "LICENSE", "All rights reserved.", "no license is known"},
+		{"none", "README", license("License/MIT/pristine.txt"), "no license is known"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, test.file), []byte(test.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := licensesIn(known, dir)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
 }
 
 // onlyImage returns the image of a layout that has one.
