@@ -89,12 +89,20 @@ func reviewedRealm(ctx context.Context, stack *policy.Outputs, file, server stri
 	} else if !ok {
 		return nil, &usageError{fmt.Errorf("api: access: the issuer %s is not below /realms: give -keycloak", stack.Issuer)}
 	}
-	if getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
+	admin := adminOf(base, getenv)
+	if admin == nil {
 		return nil, &usageError{errors.New("api: access: the live realm needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET; or give a file by -realm")}
 	}
-	admin := keycloak.NewAdmin(base, keycloak.Credentials{
+	return access.Fetch(ctx, admin, stack.RealmName, stack.Policy)
+}
+
+// adminOf is the Keycloak at base with the account of the environment, nil without one.
+func adminOf(base string, getenv func(string) string) *keycloak.Admin {
+	if getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
+		return nil
+	}
+	return keycloak.NewAdmin(base, keycloak.Credentials{
 		Realm: getenv("KEYCLOAK_REALM"), ClientID: getenv("KEYCLOAK_CLIENT_ID"), ClientSecret: getenv("KEYCLOAK_CLIENT_SECRET"),
 		Username: getenv("KEYCLOAK_USER"), Password: getenv("KEYCLOAK_PASSWORD"),
 	})
-	return access.Fetch(ctx, admin, stack.RealmName, stack.Policy)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,12 +24,16 @@ access policy: discovery, keys, real tokens, sign-in and sign-out. Each finding
 that is not ok says which setting to change. It asks for two tokens and starts
 sign-ins that it never finishes; it changes nothing.
 
+Where a model asks how its callers signed in, it also reads the scopes of clients,
+with the account that the environment names as for go run ./api access; that needs
+view-clients of the realm.
+
 Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
 
 `
 
 // runDoctor is the subcommand doctor.
-func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
+func runDoctor(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	var o doctor.Options
 	stack := flags.String("stack", defaultStack, "File with the stack's outputs, with their secrets.")
@@ -46,6 +51,9 @@ func runDoctor(ctx context.Context, args []string, stdout io.Writer) error {
 	o.Outputs, err = readStack(*stack)
 	if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew)); err != nil {
 		return &usageError{err}
+	}
+	if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
+		o.Admin = adminOf(base, getenv)
 	}
 	findings, err := doctor.Examine(ctx, o)
 	if err != nil {

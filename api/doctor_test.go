@@ -19,7 +19,7 @@ func TestDoctorCommand(t *testing.T) {
 	defer issuer.Close()
 	stack, _ := files(t, issuer)
 	var out bytes.Buffer
-	err := run(t.Context(), []string{"doctor", "-json", "-stack", stack}, nil, nil, &out, &out)
+	err := run(t.Context(), []string{"doctor", "-json", "-stack", stack}, func(string) string { return "" }, nil, &out, &out)
 	var findings []doctor.Finding
 	if jsonErr := json.Unmarshal(out.Bytes(), &findings); jsonErr != nil || len(findings) < 5 || findings[0].Check != "discovery" {
 		t.Errorf("%v: %s", jsonErr, out.String())

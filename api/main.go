@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	case "contract":
 		return runContract(ctx, args[1:], getenv, stdin, stdout)
 	case "doctor":
-		return runDoctor(ctx, args[1:], stdout)
+		return runDoctor(ctx, args[1:], getenv, stdout)
 	case "explain":
 		return runExplain(ctx, args[1:], stdin, stdout)
 	default:

@@ -19,7 +19,7 @@ var rooms = []struct {
 	{"api", "api/gateway api/doctor api/explain api/contract api/access api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
-	{"api/doctor", "api/bearer api/issuer internal/cli policy"},
+	{"api/doctor", "api/bearer api/issuer internal/cli internal/keycloak policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
 	{"api/access", "api/stepup internal/keycloak policy"},

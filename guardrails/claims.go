@@ -33,7 +33,7 @@ var editable = []string{"email", "firstName", "lastName"}
 // deciding are the claims that the API or Keycloak itself decides by.
 var deciding = []string{
 	"realm_access", "resource_access", "roles", "groups", "scope", "aud", "azp", "client_id",
-	"iss", "sub", "sid", "acr", "amr", "typ", "cnf", "preferred_username",
+	"iss", "sub", "sid", "acr", "auth_time", "loa_map", "amr", "typ", "cnf", "preferred_username",
 }
 
 // decides tells whether a claim name, whose dots nest, is or is within one of

@@ -75,6 +75,11 @@ func TestRules(t *testing.T) {
 		{"plain secret of the provider", "pulumi:providers:keycloak", object{"clientSecret": "hunter2"}, "no-plain-secret"},
 		{"password policy", "keycloak:index/realm:Realm", object{"passwordPolicy": "length(12)"}, ""},
 
+		{"levels of a client's own (RFC 9470)", openIDClient, object{"extraConfig": object{"acr.loa.map": `{"2":1}`}}, "no-client-levels"},
+		{"levels not known yet", openIDClient, object{"extraConfig": object{"acr.loa.map": unknown}}, ""},
+		{"no levels of a client's own", openIDClient, object{"extraConfig": object{"standard.token.exchange.enabled": "true"}}, ""},
+		{"levels of the realm", "keycloak:index/realm:Realm", object{"attributes": object{"acr.loa.map": `{"1":1,"2":2}`}}, ""},
+
 		{"lasting password", user, object{"initialPassword": object{"value": secret("hunter2"), "temporary": false}}, "no-lasting-password"},
 		{"lasting password by default", user, object{"initialPassword": object{"value": secret("hunter2")}}, "no-lasting-password"},
 		{"no password", user, object{"username": "u"}, ""},
@@ -86,6 +91,7 @@ func TestRules(t *testing.T) {
 		{"no registration", realm, object{"loginWithEmailAllowed": true}, ""},
 
 		{"profile alone", profile, object{"realmId": "r", "attributes": []any{object{"name": "team", "permissions": object{"edits": []any{"user"}}}}}, ""},
+		{"a name as the time of a level", "keycloak:openid/userPropertyProtocolMapper:UserPropertyProtocolMapper", object{"realmId": "r", "userProperty": "lastName", "claimName": "loa_map"}, "no-self-service-claim"},
 		{"email as groups", "keycloak:openid/userPropertyProtocolMapper:UserPropertyProtocolMapper", object{"realmId": "r", "userProperty": "email", "claimName": "groups"}, "no-self-service-claim"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -57,6 +57,7 @@ var rules = []Rule{
 	{Name: LastingPassword, Sentence: "An initial password is temporary: people who know the configuration must not know a user's password.", Dev: true, check: lastingPassword},
 	{Name: UnverifiedEmailLogin, Sentence: "Where people register themselves and sign in by an email address, the address is verified: otherwise anybody takes that of somebody else.", Dev: true, check: unverifiedEmailLogin},
 	secondFactor,
+	{Name: "no-client-levels", Sentence: "No client maps levels of sign-in itself (`acr.loa.map`): the realm says what a level is (RFC 9470).", check: clientLevels},
 }
 
 // Rules returns all rules.
@@ -136,6 +137,13 @@ func unverifiedEmailLogin(typ string, in *reader) string {
 	if typ == realm && in.boolean("registrationAllowed") && !in.boolean("verifyEmail") &&
 		(in.boolean("loginWithEmailAllowed") || in.boolean("registrationEmailAsUsername")) {
 		return "registrationAllowed lets people take anybody's address, and they sign in by it: set verifyEmail to true, or loginWithEmailAllowed to false"
+	}
+	return ""
+}
+
+func clientLevels(typ string, in *reader) string {
+	if typ == openIDClient && in.text("extraConfig", "acr.loa.map") != "" {
+		return "extraConfig has acr.loa.map, which wins over the realm's: take it out, and say in the realm what a level is"
 	}
 	return ""
 }

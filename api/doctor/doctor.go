@@ -1,6 +1,7 @@
 // Package doctor compares a live realm, as a client sees it, with the stack's
 // outputs and the access policy. It asks for two tokens and starts sign-ins that
-// it never finishes; it changes nothing.
+// it never finishes; it changes nothing. With an account it also looks at what no
+// client sees.
 package doctor
 
 import (
@@ -28,6 +29,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/internal/cli"
+	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/policy"
 )
 
@@ -37,6 +39,7 @@ type Options struct {
 	InternalURL string          // of the issuer as this computer reaches it. Default: its own URL
 	PublicURL   string          // of the API as its callers see it: sign-in and sign-out lead back there
 	Skew        time.Duration   // how far the clocks of the issuer and the API may differ
+	Admin       *keycloak.Admin // with view-clients of the realm, for what no client sees. May be nil
 }
 
 // doctor looks at one realm.
@@ -45,6 +48,7 @@ type doctor struct {
 	config    bearer.Config
 	publicURL string
 	skew      time.Duration
+	admin     *keycloak.Admin
 	issuer    *issuer.Issuer
 	browser   *http.Client // follows no redirect
 	now       func() time.Time
@@ -78,7 +82,7 @@ func (d *doctor) fail(check, change, format string, args ...any) {
 func Examine(ctx context.Context, o Options) ([]Finding, error) {
 	d := &doctor{
 		stack: o.Outputs, config: bearer.StackConfig(o.Outputs, o.InternalURL),
-		publicURL: strings.TrimRight(o.PublicURL, "/"), skew: o.Skew, now: time.Now,
+		publicURL: strings.TrimRight(o.PublicURL, "/"), skew: o.Skew, admin: o.Admin, now: time.Now,
 		browser: &http.Client{
 			Timeout:       askTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -150,6 +154,7 @@ func (d *doctor) examine(ctx context.Context) error {
 	d.signIn(ctx, meta)
 	d.signOut(ctx, meta)
 	d.resourceMetadata(ctx)
+	d.levels(ctx)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/internal/oidctest"
 	"keycloak-model-api/policy"
 )
@@ -289,6 +290,98 @@ func TestDoctorFindsFaults(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// Where a model asks how its caller signed in (RFC 9470), an account sees whether the
+// tokens of clients can say it.
+func TestDoctorOfLevels(t *testing.T) {
+	levels := map[string]string{
+		"user.session.note": "loa-map", "claim.name": "loa_map", "access.token.claim": "true", "jsonType.label": "String",
+	}
+	without := func(key, value string) map[string]string {
+		changed := maps.Clone(levels)
+		changed[key] = value
+		return changed
+	}
+	const noMapper = "failure levels modelctl: no mapper puts the session note loa-map into its tokens"
+	for _, tt := range []struct {
+		name   string
+		scopes string            // default scopes of modelctl
+		config map[string]string // of the mapper in model-api
+		own    map[string]string // of a mapper of modelctl itself
+		status int
+		want   string
+	}{
+		{"all there", "basic acr model-api", levels, nil, 200, ""},
+		{"no acr", "basic model-api", levels, nil, 200, "failure levels modelctl: the client lacks the default scopes acr:"},
+		{"neither", "model-api", levels, nil, 200, "failure levels modelctl: the client lacks the default scopes acr, basic:"},
+		{"without the scope of the mapper", "basic acr", levels, nil, 200, noMapper},
+		{"a mapper of its own", "basic acr", levels, levels, 200, ""},
+		{"no mapper", "basic acr model-api", nil, nil, 200, noMapper},
+		{"another note", "basic acr model-api", without("user.session.note", "acr"), nil, 200, noMapper},
+		{"another claim", "basic acr model-api", without("claim.name", "loa"), nil, 200, noMapper},
+		{"in ID tokens alone", "basic acr model-api", without("access.token.claim", "false"), nil, 200, noMapper},
+		{"not by introspection", "basic acr model-api", without("introspection.token.claim", "false"), nil, 200, noMapper},
+		{"an account that may not look", "", nil, nil, 403, "failure levels: 403"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newRealm(t)
+			mappers := func(config map[string]string) []map[string]any {
+				return []map[string]any{{"protocolMapper": "oidc-usersessionmodel-note-mapper", "config": config}}
+			}
+			k.fault = func(w http.ResponseWriter, r *http.Request, path string) bool {
+				at, admin := strings.CutPrefix(path, "/admin/realms/example-realm")
+				scopes := "basic acr model-api"
+				if strings.Contains(at, "modelctl") {
+					scopes = tt.scopes
+				}
+				switch {
+				case path == "/realms/master/protocol/openid-connect/token":
+					answer(w, map[string]any{"access_token": "a", "token_type": "Bearer", "expires_in": 60})
+				case !admin:
+					return false
+				case tt.status != http.StatusOK:
+					w.WriteHeader(tt.status)
+				case at == "/client-scopes":
+					answer(w, []map[string]any{{"name": "basic"}, {"name": "acr"}, {"name": "model-api", "protocolMappers": mappers(tt.config)}})
+				case at == "/clients":
+					id := r.URL.Query().Get("clientId")
+					client := map[string]any{"id": "id-of-" + id}
+					if id == "modelctl" {
+						client["protocolMappers"] = mappers(tt.own)
+					} else {
+						client["protocolMappers"] = mappers(levels)
+					}
+					answer(w, []any{client})
+				default:
+					var given []map[string]string
+					for name := range strings.FieldsSeq(scopes) {
+						given = append(given, map[string]string{"name": name})
+					}
+					answer(w, given)
+				}
+				return true
+			}
+			o := options(k.url)
+			o.Outputs.RealmName = "example-realm"
+			o.Outputs.Policy.Models[0].Authentication = &policy.Authentication{ACR: []string{"2"}, LevelMaxAge: "15m"}
+			o.Admin = keycloak.NewAdmin(strings.TrimSuffix(k.url, "/realms/example-realm"), keycloak.Credentials{ClientID: "reader", ClientSecret: "s"})
+			bad, _ := examine(t, o)
+			got := ""
+			for _, f := range bad {
+				got += f.Level + " " + f.Check + ": " + f.Found + "\n"
+			}
+			if (tt.want == "") != (got == "") || strings.Count(got, "\n") > 1 || !strings.Contains(got, strings.TrimPrefix(tt.want, "failure levels: ")) {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+	k := newRealm(t)
+	o := options(k.url)
+	o.Outputs.Policy.Models[0].Authentication = &policy.Authentication{ACR: []string{"2"}, LevelMaxAge: "15m"}
+	if bad, err := examine(t, o); err != nil || len(bad) != 1 || bad[0].Level != "warning" || bad[0].Check != "levels" {
+		t.Errorf("without an account: %v, %v", bad, err)
 	}
 }
 
