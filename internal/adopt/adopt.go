@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"keycloak-model-api/internal/monitor"
+	"keycloak-model-api/internal/render"
 )
 
 // Object is a resource of the program that the realm has already.
@@ -45,16 +46,16 @@ func Find(resources []*monitor.Resource, export []byte) (Result, error) {
 		if !r.Custom {
 			continue
 		}
-		if r.Type == realmType {
+		if render.PlaceOf(r.Type) == render.Itself {
 			declared = declared || r.Text("realm") == realm.Realm
 		}
-		id, importable := f.find(r)
+		importID, importable := f.find(r)
 		switch {
 		case !importable:
-		case id == "":
+		case importID == "":
 			result.Missing = append(result.Missing, r)
 		default:
-			result.Found = append(result.Found, Object{r, id})
+			result.Found = append(result.Found, Object{r, importID})
 		}
 	}
 	slices.SortFunc(result.Found, func(x, y Object) int { return byTypeAndName(x.Resource, y.Resource) })
@@ -74,45 +75,29 @@ func byTypeAndName(x, y *monitor.Resource) int {
 type realm struct {
 	Realm string
 	Roles struct {
-		Realm  []named
-		Client map[string][]named
+		Realm  []object
+		Client map[string][]object
 	}
-	Groups       []group
-	ClientScopes []struct {
-		named
-		ProtocolMappers []named
-	}
-	Clients []struct {
-		ID              string
-		ClientID        string
-		ProtocolMappers []named
-	}
-	Users             []struct{ ID, Username string }
-	IdentityProviders []identityProvider
-	Mappers           []struct {
-		named
-		IdentityProviderAlias string
-	} `json:"identityProviderMappers"`
-	Components map[string][]component
+	Groups            []object
+	ClientScopes      []object
+	Clients           []object
+	Users             []object
+	IdentityProviders []object
+	IdentityMappers   []object `json:"identityProviderMappers"`
+	Components        map[string][]object
 }
 
-type named struct{ ID, Name string }
+// object is any object of an export, with what tells it from others of its kind.
+type object struct {
+	ID, Name, ClientID, Username, Alias string
 
-type identityProvider struct{ Alias string }
-
-type group struct {
-	named
-	SubGroups []group
-}
-
-type component struct {
-	named
-	SubComponents map[string][]component
+	IdentityProviderAlias string
+	SubGroups             []object
+	ProtocolMappers       []object
+	SubComponents         map[string][]object
 }
 
 const (
-	realmType = "keycloak:index/realm:Realm"
-
 	keyProviders     = "org.keycloak.keys.KeyProvider"
 	storageProviders = "org.keycloak.storage.UserStorageProvider"
 	ldapMappers      = "org.keycloak.storage.ldap.mappers.LDAPStorageMapper"
@@ -130,127 +115,80 @@ type finder struct {
 // find returns the import id of the resource, empty if the export has no such
 // object, and whether it is one that can be imported at all. The forms are those
 // of the importers of the Terraform provider that v5.4.0 wraps.
-func (f *finder) find(r *monitor.Resource) (id string, importable bool) {
-	realm := f.realm
-	switch r.Type {
-	case realmType:
-		if r.Text("realm") == realm.Realm {
-			return realm.Realm, true
+func (f *finder) find(r *monitor.Resource) (importID string, importable bool) {
+	switch render.PlaceOf(r.Type) {
+	case render.Itself:
+		if r.Text("realm") == f.realm.Realm {
+			return f.realm.Realm, true
 		}
 		return "", true
-	case "keycloak:index/role:Role":
-		roles := realm.Roles.Realm
+	case render.Roles:
+		roles := f.realm.Roles.Realm
 		if client := r.Text("clientId"); client != "" {
-			roles = realm.Roles.Client[f.names[client]]
+			roles = f.realm.Roles.Client[f.names[client]]
 		}
 		return f.prefixed(byName(roles, name(r))), true
-	case "keycloak:index/group:Group":
+	case render.Groups:
 		path := f.paths[r.Text("parentId")] + "/" + name(r)
 		f.paths[r.ID] = path
-		return f.prefixed(byPath(realm.Groups, "", path)), true
-	case "keycloak:index/user:User":
-		for _, u := range realm.Users {
-			if u.Username == r.Text("username") {
-				return f.prefixed(u.ID), true
-			}
-		}
-		return "", true
-	case "keycloak:openid/client:Client":
-		if own := r.Inputs["import"]; own.IsBool() && own.BoolValue() {
-			// The program takes over a client of Keycloak's own. An import by hand would
-			// set this input to false, so that the next up would replace the client.
-			return "", false
-		}
+		return f.prefixed(byPath(f.realm.Groups, "", path)), true
+	case render.Users:
+		return f.prefixed(id(f.realm.Users, func(o object) bool { return o.Username == r.Text("username") })), true
+	case render.Clients:
+		// Where the program takes over a client of Keycloak's own, an import by hand
+		// would set this input to false, so that the next up would replace the client.
+		own := r.Inputs["import"]
 		f.names[r.ID] = r.Text("clientId")
-		for _, c := range realm.Clients {
-			if c.ClientID == r.Text("clientId") {
-				f.ids[r.ID] = c.ID
-				return f.prefixed(c.ID), true
-			}
-		}
-		return "", true
-	case "keycloak:openid/clientScope:ClientScope":
-		for _, s := range realm.ClientScopes {
-			if s.Name == name(r) {
-				f.ids[r.ID] = s.ID
-				return f.prefixed(s.ID), true
-			}
-		}
-		return "", true
-	case "keycloak:oidc/identityProvider:IdentityProvider", "keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":
+		f.ids[r.ID] = id(f.realm.Clients, func(o object) bool { return o.ClientID == r.Text("clientId") })
+		return f.prefixed(f.ids[r.ID]), !own.IsBool() || !own.BoolValue()
+	case render.ClientScopes:
+		f.ids[r.ID] = byName(f.realm.ClientScopes, name(r))
+		return f.prefixed(f.ids[r.ID]), true
+	case render.IdentityProviders:
 		alias := r.Text("alias")
 		if strings.HasSuffix(r.Type, ":GoogleIdentityProvider") {
 			alias = "google"
 		}
-		if slices.Contains(realm.IdentityProviders, identityProvider{alias}) {
+		if slices.ContainsFunc(f.realm.IdentityProviders, func(o object) bool { return o.Alias == alias }) {
 			return f.prefixed(alias), true
 		}
 		return "", true
-	case "keycloak:ldap/userFederation:UserFederation":
-		for _, c := range realm.Components[storageProviders] {
-			if c.Name == name(r) {
-				f.ids[r.ID] = c.ID
-				return f.prefixed(c.ID), true
-			}
-		}
-		return "", true
-	case "keycloak:index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated",
-		"keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated",
-		"keycloak:index/realmKeystoreRsa:RealmKeystoreRsa":
-		if r.ImportID != "" {
-			return "", false // the program imports it itself
-		}
-		for _, c := range realm.Components[keyProviders] {
-			if c.Name == name(r) {
-				return f.prefixed(c.ID), true
-			}
-		}
-		return "", true
-	}
-	switch {
-	case strings.HasPrefix(r.Type, "keycloak:openid/") && strings.HasSuffix(r.Type, "ProtocolMapper"),
-		r.Type == "keycloak:index/genericProtocolMapper:GenericProtocolMapper":
+	case render.IdentityMappers:
+		alias := r.Text("identityProviderAlias")
+		return f.prefixed(alias, id(f.realm.IdentityMappers, func(o object) bool {
+			return o.Name == name(r) && o.IdentityProviderAlias == alias
+		})), true
+	case render.ProtocolMappers:
 		return f.protocolMapper(r), true
-	case strings.HasPrefix(r.Type, "keycloak:ldap/"):
-		return f.ldapMapper(r), true
-	case strings.HasSuffix(r.Type, "IdentityMapper"), strings.HasSuffix(r.Type, "IdentityProviderMapper"),
-		strings.HasSuffix(r.Type, "IdentityProviderMapping"):
-		for _, m := range realm.Mappers {
-			if m.Name == name(r) && m.IdentityProviderAlias == r.Text("identityProviderAlias") {
-				return f.prefixed(m.IdentityProviderAlias, m.ID), true
-			}
-		}
-		return "", true
+	case render.Federations:
+		f.ids[r.ID] = byName(f.realm.Components[storageProviders], name(r))
+		return f.prefixed(f.ids[r.ID]), true
+	case render.FederationMappers:
+		return f.federationMapper(r), true
+	case render.Keys:
+		// What the program imports itself is not for pulumi import.
+		return f.prefixed(byName(f.realm.Components[keyProviders], name(r))), r.ImportID == ""
 	}
 	return "", false
 }
 
 func (f *finder) protocolMapper(r *monitor.Resource) string {
+	kind, owners, owner := "client", f.realm.Clients, r.Text("clientId")
 	if scope := r.Text("clientScopeId"); scope != "" {
-		for _, s := range f.realm.ClientScopes {
-			if s.ID == f.ids[scope] {
-				return f.prefixed("client-scope", s.ID, byName(s.ProtocolMappers, name(r)))
-			}
-		}
-		return ""
+		kind, owners, owner = "client-scope", f.realm.ClientScopes, scope
 	}
-	for _, c := range f.realm.Clients {
-		if c.ID == f.ids[r.Text("clientId")] {
-			return f.prefixed("client", c.ID, byName(c.ProtocolMappers, name(r)))
+	for _, o := range owners {
+		if o.ID == f.ids[owner] {
+			return f.prefixed(kind, o.ID, byName(o.ProtocolMappers, name(r)))
 		}
 	}
 	return ""
 }
 
-func (f *finder) ldapMapper(r *monitor.Resource) string {
+func (f *finder) federationMapper(r *monitor.Resource) string {
 	for _, c := range f.realm.Components[storageProviders] {
-		if c.ID != f.ids[r.Text("ldapUserFederationId")] {
-			continue
-		}
-		for _, m := range c.SubComponents[ldapMappers] {
-			if m.Name == name(r) {
-				return f.prefixed(c.ID, m.ID)
-			}
+		if c.ID == f.ids[r.Text("ldapUserFederationId")] {
+			return f.prefixed(c.ID, byName(c.SubComponents[ldapMappers], name(r)))
 		}
 	}
 	return ""
@@ -265,16 +203,19 @@ func (f *finder) prefixed(parts ...string) string {
 	return f.realm.Realm + "/" + strings.Join(parts, "/")
 }
 
-func byName(list []named, name string) string {
-	for _, e := range list {
-		if e.Name == name {
-			return e.ID
-		}
+// id is that of the first object that matches, or "".
+func id(list []object, matches func(object) bool) string {
+	if i := slices.IndexFunc(list, matches); i >= 0 {
+		return list[i].ID
 	}
 	return ""
 }
 
-func byPath(groups []group, above, path string) string {
+func byName(list []object, name string) string {
+	return id(list, func(o object) bool { return o.Name == name })
+}
+
+func byPath(groups []object, above, path string) string {
 	for _, g := range groups {
 		at := above + "/" + g.Name
 		if at == path {

@@ -134,7 +134,7 @@ func registered(typ, name, id string, inputs map[string]any) *monitor.Resource {
 }
 
 func demo() []*monitor.Resource {
-	realm := registered(realmType, "demo", "demo", map[string]any{"realm": "demo"})
+	realm := registered("keycloak:index/realm:Realm", "demo", "demo", map[string]any{"realm": "demo"})
 	realm.Parent = stackURN
 	return []*monitor.Resource{
 		{URN: stackURN, Type: "pulumi:pulumi:Stack", Name: "p-prod"},

@@ -14,77 +14,106 @@ const (
 	last           // what only refers
 )
 
-// kind says how a resource type is built.
+// kind is what this project knows of a resource type: how it is rendered, what the
+// provider answers when it makes one, and where Keycloak's export has it.
 type kind struct {
 	pass     int
 	build    func(*builder, *Realm, *inputs)
-	realmKey string // the input that names the realm; realmId if empty
+	realmKey string                              // the input that names the realm; realmId if empty
+	id       string                              // its id, with inputs to fill in; a UUID if empty
+	create   func(*provider, *inputs, setOutput) // checks what the provider would, and gives outputs; may be nil
+	in       Place                               // for pulumi import
+	imports  bool                                // a program may import it: every realm has one from the beginning
 }
 
-// kinds are the resource types that can be rendered, by token.
+// Place is where an export of a realm has the objects of a resource type.
+type Place string
+
+// Resource types that only connect objects, or that every realm has one of, have no
+// place: making such a resource once more changes nothing.
+const (
+	Itself            Place = "the realm"
+	Roles             Place = "roles"
+	Groups            Place = "groups"
+	Users             Place = "users"
+	Clients           Place = "clients"
+	ClientScopes      Place = "client scopes"
+	IdentityProviders Place = "identity providers"
+	IdentityMappers   Place = "mappers of an identity provider"
+	ProtocolMappers   Place = "protocol mappers of a client or a client scope"
+	Federations       Place = "user federations"
+	FederationMappers Place = "mappers of a user federation"
+	Keys              Place = "key providers"
+)
+
+// PlaceOf is the place of the resource type with that token, "" without one.
+func PlaceOf(token string) Place { return kinds[token].in }
+
+// kinds are the resource types that can be rendered, by token. This is the one
+// table of them: import, apply and adoption read it too.
 var kinds = map[string]kind{
-	"keycloak:index/realm:Realm":                                             {first, (*builder).realm, "realm"},
-	"keycloak:index/realmEvents:RealmEvents":                                 {last, (*builder).realmEvents, ""},
-	"keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated":     {last, keystore("rsa-generated", rsaGenerated), ""},
-	"keycloak:index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated": {last, keystore("ecdsa-generated", ecdsaGenerated), ""},
-	"keycloak:index/realmKeystoreRsa:RealmKeystoreRsa":                       {last, keystore("rsa", rsaGiven), ""},
-	"keycloak:index/realmUserProfile:RealmUserProfile":                       {last, (*builder).userProfile, ""},
-	"keycloak:index/requiredAction:RequiredAction":                           {last, (*builder).requiredAction, ""},
+	"keycloak:index/realm:Realm":                                             {pass: first, build: (*builder).realm, realmKey: "realm", id: "$realm", create: (*provider).realm, in: Itself},
+	"keycloak:index/realmEvents:RealmEvents":                                 {pass: last, build: (*builder).realmEvents, id: "$realmId"},
+	"keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated":     {pass: last, build: keystore("rsa-generated", rsaGenerated), create: (*provider).rsaKeystore, in: Keys, imports: true},
+	"keycloak:index/realmKeystoreEcdsaGenerated:RealmKeystoreEcdsaGenerated": {pass: last, build: keystore("ecdsa-generated", ecdsaGenerated), in: Keys},
+	"keycloak:index/realmKeystoreRsa:RealmKeystoreRsa":                       {pass: last, build: keystore("rsa", rsaGiven), in: Keys},
+	"keycloak:index/realmUserProfile:RealmUserProfile":                       {pass: last, build: (*builder).userProfile, id: "$realmId"},
+	"keycloak:index/requiredAction:RequiredAction":                           {pass: last, build: (*builder).requiredAction, id: "$realmId/$alias"},
 
-	"keycloak:authentication/flow:Flow":                       {objects, (*builder).flow, ""},
-	"keycloak:authentication/subflow:Subflow":                 {objects, (*builder).subflow, ""},
-	"keycloak:authentication/execution:Execution":             {objects, (*builder).execution, ""},
-	"keycloak:authentication/executionConfig:ExecutionConfig": {last, (*builder).executionConfig, ""},
-	"keycloak:authentication/bindings:Bindings":               {last, (*builder).bindings, ""},
+	"keycloak:authentication/flow:Flow":                       {pass: objects, build: (*builder).flow},
+	"keycloak:authentication/subflow:Subflow":                 {pass: objects, build: (*builder).subflow},
+	"keycloak:authentication/execution:Execution":             {pass: objects, build: (*builder).execution},
+	"keycloak:authentication/executionConfig:ExecutionConfig": {pass: last, build: (*builder).executionConfig},
+	"keycloak:authentication/bindings:Bindings":               {pass: last, build: (*builder).bindings, id: "$realmId"},
 
-	"keycloak:index/role:Role":                           {nested, (*builder).role, ""},
-	"keycloak:index/defaultRoles:DefaultRoles":           {last, (*builder).setDefaultRoles, ""},
-	"keycloak:index/group:Group":                         {objects, (*builder).group, ""},
-	"keycloak:index/groupRoles:GroupRoles":               {last, (*builder).groupRoles, ""},
-	"keycloak:index/groupMemberships:GroupMemberships":   {last, (*builder).groupMemberships, ""},
-	"keycloak:index/defaultGroups:DefaultGroups":         {last, (*builder).setDefaultGroups, ""},
-	"keycloak:index/user:User":                           {objects, (*builder).user, ""},
-	"keycloak:index/userRoles:UserRoles":                 {last, (*builder).userRoles, ""},
-	"keycloak:index/userGroups:UserGroups":               {last, (*builder).userGroups, ""},
-	"keycloak:index/genericRoleMapper:GenericRoleMapper": {last, (*builder).genericRoleMapper, ""},
+	"keycloak:index/role:Role":                           {pass: nested, build: (*builder).role, in: Roles},
+	"keycloak:index/defaultRoles:DefaultRoles":           {pass: last, build: (*builder).setDefaultRoles},
+	"keycloak:index/group:Group":                         {pass: objects, build: (*builder).group, create: (*provider).group, in: Groups},
+	"keycloak:index/groupRoles:GroupRoles":               {pass: last, build: (*builder).groupRoles, id: "$realmId/$groupId"},
+	"keycloak:index/groupMemberships:GroupMemberships":   {pass: last, build: (*builder).groupMemberships, id: "$realmId/group-memberships/$groupId"},
+	"keycloak:index/defaultGroups:DefaultGroups":         {pass: last, build: (*builder).setDefaultGroups, id: "$realmId/default-groups"},
+	"keycloak:index/user:User":                           {pass: objects, build: (*builder).user, create: (*provider).user, in: Users},
+	"keycloak:index/userRoles:UserRoles":                 {pass: last, build: (*builder).userRoles, id: "$realmId/$userId"},
+	"keycloak:index/userGroups:UserGroups":               {pass: last, build: (*builder).userGroups, id: "$realmId/$userId"},
+	"keycloak:index/genericRoleMapper:GenericRoleMapper": {pass: last, build: (*builder).genericRoleMapper, create: (*provider).roleMapper},
 
-	"keycloak:openid/client:Client":                                               {objects, (*builder).client, ""},
-	"keycloak:openid/clientScope:ClientScope":                                     {objects, (*builder).clientScope, ""},
-	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes":                     {last, (*builder).clientDefaultScopes, ""},
-	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes":                   {last, (*builder).clientOptionalScopes, ""},
-	"keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole":           {last, (*builder).serviceAccountRole, ""},
-	"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole": {last, (*builder).serviceAccountRole, ""},
+	"keycloak:openid/client:Client":                                               {pass: objects, build: (*builder).client, create: (*provider).client, in: Clients},
+	"keycloak:openid/clientScope:ClientScope":                                     {pass: objects, build: (*builder).clientScope, in: ClientScopes},
+	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes":                     {pass: last, build: (*builder).clientDefaultScopes, id: "$realmId/$clientId"},
+	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes":                   {pass: last, build: (*builder).clientOptionalScopes, id: "$realmId/$clientId"},
+	"keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole":           {pass: last, build: (*builder).serviceAccountRole, create: (*provider).serviceAccountRole},
+	"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole": {pass: last, build: (*builder).serviceAccountRole, create: (*provider).serviceAccountRole},
 
-	"keycloak:index/genericProtocolMapper:GenericProtocolMapper":                    {last, (*builder).genericProtocolMapper, ""},
-	"keycloak:openid/audienceProtocolMapper:AudienceProtocolMapper":                 {last, protocolMapper("oidc-audience-mapper", tokens, audience), ""},
-	"keycloak:openid/audienceResolveProtocolMapper:AudienceResolveProtocolMapper":   {last, protocolMapper("oidc-audience-resolve-mapper"), ""},
-	"keycloak:openid/userRealmRoleProtocolMapper:UserRealmRoleProtocolMapper":       {last, protocolMapper("oidc-usermodel-realm-role-mapper", tokens, userinfo, claim, realmRoles), ""},
-	"keycloak:openid/userClientRoleProtocolMapper:UserClientRoleProtocolMapper":     {last, protocolMapper("oidc-usermodel-client-role-mapper", tokens, userinfo, claim, clientRoles), ""},
-	"keycloak:openid/userAttributeProtocolMapper:UserAttributeProtocolMapper":       {last, protocolMapper("oidc-usermodel-attribute-mapper", tokens, userinfo, claim, userAttribute), ""},
-	"keycloak:openid/userPropertyProtocolMapper:UserPropertyProtocolMapper":         {last, protocolMapper("oidc-usermodel-property-mapper", tokens, userinfo, claim, userProperty), ""},
-	"keycloak:openid/userSessionNoteProtocolMapper:UserSessionNoteProtocolMapper":   {last, protocolMapper("oidc-usersessionmodel-note-mapper", tokens, claim, sessionNote), ""},
-	"keycloak:openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper":   {last, protocolMapper("oidc-group-membership-mapper", tokens, userinfo, groupMembership), ""},
-	"keycloak:openid/fullNameProtocolMapper:FullNameProtocolMapper":                 {last, protocolMapper("oidc-full-name-mapper", tokens, userinfo), ""},
-	"keycloak:openid/hardcodedClaimProtocolMapper:HardcodedClaimProtocolMapper":     {last, protocolMapper("oidc-hardcoded-claim-mapper", tokens, userinfo, claim, hardcodedClaim), ""},
-	"keycloak:openid/hardcodedRoleProtocolMapper:HardcodedRoleProtocolMapper":       {last, (*builder).hardcodedRoleMapper, ""},
-	"keycloak:openid/audienceResolveProtocolMappter:AudienceResolveProtocolMappter": {last, protocolMapper("oidc-audience-resolve-mapper"), ""},
+	"keycloak:index/genericProtocolMapper:GenericProtocolMapper":                    {pass: last, build: (*builder).genericProtocolMapper, in: ProtocolMappers},
+	"keycloak:openid/audienceProtocolMapper:AudienceProtocolMapper":                 {pass: last, build: protocolMapper("oidc-audience-mapper", tokens, audience), in: ProtocolMappers},
+	"keycloak:openid/audienceResolveProtocolMapper:AudienceResolveProtocolMapper":   {pass: last, build: protocolMapper("oidc-audience-resolve-mapper"), in: ProtocolMappers},
+	"keycloak:openid/userRealmRoleProtocolMapper:UserRealmRoleProtocolMapper":       {pass: last, build: protocolMapper("oidc-usermodel-realm-role-mapper", tokens, userinfo, claim, realmRoles), in: ProtocolMappers},
+	"keycloak:openid/userClientRoleProtocolMapper:UserClientRoleProtocolMapper":     {pass: last, build: protocolMapper("oidc-usermodel-client-role-mapper", tokens, userinfo, claim, clientRoles), in: ProtocolMappers},
+	"keycloak:openid/userAttributeProtocolMapper:UserAttributeProtocolMapper":       {pass: last, build: protocolMapper("oidc-usermodel-attribute-mapper", tokens, userinfo, claim, userAttribute), in: ProtocolMappers},
+	"keycloak:openid/userPropertyProtocolMapper:UserPropertyProtocolMapper":         {pass: last, build: protocolMapper("oidc-usermodel-property-mapper", tokens, userinfo, claim, userProperty), in: ProtocolMappers},
+	"keycloak:openid/userSessionNoteProtocolMapper:UserSessionNoteProtocolMapper":   {pass: last, build: protocolMapper("oidc-usersessionmodel-note-mapper", tokens, claim, sessionNote), in: ProtocolMappers},
+	"keycloak:openid/groupMembershipProtocolMapper:GroupMembershipProtocolMapper":   {pass: last, build: protocolMapper("oidc-group-membership-mapper", tokens, userinfo, groupMembership), in: ProtocolMappers},
+	"keycloak:openid/fullNameProtocolMapper:FullNameProtocolMapper":                 {pass: last, build: protocolMapper("oidc-full-name-mapper", tokens, userinfo), in: ProtocolMappers},
+	"keycloak:openid/hardcodedClaimProtocolMapper:HardcodedClaimProtocolMapper":     {pass: last, build: protocolMapper("oidc-hardcoded-claim-mapper", tokens, userinfo, claim, hardcodedClaim), in: ProtocolMappers},
+	"keycloak:openid/hardcodedRoleProtocolMapper:HardcodedRoleProtocolMapper":       {pass: last, build: (*builder).hardcodedRoleMapper, in: ProtocolMappers},
+	"keycloak:openid/audienceResolveProtocolMappter:AudienceResolveProtocolMappter": {pass: last, build: protocolMapper("oidc-audience-resolve-mapper")},
 
-	"keycloak:oidc/identityProvider:IdentityProvider":                                                      {objects, (*builder).identityProvider, "realm"},
-	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":                                          {objects, (*builder).googleIdentityProvider, "realm"},
-	"keycloak:index/attributeImporterIdentityProviderMapper:AttributeImporterIdentityProviderMapper":       {last, (*builder).attributeImporter, "realm"},
-	"keycloak:index/attributeToRoleIdentityMapper:AttributeToRoleIdentityMapper":                           {last, (*builder).attributeToRole, "realm"},
-	"keycloak:index/hardcodedRoleIdentityMapper:HardcodedRoleIdentityMapper":                               {last, (*builder).hardcodedIdentityRole, "realm"},
-	"keycloak:index/userTemplateImporterIdentityProviderMapper:UserTemplateImporterIdentityProviderMapper": {last, (*builder).userTemplate, "realm"},
-	"keycloak:index/customIdentityProviderMapping:CustomIdentityProviderMapping":                           {last, (*builder).customIdentityMapper, "realm"},
+	"keycloak:oidc/identityProvider:IdentityProvider":                                                      {pass: objects, build: (*builder).identityProvider, realmKey: "realm", id: "$alias", create: (*provider).identityProvider, in: IdentityProviders},
+	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":                                          {pass: objects, build: (*builder).googleIdentityProvider, realmKey: "realm", id: "google", create: (*provider).googleIdentityProvider, in: IdentityProviders},
+	"keycloak:index/attributeImporterIdentityProviderMapper:AttributeImporterIdentityProviderMapper":       {pass: last, build: (*builder).attributeImporter, realmKey: "realm", in: IdentityMappers},
+	"keycloak:index/attributeToRoleIdentityMapper:AttributeToRoleIdentityMapper":                           {pass: last, build: (*builder).attributeToRole, realmKey: "realm", in: IdentityMappers},
+	"keycloak:index/hardcodedRoleIdentityMapper:HardcodedRoleIdentityMapper":                               {pass: last, build: (*builder).hardcodedIdentityRole, realmKey: "realm", in: IdentityMappers},
+	"keycloak:index/userTemplateImporterIdentityProviderMapper:UserTemplateImporterIdentityProviderMapper": {pass: last, build: (*builder).userTemplate, realmKey: "realm", in: IdentityMappers},
+	"keycloak:index/customIdentityProviderMapping:CustomIdentityProviderMapping":                           {pass: last, build: (*builder).customIdentityMapper, realmKey: "realm", in: IdentityMappers},
 
-	"keycloak:ldap/userFederation:UserFederation":                             {objects, (*builder).userFederation, ""},
-	"keycloak:ldap/userAttributeMapper:UserAttributeMapper":                   {last, ldapMapper("user-attribute-ldap-mapper", ldapUserAttribute), ""},
-	"keycloak:ldap/roleMapper:RoleMapper":                                     {last, ldapMapper("role-ldap-mapper", ldapRole), ""},
-	"keycloak:ldap/groupMapper:GroupMapper":                                   {last, ldapMapper("group-ldap-mapper", ldapGroup), ""},
-	"keycloak:ldap/fullNameMapper:FullNameMapper":                             {last, ldapMapper("full-name-ldap-mapper", ldapFullName), ""},
-	"keycloak:ldap/hardcodedRoleMapper:HardcodedRoleMapper":                   {last, ldapMapper("hardcoded-ldap-role-mapper", ldapHardcodedRole), ""},
-	"keycloak:ldap/hardcodedAttributeMapper:HardcodedAttributeMapper":         {last, ldapMapper("hardcoded-ldap-attribute-mapper", ldapHardcodedAttribute), ""},
-	"keycloak:ldap/msadUserAccountControlMapper:MsadUserAccountControlMapper": {last, ldapMapper("msad-user-account-control-mapper", ldapMSAD), ""},
+	"keycloak:ldap/userFederation:UserFederation":                             {pass: objects, build: (*builder).userFederation, in: Federations},
+	"keycloak:ldap/userAttributeMapper:UserAttributeMapper":                   {pass: last, build: ldapMapper("user-attribute-ldap-mapper", ldapUserAttribute), in: FederationMappers},
+	"keycloak:ldap/roleMapper:RoleMapper":                                     {pass: last, build: ldapMapper("role-ldap-mapper", ldapRole), in: FederationMappers},
+	"keycloak:ldap/groupMapper:GroupMapper":                                   {pass: last, build: ldapMapper("group-ldap-mapper", ldapGroup), in: FederationMappers},
+	"keycloak:ldap/fullNameMapper:FullNameMapper":                             {pass: last, build: ldapMapper("full-name-ldap-mapper", ldapFullName), in: FederationMappers},
+	"keycloak:ldap/hardcodedRoleMapper:HardcodedRoleMapper":                   {pass: last, build: ldapMapper("hardcoded-ldap-role-mapper", ldapHardcodedRole), in: FederationMappers},
+	"keycloak:ldap/hardcodedAttributeMapper:HardcodedAttributeMapper":         {pass: last, build: ldapMapper("hardcoded-ldap-attribute-mapper", ldapHardcodedAttribute), in: FederationMappers},
+	"keycloak:ldap/msadUserAccountControlMapper:MsadUserAccountControlMapper": {pass: last, build: ldapMapper("msad-user-account-control-mapper", ldapMSAD), in: FederationMappers},
 }
 
 // ref finds what an input refers to by id, and says so if it isn't there.

@@ -184,7 +184,7 @@ func Build(resources []*monitor.Resource) ([]*Realm, error) {
 func (b *builder) build(r *monitor.Resource, k kind) error {
 	in := newInputs(r, func(string) {})
 	b.built = append(b.built, in)
-	if r.ImportID != "" && r.Type != "keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated" {
+	if r.ImportID != "" && !k.imports {
 		in.fail("it is imported (%s): the local way makes a realm and has nothing to import from", r.ImportID)
 	}
 	name := in.str(cmp.Or(k.realmKey, "realmId"))

@@ -48,85 +48,77 @@ func builtinRoleID(realm, client, role string) string {
 	return stableID(realm, "roles", client, role)
 }
 
-// ids are the ids of the resources that have no UUID, with their inputs to fill
-// in.
-var ids = map[string]string{
-	"keycloak:index/realm:Realm":                                  "$realm",
-	"keycloak:index/realmEvents:RealmEvents":                      "$realmId",
-	"keycloak:index/realmUserProfile:RealmUserProfile":            "$realmId",
-	"keycloak:index/requiredAction:RequiredAction":                "$realmId/$alias",
-	"keycloak:authentication/bindings:Bindings":                   "$realmId",
-	"keycloak:index/defaultGroups:DefaultGroups":                  "$realmId/default-groups",
-	"keycloak:index/groupRoles:GroupRoles":                        "$realmId/$groupId",
-	"keycloak:index/groupMemberships:GroupMemberships":            "$realmId/group-memberships/$groupId",
-	"keycloak:index/userRoles:UserRoles":                          "$realmId/$userId",
-	"keycloak:index/userGroups:UserGroups":                        "$realmId/$userId",
-	"keycloak:openid/clientDefaultScopes:ClientDefaultScopes":     "$realmId/$clientId",
-	"keycloak:openid/clientOptionalScopes:ClientOptionalScopes":   "$realmId/$clientId",
-	"keycloak:oidc/identityProvider:IdentityProvider":             "$alias",
-	"keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider": "google",
-}
+// setOutput sets what the program reads of a resource beside its inputs.
+type setOutput func(key, value string)
 
-// create sets a resource's id and what the program reads beside its inputs. It
-// refuses what the provider or Keycloak would refuse and is cheap to see.
+// create sets a resource's id and outputs. It refuses what the provider or Keycloak
+// would refuse and is cheap to see.
 func (k *provider) create(r *monitor.Resource) error {
 	in := newInputs(r, func(string) {})
-	if id, ok := ids[r.Type]; ok {
-		r.ID = os.Expand(id, in.str)
+	kind := kinds[r.Type]
+	if kind.id != "" {
+		r.ID = os.Expand(kind.id, in.str)
 	}
 	set := func(key, value string) {
 		r.Outputs[resource.PropertyKey(key)] = resource.NewStringProperty(value)
 	}
-	switch r.Type {
-	case "keycloak:index/realm:Realm":
-		set("internalId", r.ID)
-	case "keycloak:index/group:Group":
-		path := "/" + in.name()
-		if parent, ok := k.paths.Load(in.str("parentId")); ok {
-			path = parent.(string) + path
-		}
-		k.paths.Store(r.ID, path)
-		set("path", path)
-	case "keycloak:index/user:User":
-		switch name := in.str("username"); {
-		case name != strings.ToLower(name):
-			in.fail("username %q must be lower case", name)
-		case len(name) < 3:
-			in.fail("username %q must have 3 characters or more", name)
-		}
-	case "keycloak:index/realmKeystoreRsaGenerated:RealmKeystoreRsaGenerated":
-		if size := in.number("keySize", 2048); !slices.Contains([]int{1024, 2048, 4096}, size) {
-			in.fail("keySize is %d: use 1024, 2048 or 4096", size)
-		}
-	case "keycloak:openid/client:Client":
-		k.client(in, set)
-		if r.ImportID == "" && in.str("clientSecret") == "" && in.str("accessType") == "CONFIDENTIAL" {
-			secret := resource.MakeSecret(resource.NewStringProperty(rand.Text()))
-			r.Inputs = r.Inputs.Copy()
-			r.Inputs["clientSecret"], r.Outputs["clientSecret"] = secret, secret
-		}
-	case "keycloak:index/genericRoleMapper:GenericRoleMapper":
-		owner := "client/" + in.str("clientId")
-		if scope := in.str("clientScopeId"); scope != "" {
-			owner = "client-scope/" + scope
-		}
-		r.ID = in.str("realmId") + "/" + owner + "/scope-mappings//" + in.str("roleId")
-	case "keycloak:openid/clientServiceAccountRole:ClientServiceAccountRole",
-		"keycloak:openid/clientServiceAccountRealmRole:ClientServiceAccountRealmRole":
-		r.ID = in.str("serviceAccountUserId") + "/" + stableID(in.str("realmId"), in.str("clientId"), in.str("role"))
-	case "keycloak:oidc/googleIdentityProvider:GoogleIdentityProvider":
-		set("alias", "google")
-		set("internalId", stableID(in.str("realm"), "google"))
-	case "keycloak:oidc/identityProvider:IdentityProvider":
-		set("internalId", stableID(in.str("realm"), r.ID))
+	if kind.create != nil {
+		kind.create(k, in, set)
 	}
-	if _, unnamed := ids[r.Type]; !unnamed && !strings.HasPrefix(r.Type, "keycloak:authentication/") {
+	if kind.id == "" && !strings.HasPrefix(r.Type, "keycloak:authentication/") {
 		set("name", in.name())
 	}
 	return errors.Join(in.errs...)
 }
 
-func (k *provider) client(in *inputs, set func(key, value string)) {
+func (k *provider) realm(in *inputs, set setOutput) { set("internalId", in.res.ID) }
+
+func (k *provider) group(in *inputs, set setOutput) {
+	path := "/" + in.name()
+	if parent, ok := k.paths.Load(in.str("parentId")); ok {
+		path = parent.(string) + path
+	}
+	k.paths.Store(in.res.ID, path)
+	set("path", path)
+}
+
+func (k *provider) user(in *inputs, _ setOutput) {
+	switch name := in.str("username"); {
+	case name != strings.ToLower(name):
+		in.fail("username %q must be lower case", name)
+	case len(name) < 3:
+		in.fail("username %q must have 3 characters or more", name)
+	}
+}
+
+func (k *provider) rsaKeystore(in *inputs, _ setOutput) {
+	if size := in.number("keySize", 2048); !slices.Contains([]int{1024, 2048, 4096}, size) {
+		in.fail("keySize is %d: use 1024, 2048 or 4096", size)
+	}
+}
+
+func (k *provider) roleMapper(in *inputs, _ setOutput) {
+	owner := "client/" + in.str("clientId")
+	if scope := in.str("clientScopeId"); scope != "" {
+		owner = "client-scope/" + scope
+	}
+	in.res.ID = in.str("realmId") + "/" + owner + "/scope-mappings//" + in.str("roleId")
+}
+
+func (k *provider) serviceAccountRole(in *inputs, _ setOutput) {
+	in.res.ID = in.str("serviceAccountUserId") + "/" + stableID(in.str("realmId"), in.str("clientId"), in.str("role"))
+}
+
+func (k *provider) googleIdentityProvider(in *inputs, set setOutput) {
+	set("alias", "google")
+	set("internalId", stableID(in.str("realm"), "google"))
+}
+
+func (k *provider) identityProvider(in *inputs, set setOutput) {
+	set("internalId", stableID(in.str("realm"), in.res.ID))
+}
+
+func (k *provider) client(in *inputs, set setOutput) {
 	flows := in.boolean("standardFlowEnabled", false) || in.boolean("implicitFlowEnabled", false)
 	uris := in.strs("validRedirectUris")
 	switch accessType := in.str("accessType"); {
@@ -145,6 +137,11 @@ func (k *provider) client(in *inputs, set func(key, value string)) {
 	}
 	set("serviceAccountUserId", user)
 	set("resourceServerId", "")
+	if r := in.res; r.ImportID == "" && in.str("clientSecret") == "" && in.str("accessType") == "CONFIDENTIAL" {
+		secret := resource.MakeSecret(resource.NewStringProperty(rand.Text()))
+		r.Inputs = r.Inputs.Copy()
+		r.Inputs["clientSecret"], r.Outputs["clientSecret"] = secret, secret
+	}
 }
 
 // invoke answers look-ups from what is registered and from what every realm
