@@ -162,6 +162,12 @@ func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	}
 	access.generation = g.access.Load().generation + 1
 	g.enforce(access)
+	clients := func(o *policy.Outputs) [4]string {
+		return [4]string{o.ClientID, o.ClientSecret, o.OIDCClientID, o.OIDCClientSecret}
+	}
+	if clients(outputs) != clients(before) {
+		g.log.Warn("the API's own clients or their secrets have changed in the stack's outputs: start the API again, it reads them once")
+	}
 	return nil
 }
 

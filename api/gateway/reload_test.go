@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,7 +31,9 @@ func TestReloadsUnderLoad(t *testing.T) {
 	}
 	load := func(generation int) {
 		t.Helper()
-		if err := f.gateway.Reload(&policy.Outputs{Issuer: f.issuer.URL, Audience: f.issuer.Audience, Policy: of(generation)}); err != nil {
+		outputs := *f.gateway.options.Outputs
+		outputs.Policy = of(generation)
+		if err := f.gateway.Reload(&outputs); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,4 +96,22 @@ func TestReloadsUnderLoad(t *testing.T) {
 
 func listOf(model string) string {
 	return fmt.Sprintf(`{"models":[{"name":"iris"},{"name":%q}]}`+"\n", model)
+}
+
+// Client secrets are read once: a reload with others says so, without them, and takes
+// over the policy all the same.
+func TestReloadTellsOfSecrets(t *testing.T) {
+	const warning = "clients or their secrets have changed"
+	f := newFixture(t)
+	outputs := *f.gateway.options.Outputs
+	if err := f.gateway.Reload(&outputs); err != nil || strings.Contains(f.log.String(), warning) {
+		t.Fatalf("the same secrets: %v, %s", err, f.log.String())
+	}
+	outputs.OIDCClientSecret = "hunter2"
+	if err := f.gateway.Reload(&outputs); err != nil || f.gateway.Generation() != 3 {
+		t.Errorf("other secrets: %v, generation %d", err, f.gateway.Generation())
+	}
+	if log := f.log.String(); !strings.Contains(log, warning) || strings.Contains(log, "hunter2") {
+		t.Errorf("the log is %s", log)
+	}
 }
