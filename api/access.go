@@ -24,9 +24,10 @@ what it may not.
 
 The realm is the live one, read by the Admin REST API with the account that the
 environment names: KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET, or KEYCLOAK_USER
-and KEYCLOAK_PASSWORD, of the realm master or KEYCLOAK_REALM; it needs view-users,
-view-clients and view-realm. Or it is a file: go run ./dev render | go run ./api
-access -realm - is what the stack's configuration says. Nothing is changed.
+and KEYCLOAK_PASSWORD, of the realm master or KEYCLOAK_REALM; it needs view-realm,
+view-clients, view-users and view-identity-providers. Or it is a file: go run
+./dev render | go run ./api access -realm - is what the stack's configuration
+says. Nothing is changed.
 
 Exit status: 0 done, 1 a failure, such as no such user, 2 wrong usage.
 

@@ -3,11 +3,16 @@
 package access
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/policy"
 )
 
 // Realm is what of a realm decides about access. A role is named as policies do:
@@ -89,6 +94,23 @@ func ReadRealm(r io.Reader) (*Realm, error) {
 	for _, u := range file.Users {
 		realm.Users = append(realm.Users, User{u.Username, u.Client, u.Enabled, named(u.RealmRoles, u.ClientRoles), u.Groups})
 	}
+	return realm, nil
+}
+
+// Fetch reads a live realm with all users and groups, and the service accounts of the
+// policy's clients. The account needs keycloak.ReadRoles. A user costs two requests.
+func Fetch(ctx context.Context, admin *keycloak.Admin, name string, p *policy.Policy) (*Realm, error) {
+	text, err := admin.ReadWithUsers(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("access: %w", err)
+	}
+	realm, err := ReadRealm(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	realm.Users = slices.DeleteFunc(realm.Users, func(u User) bool {
+		return u.Client != "" && !slices.ContainsFunc(p.Clients, func(c policy.Client) bool { return c.ClientID == u.Client })
+	})
 	return realm, nil
 }
 

@@ -21,7 +21,17 @@ var ReadRoles = []string{"view-realm", "view-clients", "view-users", "view-ident
 // may change the realm. The flow "saml ecp" is left out, which the Admin REST API
 // does not show.
 func (a *Admin) Read(ctx context.Context, realm string) (json.RawMessage, error) {
-	r := &reader{admin: a, path: realmPath(realm), clientIDs: map[string]string{}}
+	return a.read(ctx, realm)
+}
+
+// ReadWithUsers is Read with all users, their roles and groups. It asks two questions
+// a user.
+func (a *Admin) ReadWithUsers(ctx context.Context, realm string) (json.RawMessage, error) {
+	return a.read(ctx, realm, (*reader).users)
+}
+
+func (a *Admin) read(ctx context.Context, realm string, more ...func(*reader, context.Context) error) (json.RawMessage, error) {
+	r := &reader{admin: a, path: realmPath(realm), clientIDs: map[string]string{}, people: []object{}}
 	if err := r.get(ctx, "", &r.rep); err != nil {
 		return nil, err
 	}
@@ -49,6 +59,12 @@ func (a *Admin) Read(ctx context.Context, realm string) (json.RawMessage, error)
 			return nil, err
 		}
 	}
+	for _, part := range more {
+		if err := part(r, ctx); err != nil {
+			return nil, err
+		}
+	}
+	r.rep["users"] = r.people
 	return json.Marshal(r.rep)
 }
 
@@ -93,6 +109,7 @@ type reader struct {
 	path      string            // of the realm
 	clientIDs map[string]string // by UUID
 	rep       object
+	people    []object // service accounts, and users where they are asked for
 }
 
 func (r *reader) get(ctx context.Context, path string, out any) error {
@@ -295,8 +312,7 @@ func (r *reader) account(ctx context.Context, user object) error {
 
 func (r *reader) serviceAccounts(ctx context.Context, clients []object) error {
 	var mu sync.Mutex
-	accounts := []object{}
-	err := each(ctx, clients, func(ctx context.Context, c object) error {
+	return each(ctx, clients, func(ctx context.Context, c object) error {
 		if enabled, _ := c["serviceAccountsEnabled"].(bool); !enabled {
 			return nil
 		}
@@ -313,11 +329,27 @@ func (r *reader) serviceAccounts(ctx context.Context, clients []object) error {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		accounts = append(accounts, user)
+		r.people = append(r.people, user)
 		return nil
 	})
-	r.rep["users"] = accounts
-	return err
+}
+
+// users adds all users to the service accounts, page by page.
+func (r *reader) users(ctx context.Context) error {
+	const page = 500
+	for first := 0; ; first += page {
+		var next []object
+		if err := r.get(ctx, fmt.Sprintf("/users?briefRepresentation=true&first=%d&max=%d", first, page), &next); err != nil {
+			return err
+		}
+		if err := each(ctx, next, r.account); err != nil {
+			return err
+		}
+		r.people = append(r.people, next...)
+		if len(next) < page {
+			return nil
+		}
+	}
 }
 
 // FlowStep is an execution of an authentication flow, or of a flow below it.
