@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ func runDoctor(ctx context.Context, args []string, getenv func(string) string, s
 	flags.StringVar(&o.InternalURL, "issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	flags.StringVar(&o.PublicURL, "public-url", local.API(), "URL of the API as its callers see it: sign-in and sign-out lead back there.")
 	flags.DurationVar(&o.Skew, "clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
+	redis := flags.String("redis", "", "Redis that the API's replicas share. Its password is API_REDIS_PASSWORD, or in the file API_REDIS_PASSWORD_FILE.")
+	redisKeys := flags.String("redis-keys", "", "File with the keys that seal the records in Redis.")
 	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
 	if done, err := parseFlags(flags, args, doctorUsage, stdout); done || err != nil {
 		return err
@@ -49,11 +52,16 @@ func runDoctor(ctx context.Context, args []string, getenv func(string) string, s
 	}
 	var err error
 	o.Outputs, err = readStack(*stack)
-	if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew)); err != nil {
+	if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew), checkRedisFlag(*redis)); err != nil {
 		return &usageError{err}
 	}
 	if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
 		o.Admin = adminOf(base, getenv)
+	}
+	if o.Store, err = newStore(*redis, *redisKeys, o.Outputs.Issuer, getenv, slog.New(slog.DiscardHandler)); err != nil {
+		return &usageError{err}
+	} else if o.Store != nil {
+		defer o.Store.Close()
 	}
 	findings, err := doctor.Examine(ctx, o)
 	if err != nil {

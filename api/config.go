@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/observe"
+	"keycloak-model-api/api/store"
 )
 
 // Config is everything that can be set for `go run ./api`. Each field is one
@@ -94,6 +95,13 @@ type Config struct {
 	// TrustedProxies are for the address in the audit records alone.
 	TrustedProxies string `flag:"trusted-proxies" doc:"Addresses of the proxies in front of this API, such as 10.0.0.0/8, separated by commas: only their X-Forwarded-For is believed. Default: none."`
 
+	// Redis is for several replicas. Its password comes from the environment or a
+	// file, since the flags of a process can be read by others.
+	Redis string `flag:"redis" doc:"Redis that all replicas share, such as rediss://USER@redis.example.com:6379: docs/redis.md. Its password stands in the environment variable API_REDIS_PASSWORD, or in the file that API_REDIS_PASSWORD_FILE names. Default: none, and each replica knows only what it has heard itself."`
+
+	// RedisKeys seal what stands in Redis.
+	RedisKeys string `flag:"redis-keys" doc:"File with the keys by which records in Redis are sealed, the same for all replicas: a name and 32 bytes in base64 a line. The first line seals, the others open what is older."`
+
 	// DrainDelay is for a load balancer, which goes on sending until it has
 	// asked for the readiness again.
 	DrainDelay time.Duration `flag:"drain-delay" default:"0s" doc:"How long new requests are still taken after SIGTERM or Ctrl-C, while /readyz already answers 503: at least 100ms. Behind a load balancer: longer than it takes to notice."`
@@ -133,7 +141,12 @@ func parseConfig(args []string, getenv func(string) string) (Config, error) {
 		if field.Kind() == reflect.Bool {
 			flags.BoolFunc(name, "", set("-"+name))
 		} else {
-			flags.Func(name, "", set("-"+name))
+			flags.Func(name, "", func(value string) error {
+				if name == "redis" {
+					errs = append(errs, checkRedisFlag(value))
+				}
+				return set("-" + name)(value)
+			})
 		}
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -199,6 +212,9 @@ func (c Config) validate() (errs []error) {
 	if c.StreamGrace < 0 {
 		wrong("-stream-grace: %v is not a time to wait: use one such as 10m, or 0s", c.StreamGrace)
 	}
+	if (c.Redis == "") != (c.RedisKeys == "") {
+		wrong("-redis, -redis-keys: give both, or neither")
+	}
 	if c.DrainDelay < 0 {
 		wrong("-drain-delay: %v is not a time to wait: use one such as 10s, or 0s", c.DrainDelay)
 	}
@@ -247,6 +263,14 @@ func checkURL(flag, text, example string) error {
 	u, err := url.Parse(text)
 	if text != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
 		return fmt.Errorf("api: -%s: %q is not a URL such as %s", flag, text, example)
+	}
+	return nil
+}
+
+// checkRedisFlag refuses a password where other users of the computer see it.
+func checkRedisFlag(url string) error {
+	if url != "" && store.HasPassword(url) {
+		return errors.New("api: -redis: give the password by API_REDIS_PASSWORD or API_REDIS_PASSWORD_FILE: others can read the flags of a process")
 	}
 	return nil
 }

@@ -16,10 +16,10 @@ var rooms = []struct {
 	name    string
 	imports string
 }{
-	{"api", "api/gateway api/doctor api/explain api/contract api/access api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
+	{"api", "api/gateway api/doctor api/explain api/contract api/access api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
-	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
-	{"api/doctor", "api/bearer api/issuer internal/cli internal/keycloak policy"},
+	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
+	{"api/doctor", "api/bearer api/issuer api/store internal/cli internal/keycloak policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
 	{"api/access", "api/stepup internal/keycloak policy"},
@@ -37,6 +37,7 @@ var rooms = []struct {
 	{"api/usage", "api/eventstream"},
 	{"api/upstream", "api/eventstream api/refusal"},
 	{"api/eventstream", ""},
+	{"api/store", ""},
 	{"api/embedded/*", "api/embedded"},
 	{"api/embedded", ""},
 	{"api/observe", ""},

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.opentelemetry.io/otel"
 
 	"keycloak-model-api/api/gateway"
@@ -69,7 +70,18 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	defer flush()
 	defer sendTelemetry(telemetry, log)()
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel() // after the last request
+	defer cancel()    // after the last request
+	logging.Disable() // of the library, whose logger is for the process and writes text: the store logs
+	shared, err := newStore(config.Redis, config.RedisKeys, outputs.Issuer, getenv, log)
+	if err != nil {
+		return &usageError{err}
+	}
+	if shared != nil {
+		defer shared.Close()
+		if err := shared.Check(ctx); err != nil {
+			return err
+		}
+	}
 	g, err := gateway.New(background, gateway.Options{
 		Outputs: outputs, PublicURL: publicURL, StripPrefix: config.StripPrefix, IssuerInternalURL: config.IssuerInternalURL, CORSOrigins: config.corsOrigins(),
 		ClockSkew: config.ClockSkew, KeyMaxAge: config.KeyMaxAge,
@@ -77,7 +89,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
 		UpstreamDeadlines: upstream.Deadlines{FirstByte: config.UpstreamFirstByte, Idle: config.UpstreamIdle, Total: config.UpstreamTimeout},
 		StreamGrace:       config.StreamGrace, MaxBody: config.MaxBody,
-		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Telemetry: telemetry, Logger: log,
+		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Telemetry: telemetry, Store: shared, Logger: log,
 	})
 	if err != nil {
 		return &usageError{err}

@@ -102,6 +102,17 @@ func startOn(t *testing.T, stack string, flags ...string) *program {
 	return g
 }
 
+// admin is the address of the operators' listener.
+func (g *program) admin() (address string) {
+	for line := range strings.Lines(g.log.String()) {
+		var record struct{ Msg, Address string }
+		if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "operators' listener" {
+			address = record.Address
+		}
+	}
+	return address
+}
+
 // await returns what comes on a channel within a minute.
 func await[T any](t *testing.T, what string, from <-chan T) T {
 	t.Helper()
@@ -675,13 +686,7 @@ func TestAdminListener(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	g := start(t, issuer, testPolicy(), "-admin-listen", ":0")
-	var admin string
-	for line := range strings.Lines(g.log.String()) {
-		var record struct{ Msg, Address string }
-		if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "operators' listener" {
-			admin = record.Address
-		}
-	}
+	admin := g.admin()
 	if !strings.HasPrefix(admin, "127.0.0.1:") {
 		t.Fatalf("the operators' listener is at %q", admin)
 	}

@@ -28,6 +28,7 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/issuer"
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/policy"
@@ -40,6 +41,7 @@ type Options struct {
 	PublicURL   string          // of the API as its callers see it: sign-in and sign-out lead back there
 	Skew        time.Duration   // how far the clocks of the issuer and the API may differ
 	Admin       *keycloak.Admin // with view-clients of the realm, for what no client sees. May be nil
+	Store       *store.Store    // what replicas share. Default: none
 }
 
 // doctor looks at one realm.
@@ -93,7 +95,22 @@ func Examine(ctx context.Context, o Options) ([]Finding, error) {
 	if err := d.examine(ctx); err != nil {
 		return nil, err
 	}
+	if o.Store != nil {
+		d.redis(ctx, o.Store)
+	}
 	return d.findings, nil
+}
+
+// redis makes the checks that the API makes at its start.
+func (d *doctor) redis(ctx context.Context, s *store.Store) {
+	if err := s.Check(ctx); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			what, change, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "store: "), ": ")
+			d.fail("redis", change, "%s", what)
+		}
+		return
+	}
+	d.ok("redis", "it forgets nothing when its memory is full, and is sealed by the same keys for all replicas")
 }
 
 // Print writes the findings, as JSON or for people. The error counts the failures.

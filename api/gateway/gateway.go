@@ -25,6 +25,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
 )
@@ -80,6 +81,10 @@ type Options struct {
 	// Telemetry traces requests. Default: observe.NoTelemetry.
 	Telemetry *observe.Telemetry
 
+	// Store is what several replicas share. Default: none, and the gateway knows
+	// only what it has heard itself.
+	Store *store.Store
+
 	Logger *slog.Logger // gets everything else
 }
 
@@ -130,7 +135,11 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.verifier = verifier
 	g.enforce(access)
-	o.Metrics.Watch(observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost})
+	sources := observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost}
+	if o.Store != nil {
+		sources.Redis = func() observe.Redis { return observe.Redis(o.Store.Status()) }
+	}
+	o.Metrics.Watch(sources)
 	if err := g.signPeopleIn(); err != nil {
 		g.log.Warn("nobody can sign in with a browser", "err", err)
 	}

@@ -67,6 +67,13 @@ type server struct {
 type Sources struct {
 	KeySets     func() []KeySet
 	LostRecords func() uint64
+	Redis       func() Redis // nil where replicas share none
+}
+
+// Redis is what there is to say of what several replicas share.
+type Redis struct {
+	Up       bool   // it answered the last time that it was asked
+	Failures uint64 // commands without an answer, or with an error for one
 }
 
 // KeySet is what there is to say of the signing keys of one issuer.

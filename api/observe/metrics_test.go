@@ -131,6 +131,7 @@ func TestSources(t *testing.T) {
 	m := NewMetrics(time.Now)
 	m.Watch(Sources{
 		LostRecords: func() uint64 { return 7 },
+		Redis:       func() Redis { return Redis{false, 5} },
 		KeySets: func() []KeySet {
 			return []KeySet{{"https://a.example", 90 * time.Second, 3, 1}, {"https://b.example", -1, 2, 2}}
 		},
@@ -138,6 +139,8 @@ func TestSources(t *testing.T) {
 	got := scrape(t, m)
 	for _, want := range []string{
 		"model_api_audit_lost_records_total 7",
+		"model_api_redis_up 0",
+		"model_api_redis_failures_total 5",
 		`model_api_key_set_age_seconds{issuer="https://a.example"} 90`,
 		`model_api_key_set_fetches_total{issuer="https://a.example"} 3`,
 		`model_api_key_set_fetch_failures_total{issuer="https://b.example"} 2`,
@@ -161,7 +164,10 @@ func used() *Metrics {
 	e := m.Exchange("iris")
 	e.First(true)
 	e.End()
-	m.Watch(Sources{LostRecords: func() uint64 { return 0 }, KeySets: func() []KeySet { return []KeySet{{Issuer: "i"}} }})
+	m.Watch(Sources{
+		LostRecords: func() uint64 { return 0 }, KeySets: func() []KeySet { return []KeySet{{Issuer: "i"}} },
+		Redis: func() Redis { return Redis{Up: true} },
+	})
 	return m
 }
 

@@ -1,0 +1,108 @@
+// Package redistest runs a real redis-server for tests, which may stop it, pause
+// it and start it again.
+package redistest
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"keycloak-model-api/internal/child"
+)
+
+// Server is a redis-server at a Unix socket, which holds its records in memory
+// unless its settings say otherwise.
+type Server struct {
+	t       testing.TB
+	folder  string
+	args    []string
+	command *exec.Cmd
+	process *child.Process
+}
+
+// Start starts a redis-server with further settings, such as "--port", "0". It
+// stops when the test ends.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	// Not t.TempDir, whose paths may be longer than a socket's address can be.
+	folder, err := os.MkdirTemp("", "redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, folder: folder}
+	s.args = slices.Concat([]string{
+		"--unixsocket", s.socket(), "--dir", folder, "--port", "0", "--save", "", "--maxmemory-policy", "noeviction",
+	}, settings)
+	s.Start()
+	t.Cleanup(func() {
+		s.Stop()
+		os.RemoveAll(folder)
+	})
+	return s
+}
+
+func (s *Server) socket() string { return filepath.Join(s.folder, "redis.sock") }
+
+// URL is where the server is.
+func (s *Server) URL() string { return "unix://" + s.socket() }
+
+// patience bounds the start of a server and its end.
+const patience = 20 * time.Second
+
+// Start starts a server that was stopped, and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.command = exec.Command("redis-server", s.args...)
+	var err error
+	if s.process, err = child.Start(s.command); err != nil {
+		s.t.Fatalf("%v: the tests need redis-server: make prerequisites installs it", err)
+	}
+	for end := time.Now().Add(patience); !s.answers(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatal("redis-server does not answer")
+		}
+	}
+}
+
+// answers tells whether the server takes commands. One that asks for a user does.
+func (s *Server) answers() bool {
+	conn, err := net.Dial("unix", s.socket())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	answer, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")
+}
+
+// Stop ends the server, which writes what its settings have it keep.
+func (s *Server) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_ = s.command.Process.Signal(syscall.SIGCONT) // where it was paused
+	s.process.Stop(ctx)
+}
+
+// Pause lets the server hang: it keeps its connections and answers nothing.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.command.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
