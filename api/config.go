@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,11 @@ type Config struct {
 	// AdminListen is off unless it is set: a port that nobody asked for is one more
 	// that has to be closed.
 	AdminListen string `flag:"admin-listen" doc:"Address of the operators' listener, with GET /metrics for Prometheus: :9464 is port 9464 of 127.0.0.1. There is no access control there, so keep it in a private network. Default: none."`
+
+	// AuthorizeListen is for proxies that pass requests on themselves.
+	AuthorizeListen string `flag:"authorize-listen" doc:"Address of the listener for proxies that ask /authorize before they pass a request on to a model server themselves: :8001 is port 8001 of 127.0.0.1. They show the secret of the environment variable API_AUTHORIZE_SECRET, or of the file that API_AUTHORIZE_SECRET_FILE names. Default: none."`
+	AuthorizeMethod string `flag:"authorize-method" default:"X-Original-Method" doc:"Header in which those proxies send the method of the request."`
+	AuthorizeTarget string `flag:"authorize-target" default:"X-Original-Uri" doc:"Header in which those proxies send the target of the request, as the caller wrote it."`
 
 	// Stack holds the outputs of the stack, of which the policy is read again
 	// when the file changes.
@@ -167,6 +174,13 @@ func (c Config) validate() (errs []error) {
 	if c.AdminListen != "" {
 		errs = append(errs, checkListen("admin-listen", c.AdminListen))
 	}
+	if c.AuthorizeListen != "" {
+		errs = append(errs, checkListen("authorize-listen", c.AuthorizeListen))
+	}
+	method, target := http.CanonicalHeaderKey(c.AuthorizeMethod), http.CanonicalHeaderKey(c.AuthorizeTarget)
+	if !headerName.MatchString(method) || !headerName.MatchString(target) || method == target {
+		wrong("-authorize-method, -authorize-target: %q and %q: give the names of two headers", c.AuthorizeMethod, c.AuthorizeTarget)
+	}
 	errs = append(errs, checkPublicURL(c.PublicURL), checkInternalURL(c.IssuerInternalURL), checkClockSkew(c.ClockSkew))
 	for _, origin := range c.corsOrigins() {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
@@ -224,6 +238,9 @@ func (c Config) validate() (errs []error) {
 	return errs
 }
 
+// headerName is of a header that no proxy drops: some do so where there is an underscore.
+var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+
 // checkListen says why nothing can listen on an address.
 func checkListen(flag, address string) error {
 	if _, inherited, err := inheritedSocket(address); inherited && err != nil {
@@ -241,12 +258,12 @@ func checkListen(flag, address string) error {
 	return nil
 }
 
-// adminAddress is AdminListen, on the loopback interface unless it names another.
-func (c Config) adminAddress() string {
-	if strings.HasPrefix(c.AdminListen, ":") {
-		return "127.0.0.1" + c.AdminListen
+// onLoopback is an address, of the loopback interface unless it names another.
+func onLoopback(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "127.0.0.1" + address
 	}
-	return c.AdminListen
+	return address
 }
 
 // These flags are the subcommands', too. A URL may be left out.

@@ -88,7 +88,7 @@ func TestRedisAtTheStart(t *testing.T) {
 
 	good := redistest.Start(t)
 	g := start(t, issuer, testPolicy(), "-admin-listen", ":0", "-redis", good.URL(), "-redis-keys", keys)
-	r, err := http.NewRequest("GET", "http://"+g.admin()+"/metrics", nil)
+	r, err := http.NewRequest("GET", "http://"+g.address("operators' listener")+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

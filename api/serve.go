@@ -102,6 +102,11 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err := serveAdmin(background, config, metrics, log); err != nil {
 		return err
 	}
+	stopAuthorizer, err := serveAuthorizer(config, g, getenv, log)
+	if err != nil {
+		return err
+	}
+	defer stopAuthorizer()
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
 	return listenUntil(ctx, listener, g, config, log)
 }
@@ -202,7 +207,7 @@ func serveAdmin(ctx context.Context, config Config, metrics *observe.Metrics, lo
 	if config.AdminListen == "" {
 		return nil
 	}
-	listener, err := listen("admin-listen", config.adminAddress())
+	listener, err := listen("admin-listen", onLoopback(config.AdminListen))
 	if err != nil {
 		return err
 	}
@@ -236,17 +241,7 @@ const (
 // config.DrainDelay no new request is taken; it returns when those under way
 // are answered, or config.ShutdownTimeout has passed.
 func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway, config Config, log *slog.Logger) error {
-	server := &http.Server{
-		Handler:           g,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		Protocols:         protocols(),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// Else net/http itself answers OPTIONS * with 200.
-		DisableGeneralOptionsHandler: true,
-	}
+	server := newServer(g, log)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -273,6 +268,21 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 		return fmt.Errorf("api: not all requests finished within %v: %w", config.ShutdownTimeout, err)
 	}
 	return nil
+}
+
+// newServer returns a server whose bounds are those of one connection.
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         protocols(),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// Else net/http itself answers OPTIONS * with 200.
+		DisableGeneralOptionsHandler: true,
+	}
 }
 
 // protocols are HTTP/1.1 and, for callers that begin with it, HTTP/2 without

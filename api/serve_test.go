@@ -65,12 +65,18 @@ func start(t *testing.T, issuer *oidctest.Issuer, p *policy.Policy, flags ...str
 // startOn runs the program with a stack's outputs in a file.
 func startOn(t *testing.T, stack string, flags ...string) *program {
 	t.Helper()
+	return startWith(t, func(string) string { return "" }, stack, flags...)
+}
+
+// startWith runs it with an environment.
+func startWith(t *testing.T, getenv func(string) string, stack string, flags ...string) *program {
+	t.Helper()
 	g := &program{stack: stack, log: &syncBuffer{}, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	args := append([]string{"-listen", "127.0.0.1:0", "-stack", g.stack}, flags...)
 	go func() {
-		g.ended <- run(ctx, args, func(string) string { return "" }, strings.NewReader(""), g.log, g.log)
+		g.ended <- run(ctx, args, getenv, strings.NewReader(""), g.log, g.log)
 	}()
 	stillRuns := func() {
 		t.Helper()
@@ -102,11 +108,11 @@ func startOn(t *testing.T, stack string, flags ...string) *program {
 	return g
 }
 
-// admin is the address of the operators' listener.
-func (g *program) admin() (address string) {
+// address is that of a listener, as the log names it; empty for none.
+func (g *program) address(listener string) (address string) {
 	for line := range strings.Lines(g.log.String()) {
 		var record struct{ Msg, Address string }
-		if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "operators' listener" {
+		if json.Unmarshal([]byte(line), &record) == nil && record.Msg == listener {
 			address = record.Address
 		}
 	}
@@ -686,7 +692,7 @@ func TestAdminListener(t *testing.T) {
 	issuer := oidctest.Start()
 	defer issuer.Close()
 	g := start(t, issuer, testPolicy(), "-admin-listen", ":0")
-	admin := g.admin()
+	admin := g.address("operators' listener")
 	if !strings.HasPrefix(admin, "127.0.0.1:") {
 		t.Fatalf("the operators' listener is at %q", admin)
 	}
@@ -706,5 +712,50 @@ func TestAdminListener(t *testing.T) {
 		if response, body := send(t, r); response.StatusCode != test.status || !strings.Contains(body, test.holds) {
 			t.Errorf("%s: %s %s", test.name, response.Status, body)
 		}
+	}
+}
+
+// Proxies ask at a listener of their own, on the loopback interface where the
+// address names no other, and with the secret of the environment alone.
+func TestAuthorizeListener(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	writeStack(t, stack, issuer.URL, issuer.Audience, testPolicy())
+	environment := map[string]string{"API_AUTHORIZE_SECRET": "a-secret-of-the-proxies"}
+	g := startWith(t, func(name string) string { return environment[name] }, stack,
+		"-authorize-listen", ":0", "-authorize-method", "x-forwarded-method", "-authorize-target", "x-forwarded-uri")
+	authorizer := g.address("authorizer's listener")
+	if !strings.HasPrefix(authorizer, "127.0.0.1:") {
+		t.Fatalf("the authorizer's listener is at %q", authorizer)
+	}
+	for _, test := range []struct {
+		name, url, secret string
+		status            int
+	}{
+		{"a proxy", "http://" + authorizer + "/authorize", "a-secret-of-the-proxies", 200},
+		{"without the secret", "http://" + authorizer + "/authorize", "", 403},
+		{"nothing else", "http://" + authorizer + "/v2/models/iris", "a-secret-of-the-proxies", 404},
+		{"not for callers", g.url + "/authorize", "a-secret-of-the-proxies", 404},
+	} {
+		r, err := http.NewRequest("GET", test.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+issuer.Token("RS256"))
+		r.Header.Set("X-Authorize-Secret", test.secret)
+		r.Header.Set("X-Forwarded-Method", "GET")
+		r.Header.Set("X-Forwarded-Uri", "/v2/models/iris")
+		if response, body := send(t, r); response.StatusCode != test.status {
+			t.Errorf("%s: %s %s", test.name, response.Status, body)
+		}
+	}
+	if strings.Contains(g.log.String(), "a-secret-of-the-proxies") {
+		t.Error("the log holds the secret")
+	}
+	none := func(string) string { return "" }
+	err := run(t.Context(), []string{"-listen", "127.0.0.1:0", "-stack", stack, "-authorize-listen", ":0"}, none, strings.NewReader(""), io.Discard, io.Discard)
+	if exitCode(err) != 2 || !strings.Contains(fmt.Sprint(err), "API_AUTHORIZE_SECRET") {
+		t.Errorf("without a secret: %v", err)
 	}
 }

@@ -4,17 +4,13 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -184,16 +180,7 @@ var bindLine = regexp.MustCompile(`(?m)^( *bind ).*$`)
 // the test, and what surrounds it in a file.
 func documentedProxy(t *testing.T, p *proxied) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(e.root, "docs", "browser.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []string
-	for i, part := range strings.Split(string(page), "\n```") {
-		if block, ok := strings.CutPrefix(part, p.language()+"\n"); ok && i%2 == 1 {
-			blocks = append(blocks, block)
-		}
-	}
+	blocks := shownIn(t, "browser.md", p.language())
 	if len(blocks) != 2 {
 		t.Fatalf("docs/browser.md has %d configurations of %s, want 2", len(blocks), p.language())
 	}
@@ -210,8 +197,12 @@ func documentedProxy(t *testing.T, p *proxied) string {
 	if p.tls {
 		listen += " ssl;\n    ssl_certificate " + loopbackCertificate(t, dir) + ";\n    ssl_certificate_key " + filepath.Join(dir, "key.pem")
 	}
-	// One process, which is whoever runs the tests, with its files in a folder of
-	// the test's.
+	return nginxAround(dir, listen, block)
+}
+
+// nginxAround is a configuration of nginx with block in its one server. It is one
+// process, which is whoever runs the tests, with its files in a folder of the test's.
+func nginxAround(dir, listen, block string) string {
 	text := "daemon off;\nmaster_process off;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		text += "  " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
@@ -243,27 +234,5 @@ func (p *proxied) start(t *testing.T, config string) (stop func()) {
 	if p.language() == "haproxy" {
 		args = []string{"-db", "-f", file}
 	}
-	command := exec.Command(findSbin(t, p.language()), args...)
-	output := new(lockedBuffer)
-	command.Stdout, command.Stderr = output, output
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
-			_ = command.Process.Signal(syscall.SIGTERM)
-			_ = command.Wait()
-		}
-	}
-	t.Cleanup(stop)
-	eventually(t, 10*time.Second, p.language()+" listens", func() error {
-		c, err := net.Dial("tcp", "127.0.0.1:"+p.port)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, output)
-		}
-		return c.Close()
-	})
-	return stop
+	return startProxy(t, exec.Command(findSbin(t, p.language()), args...), p.port)
 }

@@ -169,8 +169,13 @@ func (g *Gateway) byKeyHeader(r *http.Request) (*credential, error) {
 	return c, nil
 }
 
-// bySession authenticates by the cookie of a session that goes on.
+// bySession authenticates by the cookie of a session that goes on. A proxy that
+// asks can't do so for a browser: whether another site's page sent the request is
+// told by headers that proxies drop.
 func (g *Gateway) bySession(r *http.Request) (*credential, error) {
+	if recordOf(r).asked {
+		return nil, refusal.New(refusal.NoCredential, nil)
+	}
 	session, err := g.login.Session(r)
 	var refused *refusal.Error
 	if errors.As(err, &refused) && (refused.Code == refusal.NoSession || refused.Code == refusal.SessionEnded) {

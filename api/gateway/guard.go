@@ -74,6 +74,9 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if route == nil {
 		return refusal.New(refusal.NotFound, nil)
 	}
+	if record.asked {
+		r = askedBody(r, route.Read != nil)
+	}
 	var body upstream.Body
 	var request *protocol.Request
 	if route.Read != nil {
@@ -100,6 +103,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err := methodAllowed(w, r, route.Method); err != nil {
 		return err
 	}
+	sent := body.Head
 	switch {
 	case request != nil:
 		body.Head, err = request.For(c.rules)
@@ -108,6 +112,9 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	}
 	if err != nil {
 		return err
+	}
+	if record.asked {
+		return g.permit(w, r, c, sent, body.Head)
 	}
 	record.allow()
 	c.hideUsage = request != nil && request.HideUsage
@@ -169,7 +176,7 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 		}
 	}
 	c.model = c.access.models[model.Name]
-	c.rules = protocol.Rules{Body: model.Body, Metered: c.protocol.Metered}
+	c.rules = protocol.Rules{Body: model.Body, Metered: c.protocol.Metered && !record.asked}
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
 	}
@@ -216,6 +223,7 @@ func methodAllowed(w http.ResponseWriter, r *http.Request, methods ...string) *r
 // record is what the audit log says about one request. It holds no token.
 type record struct {
 	id         string
+	asked      bool              // a proxy asks for whoever sent it, and passes it on itself
 	admitted   bool              // its record must be written
 	principal  *bearer.Principal // nil without a valid credential
 	model      string            // as the caller wrote it, cut to what a line holds

@@ -159,7 +159,10 @@ func (g *Gateway) bodyLimit(route *protocol.Route, passes bool) int64 {
 // bodyRefusal says why a body could not be read.
 func bodyRefusal(err error) *refusal.Error {
 	var tooLarge *http.MaxBytesError
+	var refused *refusal.Error
 	switch {
+	case errors.As(err, &refused):
+		return refused
 	case errors.As(err, &tooLarge):
 		return refusal.New(refusal.BodyTooLarge, err, tooLarge.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"keycloak-model-api/api/refusal"
 )
@@ -20,6 +21,10 @@ func refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error) {
 	}
 	if e.Status == http.StatusUnauthorized || e.OAuth != "" || e.Retry() && w.Header().Get("Retry-After") == "" {
 		record.challenge(w, e)
+	}
+	if record.asked {
+		w.Header().Set(HeaderAuthorizeStatus, strconv.Itoa(e.Status))
+		w.Header().Set(HeaderAuthorizeCode, string(e.Code))
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(e.Status)

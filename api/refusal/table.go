@@ -71,6 +71,9 @@ const (
 	BodyMalformed        Code = "body_malformed"
 	MemberRefused        Code = "member_refused"
 	StateRefused         Code = "state_refused"
+	TargetRefused        Code = "target_refused"
+	BodyNotSent          Code = "body_not_sent"
+	BodyWouldChange      Code = "body_would_change"
 	BadTensor            Code = "bad_tensor"
 
 	// The model server.
@@ -286,6 +289,15 @@ var table = []Reason{
 	{StateRefused, 400, "",
 		"This API keeps no responses, so %s names none: leave it out, and send the conversation in input.",
 		"Nothing: responses are not stored, since those of one caller would be in reach of all."},
+	{TargetRefused, 400, "",
+		"The method and the path of the request must come once each, the path below that of this API, without a query, as the caller sent it.",
+		"The proxy that asks /authorize must send the method and the raw target in the headers that -authorize-method and -authorize-target name: docs/authorizer.md."},
+	{BodyNotSent, 403, "",
+		"The body of this request names the model, and the proxy in front did not send it whole to be judged.",
+		"docs/authorizer.md: only a proxy that sends whole bodies to /authorize can serve such a model, or send its callers to the API itself."},
+	{BodyWouldChange, 403, "",
+		"The API would change the body of this request, which the proxy in front can't: send store: false, and nothing that the policy replaces.",
+		"Behind a proxy that asks /authorize a model needs its own name at the model server, no upstream.model and no body.principal."},
 	{BadTensor, 400, "",
 		"%s",
 		"The sentence says what is wrong in the body: the client has to change it."},

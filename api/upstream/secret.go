@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Secret is what a model server wants to see. Where it comes from a file, a new
+// Secret is what a model server wants to see, or what this API wants to. Where it comes from a file, a new
 // content counts within secretFor. A file that can't be read or holds no secret
 // leaves the one from before in force.
 type Secret struct {
@@ -30,7 +30,7 @@ func NewSecret(name string, getenv func(string) string) (*Secret, error) {
 		return s, checkSecret(s.value)
 	}
 	if s.path = getenv(name + "_FILE"); s.path == "" {
-		return nil, fmt.Errorf("upstream: set %s to the secret for the model's server, or %s_FILE to a file that holds it", name, name)
+		return nil, fmt.Errorf("upstream: set %s to the secret, or %s_FILE to a file that holds it", name, name)
 	}
 	var err error
 	if s.value, err = readSecret(s.path); err != nil {
