@@ -67,6 +67,9 @@ func testOptions(issuer *oidctest.Issuer, log io.Writer) Options {
 	queue := observe.NewLog(log, nil)
 	if buffer, ok := log.(*syncBuffer); ok {
 		buffer.flush = func() { _ = queue.Flush(context.Background()) }
+		given.Lock()
+		given.flush = append(given.flush, buffer.flush)
+		given.Unlock()
 	}
 	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 	return Options{
@@ -140,6 +143,7 @@ func checkRefusal(t *testing.T, response *http.Response, body, path string, stat
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatalf("status %d, not JSON: %q", response.StatusCode, body)
 	}
+	give(got.Code)
 	if response.StatusCode != status || got.Code != code {
 		t.Errorf("got %d %s, want %d %s: %s", response.StatusCode, got.Code, status, code, body)
 	}
@@ -193,6 +197,7 @@ type syncBuffer struct {
 }
 
 func (s *syncBuffer) Write(p []byte) (int, error) {
+	giveLogged(p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)

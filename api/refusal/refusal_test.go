@@ -5,10 +5,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,43 +37,6 @@ func TestTable(t *testing.T) {
 	slices.Sort(rows)
 	if !slices.Equal(declared, rows) {
 		t.Errorf("codes %q\nrows  %q", declared, rows)
-	}
-}
-
-// Each code is what some test of the API expects: by its text, or by its name.
-func TestEachCodeIsExpectedByATest(t *testing.T) {
-	expected, words := map[string]bool{}, regexp.MustCompile(`[a-z_]+`)
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "refusal_test.go" && filepath.Dir(path) == "." {
-			return err
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			return err
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.BasicLit:
-				if text, err := strconv.Unquote(n.Value); err == nil {
-					for _, word := range words.FindAllString(text, -1) {
-						expected[word] = true
-					}
-				}
-			case *ast.Ident:
-				expected[n.Name] = true
-			}
-			return true
-		})
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := constants(t)
-	for _, r := range refusal.All() {
-		if !expected[string(r.Code)] && !expected[names[string(r.Code)]] {
-			t.Errorf("no test of the API expects %s", r.Code)
-		}
 	}
 }
 
