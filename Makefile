@@ -57,6 +57,7 @@ fuzz: ## Fuzz every parser of untrusted input with FUZZ_RUNS inputs each
 
 .PHONY: bench
 bench: ## Measure against peers; writes the tables and plots in docs/
+	@scripts/prerequisites bench || echo "The tables say what could not be measured."
 	$(GO) run -C bench . -out ../docs/bench
 
 .PHONY: release

@@ -122,13 +122,75 @@ func TestLoad(t *testing.T) {
 func TestLoadCountsOnlyAnswersOf200(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnauthorized) }))
 	defer server.Close()
-	c, err := dial(server.Listener.Addr().String())
+	c, err := dial(server.Listener.Addr().String(), connections)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
 	if _, _, err := c.run(t.Context(), [][]byte{requestWith("x")}, time.Millisecond); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("error is %v, want one that names 401", err)
+	}
+}
+
+// The whole comparison of gateways, for moments only, with those that are
+// installed. LiteLLM takes longer to start than all others to be measured.
+func TestGateways(t *testing.T) {
+	c := comparison{
+		options: options{rounds: 1, slice: 20 * time.Millisecond, root: ".."}, names: []string{plainProxy, ourGateway, haproxy, apache, nginx},
+		works: works(), crowds: []crowd{{4, time.Millisecond}}, progress: io.Discard,
+	}
+	if err := c.measure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text := c.report().markdown()
+	for _, name := range c.names {
+		if n := strings.Count(text, "\n| "+name+" |"); n != len(c.works)+len(c.crowds) {
+			t.Errorf("%d rows for %s, want one for each of %d kinds of request:\n%s", n, name, len(c.works)+len(c.crowds), text)
+		}
+	}
+}
+
+// A gateway that checks tokens refuses bad ones, or its speed would say nothing.
+func TestGatewaysCheckTokens(t *testing.T) {
+	issuer := oidctest.Start()
+	defer issuer.Close()
+	model, err := startModel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer model.Close()
+	dir := t.TempDir()
+	for at := dir; at != os.TempDir() && at != "/"; at = filepath.Dir(at) {
+		if err := os.Chmod(at, 0o755); err != nil { // for servers that give up root's rights
+			t.Fatal(err)
+		}
+	}
+	s := &site{dir: dir, root: "..", issuer: issuer, model: model}
+	w := works()[0]
+	good := issuer.Token("RS256")
+	other := oidctest.New(issuer.URL)
+	for _, name := range []string{ourGateway, haproxy, apache} {
+		p, err := s.start(t.Context(), name, w.request(good))
+		if absent, ok := errors.AsType[missing](err); ok {
+			t.Logf("%s: %v", name, absent)
+			continue
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for what, bad := range map[string]string{
+			"of another key":      other.Token("RS256"),
+			"expired":             issuer.Token("RS256", oidctest.Claims{"exp": time.Now().Add(-time.Hour).Unix()}),
+			"for another service": issuer.Token("RS256", oidctest.Claims{"aud": "other"}),
+			"of another issuer":   issuer.Token("RS256", oidctest.Claims{"iss": "https://evil.example"}),
+		} {
+			if err := p.try(w.request(bad)); err == nil || !strings.Contains(err.Error(), "answer is HTTP/1.1 401") {
+				t.Errorf("%s, a token %s: %v, want 401", name, what, err)
+			}
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -14,6 +15,9 @@ import (
 
 // connections that are kept alive, each with one request under way.
 const connections = 16
+
+// readAtOnce is how many bytes of an answer a connection reads at once.
+const readAtOnce = 16 << 10
 
 // requestWith is one request as bytes: a client of net/http would cost more
 // than the server that is to be measured.
@@ -30,7 +34,7 @@ type connection struct {
 	next   int // request to send next
 }
 
-func dial(address string) (*client, error) {
+func dial(address string, connections int) (*client, error) {
 	c := &client{}
 	for range connections {
 		conn, err := net.Dial("tcp", address)
@@ -38,7 +42,7 @@ func dial(address string) (*client, error) {
 			c.close()
 			return nil, err
 		}
-		c.connections = append(c.connections, &connection{Conn: conn, buffer: make([]byte, 4096)})
+		c.connections = append(c.connections, &connection{Conn: conn, buffer: make([]byte, readAtOnce)})
 	}
 	return c, nil
 }
@@ -54,7 +58,7 @@ func (c *client) once(ctx context.Context, requests [][]byte) error {
 	var g errgroup.Group
 	for i, conn := range c.connections {
 		g.Go(func() error {
-			for at := i; at < len(requests); at += connections {
+			for at := i; at < len(requests); at += len(c.connections) {
 				if err := conn.roundTrip(requests[at]); err != nil {
 					return err
 				}
@@ -75,7 +79,7 @@ func (c *client) run(ctx context.Context, requests [][]byte, d time.Duration) ([
 	var g errgroup.Group
 	start := time.Now()
 	for i, conn := range c.connections {
-		conn.next = i * len(requests) / connections
+		conn.next = i * len(requests) / len(c.connections)
 		g.Go(func() error {
 			for before := start; before.Sub(start) < d; {
 				if err := conn.roundTrip(requests[conn.next]); err != nil {
@@ -100,42 +104,46 @@ func (c *client) run(ctx context.Context, requests [][]byte, d time.Duration) ([
 	return all, took, nil
 }
 
-// roundTrip sends a request and reads its answer, which must be 200.
+// roundTrip sends a request and reads its answer, which must be 200 and have a
+// Content-Length.
 func (c *connection) roundTrip(request []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
-	for read := 0; ; {
+	read, missing := 0, -1 // bytes of the head so far; those that are missing of the body
+	for missing != 0 {
 		n, err := c.Read(c.buffer[read:])
 		if err != nil {
 			return err
 		}
+		if missing > 0 {
+			missing -= n
+			continue
+		}
 		read += n
-		if complete(c.buffer[:read]) {
-			if !bytes.HasPrefix(c.buffer, []byte("HTTP/1.1 200 ")) {
-				line, _, _ := bytes.Cut(c.buffer[:read], []byte("\r\n"))
-				return fmt.Errorf("answer is %s, want 200", line)
-			}
-			return nil
+		head, body, ok := bytes.Cut(c.buffer[:read], []byte("\r\n\r\n"))
+		if !ok && read < len(c.buffer) {
+			continue
 		}
-		if read == len(c.buffer) {
-			return fmt.Errorf("answer is longer than %d bytes", read)
+		line, _, _ := bytes.Cut(head, []byte("\r\n"))
+		if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+			return fmt.Errorf("answer is %s, want 200", line)
 		}
+		length, err := contentLength(head)
+		if err != nil || length < len(body) {
+			return fmt.Errorf("answer has no Content-Length, or is longer: %w", err)
+		}
+		read, missing = 0, length-len(body)
 	}
+	return nil
 }
 
-// complete tells whether text is a whole answer with Content-Length.
-func complete(text []byte) bool {
-	head, body, ok := bytes.Cut(text, []byte("\r\n\r\n"))
-	if !ok {
-		return false
+// contentLength of the head of an answer.
+func contentLength(head []byte) (int, error) {
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		if name, value, _ := bytes.Cut(line, []byte(": ")); bytes.EqualFold(name, []byte("Content-Length")) {
+			return strconv.Atoi(string(value))
+		}
 	}
-	const name = "\r\nContent-Length: "
-	i := bytes.Index(head, []byte(name))
-	if i < 0 {
-		return false
-	}
-	value, _, _ := bytes.Cut(head[i+len(name):], []byte("\r\n"))
-	length, err := strconv.Atoi(string(value))
-	return err == nil && len(body) >= length
+	return 0, errors.New("there is none")
 }

@@ -1,5 +1,5 @@
-// Command bench measures the bearer check against its peers and the stack
-// against its bare minimum, and writes tables and plots.
+// Command bench measures the bearer check and the API against their peers and the
+// stack against its bare minimum, and writes tables and plots.
 //
 //	go run -C bench . -out ../docs/bench
 //
@@ -30,13 +30,14 @@ func main() {
 
 // options are the command line.
 type options struct {
-	out    string        // folder for tables and plots
-	root   string        // folder of the stack's program
-	rounds int           // of each measurement
-	slice  time.Duration // of load in one round
-	speed  bool          // measure the bearer check
-	scale  bool          // measure the stack
-	users  int           // of the stack
+	out      string        // folder for tables and plots
+	root     string        // folder of the stack's program
+	rounds   int           // of each measurement
+	slice    time.Duration // of load in one round
+	speed    bool          // measure the bearer check
+	gateways bool          // measure the API beside other gateways
+	scale    bool          // measure the stack
+	users    int           // of the stack
 
 	keycloakHome string // an unpacked Keycloak, from KEYCLOAK_HOME
 
@@ -44,6 +45,10 @@ type options struct {
 	serve     string
 	issuer    string
 	algorithm string
+
+	// Of the process of the plain reverse proxy.
+	proxy  string
+	listen string
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -55,11 +60,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	flags.IntVar(&o.rounds, "rounds", 7, "rounds of each measurement: more of them even out the machine's noise")
 	flags.DurationVar(&o.slice, "slice", 400*time.Millisecond, "load in one round")
 	flags.BoolVar(&o.speed, "speed", true, "measure the bearer check")
+	flags.BoolVar(&o.gateways, "gateways", true, "measure the API beside other gateways")
 	flags.BoolVar(&o.scale, "scale", true, "measure the stack of 200 models, 400 clients and 5,000 users; starts a Keycloak")
 	flags.IntVar(&o.users, "users", 5000, "users of that stack; models and clients go with them")
 	flags.StringVar(&o.serve, "serve", "", "internal: serve one contender")
 	flags.StringVar(&o.issuer, "issuer", "", "internal: with -serve, the issuer's URL")
 	flags.StringVar(&o.algorithm, "algorithm", "RS256", "internal: with -serve, the algorithm of its tokens")
+	flags.StringVar(&o.proxy, "proxy", "", "internal: serve a plain reverse proxy of this URL")
+	flags.StringVar(&o.listen, "listen", "", "internal: with -proxy, the address")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
@@ -72,6 +80,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return errors.New("bench: -rounds and -slice must be positive, and -users at least 100")
 	case o.serve != "":
 		return serve(ctx, o, stdin, stdout)
+	case o.proxy != "":
+		return serveProxy(ctx, o.proxy, o.listen)
 	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -87,6 +97,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		{"verification", o.speed, verification},
 		{"keys", o.speed, keySets},
 		{"throughput", o.speed, throughput},
+		{"gateways", o.gateways, gateways},
 		{"registering", o.scale, registering},
 		{"applying", o.scale, applying},
 	} {

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +30,50 @@ func pin(cpu int) (unpin func()) {
 		setAffinity(&before)
 		runtime.GOMAXPROCS(procs)
 	}
+}
+
+// pinThread keeps the calling thread on one CPU, as pin does.
+func pinThread(cpu int) (unpin func()) {
+	var before, one unix.CPUSet
+	if cpu >= runtime.NumCPU() || unix.SchedGetaffinity(0, &before) != nil {
+		return func() {}
+	}
+	one.Set(cpu)
+	_ = unix.SchedSetaffinity(0, &one)
+	return func() { _ = unix.SchedSetaffinity(0, &before) }
+}
+
+// familyUsage is what a process and those that it has started have used, as far as
+// they are alive.
+func familyUsage(pid int) (usage, error) {
+	var sum usage
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	if err != nil || len(tasks) == 0 {
+		return sum, fmt.Errorf("there is no process %d", pid)
+	}
+	for _, task := range tasks {
+		if text, err := os.ReadFile(task + "/schedstat"); err == nil { // a thread may have ended
+			ran, _, _ := strings.Cut(string(text), " ")
+			ns, _ := strconv.ParseInt(ran, 10, 64)
+			sum.CPU += time.Duration(ns)
+		}
+		children, _ := os.ReadFile(task + "/children")
+		for _, child := range strings.Fields(string(children)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				used, _ := familyUsage(pid)
+				sum.CPU, sum.RSS = sum.CPU+used.CPU, sum.RSS+used.RSS
+			}
+		}
+	}
+	// Memory that several share is shared out.
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Pss:" {
+			kilobytes, _ := strconv.ParseUint(fields[1], 10, 64)
+			sum.RSS += kilobytes << 10
+		}
+	}
+	return sum, nil
 }
 
 // setAffinity is for all threads. A new thread has that of the one that made

@@ -22,12 +22,18 @@ type trial struct {
 	tokens    int  // distinct ones
 	warm      bool // each token is sent once before
 
-	server   *process
+	server   server
 	requests [][]byte
 	client   *client
 	pairs    []pair
 
 	before, after usage // of the whole process around the warming
+}
+
+// server is a process under load.
+type server interface {
+	usage(what string) (usage, error)
+	stop() error
 }
 
 // pair is what one turn measured, beside the unprotected handler in the same
@@ -86,7 +92,7 @@ func load(ctx context.Context, o options, list []*trial, progress io.Writer) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, base.stop()) }()
-	baseClient, err := dial(base.address)
+	baseClient, err := dial(base.address, connections)
 	if err != nil {
 		return err
 	}
@@ -158,10 +164,12 @@ func token(issuer *oidctest.Issuer, algorithm string, i, length int) string {
 }
 
 func (t *trial) start(ctx context.Context, issuer string) (err error) {
-	if t.server, err = start(ctx, t.contender, issuer, t.algorithm); err != nil {
+	server, err := start(ctx, t.contender, issuer, t.algorithm)
+	if err != nil {
 		return err
 	}
-	if t.client, err = dial(t.server.address); err != nil {
+	t.server = server
+	if t.client, err = dial(server.address, connections); err != nil {
 		return err
 	}
 	if !t.warm {
@@ -186,7 +194,7 @@ func (t *trial) start(ctx context.Context, issuer string) (err error) {
 // one as often as with the other. A turn that is not counted comes first: the
 // unprotected server stands beside every other one, so that it has rested less
 // and would be ahead.
-func (t *trial) round(ctx context.Context, base *process, baseClient *client, slice time.Duration) error {
+func (t *trial) round(ctx context.Context, base server, baseClient *client, slice time.Duration) error {
 	for turn := range 1 + turns {
 		var ours, theirs sample
 		var err error
@@ -220,7 +228,7 @@ type sample struct {
 	cpu, allocations, busy float64
 }
 
-func measure(ctx context.Context, server *process, c *client, requests [][]byte, slice time.Duration) (sample, error) {
+func measure(ctx context.Context, server server, c *client, requests [][]byte, slice time.Duration) (sample, error) {
 	// The caches of the CPU are another's until now.
 	if _, _, err := c.run(ctx, requests, slice/8); err != nil {
 		return sample{}, err
