@@ -28,7 +28,7 @@ var rooms = []struct {
 	{"api/playground", "api/login api/stepup api/embedded api/refusal internal/look policy"},
 	{"api/login", "api/bearer api/issuer api/refusal internal/clock"},
 	{"api/stepup", "api/bearer api/refusal policy"},
-	{"api/bearer", "api/issuer api/refusal internal/clock policy"},
+	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},
 	{"api/issuer", ""},
 
 	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},

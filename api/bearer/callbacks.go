@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -88,18 +89,30 @@ func (v *Verifier) adminCallback(issuerURL, clientID, action string) http.Handle
 			v.callbackRefused(w, r, "admin callback refused", err)
 			return
 		}
-		known, now := v.issuer([]byte(issuerURL)), v.clock.Now()
-		for _, id := range a.KeycloakSessions {
-			if id != "" {
-				// The issuer's clock may be ahead.
-				known.denied.add(denied{bySession, id}, mark{upTo: now.Unix() + v.skew(), at: now}, now)
-			}
+		if err := v.carryOut(r.Context(), v.issuer([]byte(issuerURL)), a); err != nil {
+			v.callbackRefused(w, r, "admin callback not shared", err)
+			return
 		}
-		v.setNotBefore(known, a.NotBefore)
 		v.config.Logger.InfoContext(r.Context(), "admin callback", "issuer", issuerURL, "action", a.Action, "notBefore", unix(a.NotBefore).UTC().Format(time.RFC3339), "sessions", len(a.KeycloakSessions))
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// carryOut refuses what an action is about. The error is deny's.
+func (v *Verifier) carryOut(ctx context.Context, known *trusted, a adminAction) error {
+	var errs []error
+	now := v.clock.Now()
+	for _, id := range a.KeycloakSessions {
+		if id != "" {
+			// The issuer's clock may be ahead.
+			errs = append(errs, v.deny(ctx, known, denied{bySession, id}, mark{upTo: now.Unix() + v.skew(), at: now}))
+		}
+	}
+	if m, ok := v.notBeforeMark(a.NotBefore); ok {
+		errs = append(errs, v.deny(ctx, known, denied{kind: wholeIssuer}, m))
+	}
+	return errors.Join(errs...)
 }
 
 // verifyAction checks signature, members, action, resource and expiration, and
@@ -132,8 +145,12 @@ func (v *Verifier) verifyAction(r *http.Request, token, issuerURL, clientID, act
 	case a.Expiration > now.Unix()+int64(maxActionTime/time.Second)+v.skew():
 		return a, refuse(LifetimeTooLong, fmt.Errorf("expiration is %s, want at most %v ahead", until(), maxActionTime))
 	}
-	if err := v.actions.put(sha256.Sum256([]byte(issuerURL+" "+a.ID)), identity{issuer: issuerURL}, struct{}{}, now); err != nil {
+	err = v.actions.use(r.Context(), sha256.Sum256([]byte(issuerURL+" "+a.ID)), identity{issuer: issuerURL}, now)
+	if errors.Is(err, errThere) || errors.Is(err, errFull) {
 		return a, refuse(ActionRepeated, fmt.Errorf("id %.80q: %w", a.ID, err))
+	} else if err != nil {
+		// Carried out all the same: another replica that repeats it takes nothing back.
+		v.config.Logger.WarnContext(r.Context(), "nobody can tell whether another replica carried out this admin action", "err", err)
 	}
 	return a, nil
 }
@@ -144,6 +161,6 @@ const maxActions = 20_000
 
 // newActions makes that memory. An id is kept for as long as its action could
 // be sent again.
-func newActions(c Config) *shares[struct{}] {
-	return newShares[struct{}](maxActions, maxActionTime+2*c.Skew+time.Second, false)
+func newActions(c Config) once {
+	return c.shareOnce("actions", newShares[struct{}](maxActions, maxActionTime+2*c.Skew+time.Second, false))
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/issuer"
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/policy"
 )
 
@@ -70,6 +71,10 @@ type Config struct {
 	// token: nil or the refusal, and whether the token was in the cache. It must
 	// not wait. Default: none.
 	Checked func(refused *Error, cached bool)
+
+	// Store is what several replicas share: revocations, used proofs and admin
+	// actions. Default: none, and the Verifier knows only what it has heard itself.
+	Store *store.Store
 
 	// HTTPClient is used to fetch metadata and keys. Its time-out and its
 	// redirect policy are replaced by ours. Default: http.DefaultTransport.

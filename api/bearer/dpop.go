@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -70,7 +71,7 @@ func (v *Verifier) prove(r *http.Request, token *verified, hash *[32]byte) (*Pro
 	}
 	return &Proof{
 		v: v, key: sha256.Sum256([]byte(token.thumbprint + " " + claims.ID)),
-		by: identity{token.principal.Issuer, token.principal.Subject},
+		by: identity{token.principal.Issuer, token.principal.Subject}, ctx: r.Context(),
 	}, nil
 }
 
@@ -178,12 +179,14 @@ type Proof struct {
 	v   *Verifier
 	key [32]byte
 	by  identity
+	ctx context.Context // of the request that it is for
 }
 
 // Use records the proof, so that it passes once (RFC 9449, section 11.1): of
 // all uses of one proof, however many at a time, exactly one returns nil. The
-// error is an *Error: the proof was used before, or the principal's share of
-// the memory for proofs is full. Use of nil, no proof, does nothing.
+// error is an *Error: the proof was used before, the principal's share of the
+// memory for proofs is full, or nobody can tell at the moment. Use of nil, no
+// proof, does nothing.
 //
 // What a caller who may do nothing here sends takes no memory: call it once the
 // caller's base role is known, and before anything is done for the caller.
@@ -192,13 +195,15 @@ func (p *Proof) Use() error {
 		return nil
 	}
 	var refusal *Error
-	switch err := p.v.proofs.put(p.key, p.by, struct{}{}, p.v.clock.Now()); {
+	switch err := p.v.proofs.use(p.ctx, p.key, p.by, p.v.clock.Now()); {
 	case err == nil:
 		return nil
 	case errors.Is(err, errThere):
 		refusal = refuse(ProofReplayed, nil)
-	default:
+	case errors.Is(err, errFull):
 		refusal = refuse(ProofsTooMany, err)
+	default:
+		refusal = refuse(SharedStateUnavailable, err)
 	}
 	refusal.DPoP = true
 	return refusal
@@ -206,6 +211,6 @@ func (p *Proof) Use() error {
 
 // newProofs makes the memory for used proofs. One is live while its iat could
 // pass, so twice the skew longer than it may be old.
-func newProofs(c Config) *shares[struct{}] {
-	return newShares[struct{}](c.limits.proofs, proofMaxAge+2*c.Skew+time.Second, false)
+func newProofs(c Config) once {
+	return c.shareOnce("proofs", newShares[struct{}](c.limits.proofs, proofMaxAge+2*c.Skew+time.Second, false))
 }

@@ -54,6 +54,7 @@ const (
 	ProofInvalid             = refusal.ProofInvalid
 	ProofReplayed            = refusal.ProofReplayed
 	ProofsTooMany            = refusal.ProofsTooMany
+	SharedStateUnavailable   = refusal.SharedStateUnavailable
 )
 
 // refuse makes the Error of a code.

@@ -42,10 +42,10 @@ func (v *Verifier) BackchannelLogout(clients func() []string, ended func(context
 			logout, err = v.verifyLogout(r.Context(), token, clients())
 		}
 		if err == nil {
-			v.end(logout)
-		}
-		if err == nil && ended != nil {
-			err = ended(r.Context(), logout)
+			err = v.end(r.Context(), logout)
+			if ended != nil {
+				err = errors.Join(err, ended(r.Context(), logout))
+			}
 		}
 		if err != nil {
 			v.callbackRefused(w, r, "logout token refused", err)
@@ -58,8 +58,8 @@ func (v *Verifier) BackchannelLogout(clients func() []string, ended func(context
 }
 
 // end refuses what l is about. Without `sid` nothing orders the tokens of the
-// logout's own second: see denyList.covers.
-func (v *Verifier) end(l Logout) {
+// logout's own second: see denyList.covers. The error is deny's.
+func (v *Verifier) end(ctx context.Context, l Logout) error {
 	now := v.clock.Now()
 	key := denied{bySession, l.SessionID}
 	m := mark{upTo: l.IssuedAt.Unix(), at: now, subject: l.Subject}
@@ -67,7 +67,7 @@ func (v *Verifier) end(l Logout) {
 		key = denied{bySubject, l.Subject}
 		m.subject, m.unordered = "", true
 	}
-	v.issuer([]byte(l.Issuer)).denied.add(key, m, now)
+	return v.deny(ctx, v.issuer([]byte(l.Issuer)), key, m)
 }
 
 // maxLogoutAge is how old a logout token may be, beside the skew. Keycloak's

@@ -480,7 +480,7 @@ func TestStepsForgetNoLogout(t *testing.T) {
 			for _, step := range []time.Duration{25 * time.Hour, -25 * time.Hour} {
 				offset.Store(int64(step))
 				for n := range 1000 { // in every part of the list something is written
-					err := v.Revoke(bearer.Revocation{Issuer: issuer.URL, Session: fmt.Sprint(step, n), UpTo: time.Now().Add(step)})
+					err := v.Revoke(t.Context(), bearer.Revocation{Issuer: issuer.URL, Session: fmt.Sprint(step, n), UpTo: time.Now().Add(step)})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -612,7 +612,7 @@ func TestDenyListIsBounded(t *testing.T) {
 	session := func(n int) string { return fmt.Sprint("session-", n) }
 	issued := func(n int) time.Time { return now.Add(time.Duration(n-3000) * time.Second / 10) }
 	for n := range 3000 {
-		if err := v.Revoke(bearer.Revocation{Issuer: issuer.URL, Session: session(n), UpTo: issued(n)}); err != nil {
+		if err := v.Revoke(t.Context(), bearer.Revocation{Issuer: issuer.URL, Session: session(n), UpTo: issued(n)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,19 +6,16 @@ import (
 	"time"
 )
 
-// setNotBefore refuses the issuer's tokens whose `iat` is before a second
-// (Unix), as Keycloak itself does. A time in the future, beyond the skew, counts
-// as now, so that a mistaken one stops nobody once the administrator has taken
-// it back.
-func (v *Verifier) setNotBefore(known *trusted, notBefore int64) {
-	if notBefore <= 0 {
-		return
-	}
+// notBeforeMark is the mark that refuses the issuer's tokens whose `iat` is before a
+// second (Unix), as Keycloak itself does; ok is false for none. A time in the
+// future, beyond the skew, counts as now, so that a mistaken one stops nobody once
+// the administrator has taken it back.
+func (v *Verifier) notBeforeMark(notBefore int64) (m mark, ok bool) {
 	upTo, now := notBefore-1, v.clock.Now()
 	if upTo > now.Unix()+v.skew() {
 		upTo = now.Unix()
 	}
-	known.denied.add(denied{kind: wholeIssuer}, mark{upTo: upTo, at: now}, now)
+	return mark{upTo: upTo, at: now}, notBefore > 0
 }
 
 // followNotBefore asks an issuer for its not-before until ctx ends. Pushes get
@@ -36,7 +33,9 @@ func (v *Verifier) followNotBefore(ctx context.Context, known *trusted) {
 			wait = min(wait, maxRetryDelay)
 			v.config.Logger.Warn("not-before could not be asked for", "issuer", known.URL, "err", err)
 		default:
-			v.setNotBefore(known, notBefore)
+			if m, ok := v.notBeforeMark(notBefore); ok {
+				known.denied.add(denied{kind: wholeIssuer}, m, m.at) // each replica asks by itself
+			}
 			if notBefore != last {
 				last = notBefore
 				v.config.Logger.Info("not-before of the issuer", "issuer", known.URL, "notBefore", unix(notBefore).UTC().Format(time.RFC3339))

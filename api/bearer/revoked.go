@@ -1,9 +1,11 @@
 package bearer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -26,8 +28,9 @@ type Revocation struct {
 
 // Revoke refuses from now on what r says, verified tokens included. It is kept
 // for maxLifetime, after which no token that it is for can be alive.
-// An earlier revocation of the same is replaced only by a later one.
-func (v *Verifier) Revoke(r Revocation) error {
+// An earlier revocation of the same is replaced only by a later one. An *Error says
+// that other replicas don't know of it yet.
+func (v *Verifier) Revoke(ctx context.Context, r Revocation) error {
 	issuer := v.issuer([]byte(r.Issuer))
 	if issuer == nil {
 		return fmt.Errorf("bearer: revocation for issuer %.200q, which is not configured", r.Issuer)
@@ -43,9 +46,7 @@ func (v *Verifier) Revoke(r Revocation) error {
 	if set > 1 {
 		return errors.New("bearer: revocation with more than one of Session, Subject and Client")
 	}
-	now := v.clock.Now()
-	issuer.denied.add(key, mark{upTo: r.UpTo.Unix(), at: now}, now)
-	return nil
+	return v.deny(ctx, issuer, key, mark{upTo: r.UpTo.Unix(), at: v.clock.Now()})
 }
 
 // denied is what a deny-list entry is about.
@@ -188,6 +189,26 @@ func (l *denyList) count(shard map[denied]mark, sign int) {
 		}
 		if l.sessions[m.subject] += sign; l.sessions[m.subject] == 0 {
 			delete(l.sessions, m.subject)
+		}
+	}
+}
+
+// all returns what is denied and not dead, the floor among it.
+func (l *denyList) all(now clock.Moment) iter.Seq2[denied, mark] {
+	return func(yield func(denied, mark) bool) {
+		if floor := l.floor.Load(); floor > 0 && !yield(denied{kind: wholeIssuer}, mark{upTo: floor}) {
+			return
+		}
+		for i := range l.shards {
+			shard := l.shards[i].Load()
+			if shard == nil {
+				continue
+			}
+			for key, m := range *shard {
+				if !l.dead(m, now) && !yield(key, m) {
+					return
+				}
+			}
 		}
 	}
 }

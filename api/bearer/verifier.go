@@ -22,8 +22,8 @@ type Verifier struct {
 	paths   paths
 	cache   *cache
 	interned
-	proofs, actions *shares[struct{}] // used up
-	replies         *shares[[]byte]   // introspection answers
+	proofs, actions once            // used up
+	replies         *shares[[]byte] // introspection answers
 }
 
 // trusted is what a Verifier knows of one configured issuer.
@@ -31,6 +31,7 @@ type trusted struct {
 	*issuer.Issuer
 	keys         *keySet
 	denied       *denyList
+	feed         *feed // nil where replicas share nothing
 	introspector introspector
 }
 
@@ -40,7 +41,8 @@ const cacheTTL = 5 * time.Minute
 
 // New makes a Verifier and begins to fetch the keys of every issuer, without
 // waiting for them: until they are there, Check answers 503. The keys are kept
-// up to date until ctx ends. The error lists everything that is wrong with c.
+// up to date until ctx ends. The error lists everything that is wrong with c, or
+// says that a Store can't be read.
 func New(ctx context.Context, c Config) (*Verifier, error) {
 	c = c.withDefaults()
 	paths, err := newPaths(c.Claims)
@@ -59,6 +61,14 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	for _, i := range c.Issuers {
 		known := &trusted{Issuer: issuer.New(i, c.HTTPClient.Transport, fetchTimeout), denied: newDenyList(&c)}
 		known.keys = newKeySet(known.Issuer, &c, v.clock)
+		if c.Store != nil {
+			known.feed = newFeed(&c, known.URL, known.denied, v.clock)
+			last, err := known.feed.catchUp(ctx)
+			if err != nil {
+				return nil, err
+			}
+			go known.feed.follow(ctx, last)
+		}
 		v.issuers = append(v.issuers, known)
 		go known.keys.maintain(ctx)
 		if i.ClientID != "" && c.NotBeforeInterval > 0 {

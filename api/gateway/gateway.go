@@ -128,7 +128,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	config.Skew, config.KeyMaxAge = o.ClockSkew, o.KeyMaxAge
 	config.NotBeforeInterval, config.IntrospectionTTL = o.NotBeforeInterval, o.IntrospectionTTL
 	config.PublicURL, config.ResourceMetadata = o.PublicURL, metadataURL(o.PublicURL)
-	config.HTTPClient, config.Checked, config.Logger = o.HTTPClient, g.tokenChecked, o.Logger
+	config.HTTPClient, config.Checked, config.Logger, config.Store = o.HTTPClient, g.tokenChecked, o.Logger, o.Store
 	verifier, err := bearer.New(ctx, config)
 	if err := errors.Join(accessErr, err); err != nil {
 		return nil, err

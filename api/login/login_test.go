@@ -1396,7 +1396,7 @@ func TestRevocationEndsSession(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
 		b.signIn()
-		if err := s.verifier.Revoke(bearer.Revocation{Issuer: issuerURL, Session: "yN3bqkT0a8rD5sWm2xQvJ7Lc", UpTo: time.Now()}); err != nil {
+		if err := s.verifier.Revoke(t.Context(), bearer.Revocation{Issuer: issuerURL, Session: "yN3bqkT0a8rD5sWm2xQvJ7Lc", UpTo: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))

@@ -83,9 +83,10 @@ const (
 	CallerGone          Code = "caller_gone"
 
 	// The API itself.
-	AuditUnavailable Code = "audit_unavailable"
-	ShuttingDown     Code = "shutting_down"
-	Internal         Code = "internal"
+	AuditUnavailable       Code = "audit_unavailable"
+	SharedStateUnavailable Code = "shared_state_unavailable"
+	ShuttingDown           Code = "shutting_down"
+	Internal               Code = "internal"
 
 	// The browser sign-in. Those that no program sees are marked so in docs/api.md.
 	NoSession         Code = "no_session"
@@ -316,6 +317,9 @@ var table = []Reason{
 	{AuditUnavailable, 503, "",
 		"The audit log of this API can't be written at the moment. Try again later.",
 		"What reads the API's standard error must take it: a full disk or a stuck log collector."},
+	{SharedStateUnavailable, 503, "",
+		"This API can't reach what its instances share, without which it can't answer this request. Try again later.",
+		"The Redis that -redis names must answer: docs/redis.md says what works without it."},
 	{ShuttingDown, 503, "",
 		"This instance of the API is about to stop. Ask another one.",
 		"Nothing: a load balancer takes the instance out."},

@@ -205,12 +205,11 @@ func (s *Store) try(ctx context.Context, cmds []redis.Cmder, send func() error) 
 	switch cmds[0].Name() {
 	case "hello", "auth", "select", "client", "readonly":
 		return send() // a connection begins, for a command that may be sent
-	case "xread": // it waits on purpose
-		err := send()
-		s.count(ctx, err)
-		return err
-	}
-	if !s.mayTry() {
+	case "xread": // it waits on purpose, and its reader waits after a failure
+	default:
+		if s.mayTry() {
+			break
+		}
 		for _, cmd := range cmds {
 			cmd.SetErr(ErrAway)
 		}
@@ -238,7 +237,7 @@ func (s *Store) outcome(ctx context.Context, err error) {
 		if s.restAt.Swap(0) != 0 {
 			s.log.Info("redis answers again")
 		}
-	case context.Cause(ctx) != nil: // the caller has left
+	case errors.Is(ctx.Err(), context.Canceled): // the caller has left
 		if at := s.restAt.Load(); at != 0 {
 			s.restAt.CompareAndSwap(at, 1) // so that somebody else may try
 		}
@@ -251,7 +250,7 @@ func (s *Store) outcome(ctx context.Context, err error) {
 
 // count counts a failure.
 func (s *Store) count(ctx context.Context, err error) {
-	if err == nil || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "NOSCRIPT") || context.Cause(ctx) != nil {
+	if err == nil || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "NOSCRIPT") || errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
 	s.failures.Add(1)

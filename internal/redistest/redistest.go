@@ -5,6 +5,9 @@ package redistest
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/internal/child"
 )
 
@@ -38,6 +42,11 @@ func Start(t testing.TB, settings ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, folder: folder}
+	key := make([]byte, 32)
+	rand.Read(key)
+	if err := os.WriteFile(s.Keys(), []byte("test "+base64.StdEncoding.EncodeToString(key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.args = slices.Concat([]string{
 		"--unixsocket", s.socket(), "--dir", folder, "--port", "0", "--save", "", "--maxmemory-policy", "noeviction",
 	}, settings)
@@ -53,6 +62,24 @@ func (s *Server) socket() string { return filepath.Join(s.folder, "redis.sock") 
 
 // URL is where the server is.
 func (s *Server) URL() string { return "unix://" + s.socket() }
+
+// Keys is a file with the key that all replicas of this server's API have.
+func (s *Server) Keys() string { return filepath.Join(s.folder, "keys") }
+
+// Store is what one replica opens. It is closed when the test ends.
+func (s *Server) Store(t testing.TB, issuer string) *store.Store {
+	t.Helper()
+	sealer, err := store.ReadSealer(s.Keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := store.New(store.Config{URL: s.URL(), Sealer: sealer, Issuer: issuer, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { opened.Close() })
+	return opened
+}
 
 // patience bounds the start of a server and its end.
 const patience = 20 * time.Second
