@@ -39,9 +39,15 @@ func newFixture(t *testing.T, more ...policy.Model) *fixture {
 	t.Helper()
 	issuer := oidctest.Start()
 	t.Cleanup(issuer.Close)
+	return newFixtureOf(t, issuer, func(o *Options) { o.Outputs.Policy.Models = append(o.Outputs.Policy.Models, more...) })
+}
+
+// newFixtureOf serves the tokens of an issuer with changed options.
+func newFixtureOf(t *testing.T, issuer *oidctest.Issuer, change func(*Options)) *fixture {
+	t.Helper()
 	log := &syncBuffer{}
 	options := testOptions(issuer, log)
-	options.Outputs.Policy.Models = append(options.Outputs.Policy.Models, more...)
+	change(&options)
 	g := newGateway(t, options)
 	waitFor(t, "the issuer's keys", func() bool { return g.verifier.Ready() == nil })
 	front := httptest.NewServer(g)
