@@ -237,7 +237,7 @@ type Model struct {
 	Roles []string `json:"roles"`
 	// Who may call the model, and for what.
 	Allow Allow `json:"allow"`
-	// What callers may write in the body, where that names the model.
+	// What callers may write in the body of a request to a model server, but for the protocol paths.
 	Body *Body `json:"body"`
 	// Ask Keycloak about the token on each call, so that a revoked one stops within seconds.
 	Introspect bool `json:"introspect"`

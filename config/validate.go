@@ -273,8 +273,13 @@ func (c *checker) models() {
 		if m.Upstream != nil {
 			c.upstream(path+".upstream", m)
 		}
-		if m.Body != nil {
-			body := policy.Body{Allow: m.Body.Allow} // principal is an enum
+		if m.Body != nil && m.Embedded != "" {
+			c.errorf(path+".body", "is for models that run elsewhere")
+		} else if m.Body != nil {
+			body := policy.Body{Allow: m.Body.Allow}
+			if slices.Contains(policy.PrincipalMembers(), m.Body.Principal) { // otherwise the enum says so
+				body.Principal = m.Body.Principal
+			}
 			for _, err := range body.Check(m.Protocol) {
 				c.errorf(path+".body", "%v", err)
 			}

@@ -11,10 +11,12 @@ import (
 	"testing"
 )
 
-// tritonModes runs testdata/tritonclient/modes.py against a server.
-func tritonModes(t *testing.T, environment, server, token string) map[string]map[string]any {
+// tritonModes runs testdata/tritonclient/modes.py against a model of a server: its
+// name, the output to look at, and a version or none.
+func tritonModes(t *testing.T, environment, server, token string, model ...string) map[string]map[string]any {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), testdata(t, "tritonclient", "modes.py"), strings.TrimPrefix(server, "http://"))
+	arguments := append([]string{testdata(t, "tritonclient", "modes.py"), strings.TrimPrefix(server, "http://")}, model...)
+	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), arguments...)
 	command.Env = []string{"TOKEN=" + token, "PYTHONDONTWRITEBYTECODE=1"}
 	var stderr strings.Builder
 	command.Stderr = &stderr
@@ -30,7 +32,9 @@ func tritonModes(t *testing.T, environment, server, token string) map[string]map
 }
 
 // tritonclient, the protocol's reference client, gets through the API what it
-// gets straight from the model's server, in each of its modes.
+// gets straight from the model's server, in each of its modes, and from a model that the
+// API holds the same in all of them, by its version, too. Compressed requests are
+// refused: nobody could see in them what they ask of the server.
 func TestTritonClient(t *testing.T) {
 	ml := startMLServer(t)
 	environment := installPython(t, "tritonclient")
@@ -41,15 +45,21 @@ config:
   keycloak-model-api:realm: triton
   keycloak-model-api:models:
     - {name: flowers, upstream: {url: '`+ml.URL+`'}}
+    - {name: iris, embedded: iris}
   keycloak-model-api:clients:
     - {clientId: model-api, kind: api, directAccessGrants: true}
   keycloak-model-api:users:
-    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent, roles: [model-flowers]}
+    - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent, roles: [model-flowers, model-iris]}
 `, secretsOf{"clientSecrets": {"model-api": "an-api-client-secret-of-the-tests"}, "initialPasswords": {"ada": password}})
 	a := e.startAPI(t, st)
 
-	direct := tritonModes(t, environment, ml.URL, "")
-	through := tritonModes(t, environment, a.URL, st.token(t, st.password("ada", password)).AccessToken)
+	token := st.token(t, st.password("ada", password)).AccessToken
+	direct := tritonModes(t, environment, ml.URL, "", "flowers", "distances")
+	through := tritonModes(t, environment, a.URL, token, "flowers", "distances")
+	if got := through["repository index"]["came"]; !reflect.DeepEqual(got, []any{"flowers", "iris"}) {
+		t.Errorf("the index has %v", through["repository index"])
+	}
+	delete(direct, "repository index") // of all its models
 	work := 0
 	for name, want := range direct {
 		if want["came"] == nil {
@@ -63,6 +73,23 @@ config:
 	}
 	if work < 8 {
 		t.Errorf("only %d modes work straight at MLServer", work)
+	}
+	for _, version := range [][]string{nil, {"1"}} {
+		held := tritonModes(t, environment, a.URL, token, append([]string{"iris", "probabilities"}, version...)...)
+		for name, got := range held {
+			switch {
+			case name == "gzip in" || name == "deflate in":
+				if failed, _ := got["failed"].(string); !strings.Contains(failed, "Content-Encoding") {
+					t.Errorf("%s of iris: %v", name, got)
+				}
+			case got["came"] == nil:
+				t.Errorf("%s of iris: %v", name, got)
+			case strings.Contains(name, "out"):
+				if !reflect.DeepEqual(got, held["JSON in and out"]) {
+					t.Errorf("%s of iris: %v, want %v", name, got, held["JSON in and out"])
+				}
+			}
+		}
 	}
 }
 

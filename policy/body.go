@@ -36,6 +36,8 @@ func PrincipalMembers() []string { return []string{"user", "safety_identifier", 
 //     fetched (CVE-2025-6242), guided_* are compiled (CVE-2025-48942, CVE-2025-48943),
 //     logits_processors names code to import, cache_salt chooses whose cache is
 //     used, kv_transfer_params names another server, priority overtakes others.
+//   - Triton: shared_memory_* of a tensor, at any depth in the body of an inference
+//     request, read and write memory of the server that others may have registered.
 //   - SGLang: custom_logit_processor is code, bootstrap_* names another server,
 //     lora_path a file.
 //   - OpenAI and Anthropic: server_url and mcp_servers are called, background,
@@ -83,8 +85,12 @@ func matches(pattern, name string) bool {
 
 // Check says what is wrong with b for a model of this protocol.
 func (b *Body) Check(protocol string) (errs []error) {
-	if !protocolOf(protocol).inBody {
-		return []error{errors.New("is for protocols in which the body names the model")}
+	p := protocolOf(protocol)
+	if p.name == ProtocolPaths {
+		return []error{errors.New("is for protocols whose bodies the API reads, which those of " + ProtocolPaths + " are not")}
+	}
+	if b.Principal != "" && !p.inBody {
+		errs = append(errs, errors.New("principal: is for protocols in which the body names the model"))
 	}
 	if b.Allow != nil && len(b.Allow) == 0 {
 		errs = append(errs, errors.New("allow is empty: leave it out"))

@@ -138,6 +138,9 @@ func (m *Model) validate(errs *problems) {
 	if m.Embedded != "" && protocolOf(m.Protocol).name != ProtocolOIP {
 		errs.addf("%sembedded models speak the protocol %s alone", at, ProtocolOIP)
 	}
+	if m.Body != nil && m.Embedded != "" {
+		errs.addf("%sbody is for models that run elsewhere", at)
+	}
 	if m.Body != nil {
 		for _, err := range m.Body.Check(m.Protocol) {
 			errs.addf("%sbody: %w", at, err)

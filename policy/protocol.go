@@ -28,7 +28,7 @@ type protocol struct {
 
 func protocols() []protocol {
 	return []protocol{
-		{name: ProtocolOIP, actions: []string{"infer", "metadata", "ready"}},
+		{name: ProtocolOIP, actions: []string{"infer", "generate", "metadata", "ready"}},
 		{name: ProtocolOpenAI, actions: []string{"chat", "completions", "embeddings", "responses", "metadata"}, inBody: true},
 		{name: ProtocolAnthropic, actions: []string{"messages", "count_tokens", "metadata"}, inBody: true},
 		{name: ProtocolPaths, actions: []string{"infer"}},

@@ -14,6 +14,7 @@ type Model struct {
 // Metadata describes a model: the answer of GET /v2/models/{model}.
 type Metadata struct {
 	Name     string           `json:"name"`
+	Versions []string         `json:"versions,omitempty"`
 	Platform string           `json:"platform"`
 	Inputs   []TensorMetadata `json:"inputs"`
 	Outputs  []TensorMetadata `json:"outputs"`
@@ -35,6 +36,17 @@ type Request struct {
 	ID      string
 	Inputs  []Tensor
 	Outputs []string // names of the wanted outputs; none means all
+
+	allBinary bool            // the outputs are to come in binary
+	binary    map[string]bool // and what holds for single ones
+}
+
+// asBinary says whether an output is to come in binary.
+func (r *Request) asBinary(output string) bool {
+	if as, said := r.binary[output]; said {
+		return as
+	}
+	return r.allBinary
 }
 
 // Response is the answer to a Request.

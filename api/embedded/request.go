@@ -48,13 +48,14 @@ type (
 	}
 )
 
-// ParseRequest reads the JSON of an inference request. It refuses what two
+// ParseRequest reads an inference request: its JSON, and the binary data behind
+// that (the binary tensor data extension). It refuses what two
 // readers could understand differently: duplicate members, known ones in another
 // case, invalid UTF-8, a byte order mark, more than one value (RFC 8259, sections
-// 2, 4 and 8.1). It refuses tensors whose data don't fit their shape or datatype,
-// and the binary data extension. Members that it doesn't know are left alone,
-// since clients add their own. Every error is an *Error.
-func ParseRequest(body []byte) (*Request, error) {
+// 2, 4 and 8.1). It refuses tensors whose data don't fit their shape or datatype.
+// Members that it doesn't know are left alone, since clients add their own. Every
+// error is an *Error.
+func ParseRequest(body, tail []byte) (*Request, error) {
 	if bytes.HasPrefix(body, []byte("\ufeff")) {
 		return nil, errorf("the body begins with a byte order mark: send JSON without one")
 	}
@@ -65,16 +66,13 @@ func ParseRequest(body []byte) (*Request, error) {
 	if err := in.checkCase(); err != nil {
 		return nil, err
 	}
-	if string(in.Parameters["binary_data_output"]) == "true" {
-		return nil, errorf("binary_data_output is not supported: leave it out, the outputs come as JSON")
-	}
 	if len(in.Inputs) == 0 {
 		return nil, errorf("inputs is empty: send at least one tensor")
 	}
 	if len(in.Inputs) > maxTensors || len(in.Outputs) > maxTensors {
 		return nil, errorf("there are %d inputs and %d outputs: send at most %d of each", len(in.Inputs), len(in.Outputs), maxTensors)
 	}
-	r := &Request{ID: in.ID}
+	r := &Request{ID: in.ID, allBinary: string(in.Parameters["binary_data_output"]) == "true"}
 	for _, t := range in.Inputs {
 		if t.Name == "" {
 			return nil, errorf("an input has no name")
@@ -82,14 +80,14 @@ func ParseRequest(body []byte) (*Request, error) {
 		if slices.ContainsFunc(r.Inputs, func(u Tensor) bool { return u.Name == t.Name }) {
 			return nil, errorf("input %q is sent twice", clip(t.Name))
 		}
-		if _, binary := t.Parameters["binary_data_size"]; binary {
-			return nil, errorf("input %q: binary_data_size is not supported: send the data as JSON", clip(t.Name))
-		}
-		data, err := parseData(t.Shape, t.Datatype, t.Data)
+		data, err := t.data(&tail)
 		if err != nil {
 			return nil, errorf("input %q: %w", clip(t.Name), err)
 		}
 		r.Inputs = append(r.Inputs, Tensor{t.Name, t.Shape, t.Datatype, data})
+	}
+	if len(tail) > 0 {
+		return nil, errorf("%d bytes follow that are the data of no input: each needs its binary_data_size", len(tail))
 	}
 	for _, o := range in.Outputs {
 		if o.Name == "" {
@@ -98,12 +96,31 @@ func ParseRequest(body []byte) (*Request, error) {
 		if slices.Contains(r.Outputs, o.Name) {
 			return nil, errorf("output %q is asked for twice", clip(o.Name))
 		}
-		if string(o.Parameters["binary_data"]) == "true" {
-			return nil, errorf("output %q: binary_data is not supported: leave it out, the outputs come as JSON", clip(o.Name))
+		if as := string(o.Parameters["binary_data"]); as == "true" || as == "false" {
+			if r.binary == nil {
+				r.binary = map[string]bool{}
+			}
+			r.binary[o.Name] = as == "true"
 		}
 		r.Outputs = append(r.Outputs, o.Name)
 	}
 	return r, nil
+}
+
+// data returns the tensor's data, flat. What is binary is taken off tail.
+func (t *sentInput) data(tail *[]byte) (any, error) {
+	size, binary := t.Parameters["binary_data_size"]
+	if !binary {
+		return parseData(t.Shape, t.Datatype, t.Data)
+	}
+	if t.Data != nil {
+		return nil, errors.New("has both data and binary_data_size: send one of them")
+	}
+	raw, err := take(tail, size)
+	if err != nil {
+		return nil, err
+	}
+	return parseBinary(t.Shape, t.Datatype, raw)
 }
 
 // checkCase refuses members that are known in another case.
@@ -190,7 +207,11 @@ func parseData(shape []int, datatype Datatype, data jsontext.Value) (any, error)
 			return t.String(), nil
 		})
 	}
-	return nil, fmt.Errorf("datatype %q is not one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES", clip(string(datatype)))
+	return nil, unknownDatatype(datatype)
+}
+
+func unknownDatatype(datatype Datatype) error {
+	return fmt.Errorf("datatype %q is not one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES", clip(string(datatype)))
 }
 
 // elements returns the number of elements of a shape.

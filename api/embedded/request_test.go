@@ -24,7 +24,7 @@ func TestParseRequest(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r, err := ParseRequest([]byte(`{"id":"1","inputs":[` + test.input + `],"outputs":[{"name":"y"}]}`))
+			r, err := ParseRequest([]byte(`{"id":"1","inputs":[`+test.input+`],"outputs":[{"name":"y"}]}`), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,9 +70,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		"output asked for twice": {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}],"outputs":[{"name":"y"},{"name":"y"}]}`, "asked for twice"},
 
 		// The binary data extension.
-		"binary input":         {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","parameters":{"binary_data_size":8}}]}`, "binary_data_size is not supported"},
-		"binary output":        {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}`, "binary_data is not supported"},
-		"binary output of all": {`{"parameters":{"binary_data_output":true},"inputs":[]}`, "binary_data_output is not supported"},
+		"binary input": {`{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","parameters":{"binary_data_size":8}}]}`, "and 0 bytes follow"},
 
 		"no shape":               {tensor(`null`, `"FP64"`, `[1]`), "shape has 0 dimensions"},
 		"nine dimensions":        {tensor(`[1,1,1,1,1,1,1,1,1]`, `"FP64"`, `[1]`), "shape has 9 dimensions"},
@@ -111,7 +109,7 @@ func TestParseRequestRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseRequest([]byte(test.body))
+			_, err := ParseRequest([]byte(test.body), nil)
 			var bad *Error
 			if !errors.As(err, &bad) || !strings.Contains(bad.Message, test.want) {
 				t.Fatalf("got %v, want an *Error with %q", err, test.want)
@@ -127,7 +125,7 @@ func TestParseRequestRefuses(t *testing.T) {
 // members of a class.
 func TestParseRequestNull(t *testing.T) {
 	r, err := ParseRequest([]byte(`{"id":null,"parameters":null,"outputs":null,
-		"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],"parameters":null}]}`))
+		"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],"parameters":null}]}`), nil)
 	if err != nil || r.ID != "" || r.Outputs != nil {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -146,7 +144,7 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(tensor(`[2]`, `"BOOL"`, `[true,false]`)))
 	f.Add([]byte(`{"inputs":[{"name":"x","shape":[99999999],"datatype":"UINT8","data":[0]}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := ParseRequest(body)
+		r, err := ParseRequest(body, nil)
 		if err != nil {
 			var bad *Error
 			if !errors.As(err, &bad) {
@@ -163,7 +161,7 @@ func FuzzParseRequest(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r2, err := ParseRequest(again)
+			r2, err := ParseRequest(again, nil)
 			if err != nil || !reflect.DeepEqual(r2.Inputs[0], in) {
 				t.Fatalf("%s: %v", again, err)
 			}

@@ -97,18 +97,18 @@ type notSent struct{}
 
 func (notSent) Read([]byte) (int, error) { return 0, refusal.New(refusal.BodyNotSent, nil) }
 
-// permit tells a proxy that it may pass on the request of c, whose body was sent
-// and is judged. It has answered unless there is an error.
-func (g *Gateway) permit(w http.ResponseWriter, r *http.Request, c *call, sent, judged []byte) error {
+// permit tells a proxy that it may pass on the request of c, whose body, where the
+// route reads it, is the one that was judged. It has answered unless there is an error.
+func (g *Gateway) permit(w http.ResponseWriter, r *http.Request, c *call, judged []byte) error {
 	switch {
 	case c.model == nil || c.route.Local:
 		return refusal.New(refusal.NotFound, errors.New("gateway: the answer is the API's own, which a proxy can't ask for"))
-	case !bytes.Equal(sent, judged):
+	case !bytes.Equal(c.sent, judged):
 		return refusal.New(refusal.BodyWouldChange, nil)
 	}
 	record := recordOf(r)
 	record.allow()
-	if c.route.HasBody() {
+	if c.route.HasBody() && c.name != "" {
 		lease, done := g.begin(w, r, c)
 		if done {
 			return nil

@@ -33,22 +33,38 @@ type call struct {
 	access     *access           // the policy that decided, the same for the whole request
 	model      *served           // nil where the route has none
 	rules      protocol.Rules    // of that model
+	sent       []byte            // the body as it came, of a route that reads it
 	hideUsage  bool              // the caller did not ask for the usage that a stream tells
 }
 
-// visible are the names of the protocol's models that the principal may see.
-func (c *call) visible() (names []string) {
+// visible are the protocol's models that the principal may see.
+func (c *call) visible() (models []protocol.Listed) {
 	for _, m := range c.access.policy.Visible(c.principal.ForPolicy()) {
-		if c.access.models[m.Name].protocol == c.protocol.Name {
-			names = append(names, m.Name)
+		if s := c.access.models[m.Name]; s.protocol == c.protocol.Name {
+			models = append(models, protocol.Listed{Name: m.Name, Model: s.embedded})
 		}
 	}
-	return names
+	return models
+}
+
+// unserved says why the model, which c may call, does not have what r asks for; nil
+// if it has.
+func (c *call) unserved(r *http.Request) *refusal.Error {
+	m, version := c.model, r.PathValue("version")
+	switch {
+	case m == nil:
+		return nil
+	case m.lists != nil && !m.lists(r), m.embedded != nil && c.route.Answer == nil:
+		return refusal.New(refusal.NotFound, nil)
+	case m.embedded != nil && version != "" && !slices.Contains(m.embedded.Metadata.Versions, version):
+		return refusal.New(refusal.ModelUnknown, nil)
+	}
+	return nil
 }
 
 // guard serves a route of a protocol to whoever may use it, in this order: a
-// valid credential, the base role, the model, the action, the method. A refusal
-// reads no body, but for a route where the body names the model. Without a route
+// valid credential, the base role, the model, the action, the method. A refusal for
+// one of these reads no body, but for a route where the body names the model. Without a route
 // it tells callers with the base role that there is nothing.
 func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,16 +93,9 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if record.asked {
 		r = askedBody(r, route.Read != nil)
 	}
-	var body upstream.Body
 	var request *protocol.Request
-	if route.Read != nil {
-		if err := methodAllowed(w, r, route.Method); err != nil {
-			return err
-		}
-		if body, err = g.readBody(w, r, c); err != nil {
-			return err
-		}
-		if request, err = route.Read(body.Head); err != nil {
+	if route.Read != nil && name == "" {
+		if request, err = g.readRequest(w, r, c); err != nil {
 			return err
 		}
 		c.name = request.Model
@@ -97,28 +106,53 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 			return err
 		}
 	}
-	if c.model != nil && c.model.lists != nil && !c.model.lists(r) {
-		return refusal.New(refusal.NotFound, nil)
+	if refused := c.unserved(r); refused != nil {
+		return refused
 	}
-	if err := methodAllowed(w, r, route.Method); err != nil {
-		return err
-	}
-	sent := body.Head
-	switch {
-	case request != nil:
-		body.Head, err = request.For(c.rules)
-	case route.HasBody():
-		body, err = g.readBody(w, r, c)
-	}
+	body, err := g.bodyOf(w, r, c, request)
 	if err != nil {
 		return err
 	}
 	if record.asked {
-		return g.permit(w, r, c, sent, body.Head)
+		return g.permit(w, r, c, body.Head)
 	}
 	record.allow()
-	c.hideUsage = request != nil && request.HideUsage
 	return g.perform(w, r, c, body)
+}
+
+// readRequest reads a body that the route reads. The error is a *refusal.Error.
+func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (*protocol.Request, error) {
+	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+		return nil, refused
+	}
+	body, err := g.readBody(w, r, c)
+	if err != nil {
+		return nil, err
+	}
+	c.sent = body.Head
+	return c.route.Read(body.Head)
+}
+
+// bodyOf returns the body for c's model: that of the request, which is nil where it
+// has not been read. The error is a *refusal.Error.
+func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, request *protocol.Request) (body upstream.Body, err error) {
+	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+		return body, refused
+	}
+	if c.route.Read == nil {
+		if c.route.HasBody() {
+			return g.readBody(w, r, c)
+		}
+		return body, nil
+	}
+	if request == nil {
+		if request, err = g.readRequest(w, r, c); err != nil {
+			return body, err
+		}
+	}
+	body.Head, err = request.For(c.rules)
+	c.hideUsage = request.HideUsage
+	return body, err
 }
 
 // allowed is the code of a request that was not refused.
@@ -176,7 +210,7 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 		}
 	}
 	c.model = c.access.models[model.Name]
-	c.rules = protocol.Rules{Body: model.Body, Metered: c.protocol.Metered && !record.asked}
+	c.rules = protocol.Rules{Body: model.Body, Metered: c.route.Metered && !record.asked}
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
@@ -51,7 +52,7 @@ type readiness struct {
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
 func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) error {
-	if c.route.HasBody() {
+	if c.route.HasBody() && c.name != "" {
 		lease, done := g.begin(w, r, c)
 		if done {
 			return nil
@@ -63,7 +64,7 @@ func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body 
 		g.forward(w, r, c, body)
 		return nil
 	}
-	request := protocol.Call{Body: body.Head, Name: c.name}
+	request := protocol.Call{Header: r.Header, Body: body.Head, Name: c.name}
 	if c.model != nil {
 		request.Model = c.model.embedded
 	} else {
@@ -76,6 +77,11 @@ func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body 
 		return refused
 	case err != nil:
 		return refusal.New(refusal.Internal, err, "The model failed.")
+	}
+	if binary, ok := v.(*protocol.Binary); ok {
+		maps.Copy(w.Header(), binary.Header)
+		_, _ = w.Write(binary.Body) // who does not get it is gone
+		return nil
 	}
 	answer(w, v)
 	return nil
@@ -101,22 +107,16 @@ const (
 	namingBody = 16 << 20 // where the body names the model
 )
 
-// readBody reads the body of r, which must have a media type that c's model
-// takes: one that the API holds takes the protocol's first. What is read here must
-// not be compressed; of what only passes, a large part stays unread. A
+// readBody reads the body of r, which must have a media type of c's protocol. What is
+// read here must not be compressed; of what only passes, a large part stays unread. A
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (body upstream.Body, err error) {
-	embedded := c.model != nil && c.model.embedded != nil
 	passes := c.model != nil && c.model.upstream != nil && c.route.Read == nil
-	accepted := c.protocol.RequestTypes
-	if embedded {
-		accepted = accepted[:1]
-	}
 	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
 	// sites can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
 	untyped := len(r.Header["Content-Type"]) == 0 && !c.credential.session
-	if refused := checkContentType(r, accepted); refused != nil && !untyped {
+	if refused := checkContentType(r, c.protocol.RequestTypes); refused != nil && !untyped {
 		return body, refused
 	}
 	if !passes && r.Header.Get("Content-Encoding") != "" {
@@ -126,7 +126,12 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (bod
 	if r.ContentLength > limit {
 		return body, bodyRefusal(&http.MaxBytesError{Limit: limit})
 	}
-	from := newUpload(w, http.MaxBytesReader(w, r.Body, limit))
+	var from io.Reader = newUpload(w, http.MaxBytesReader(w, r.Body, limit))
+	if c.route.Watch != nil {
+		if from, err = c.route.Watch(from, r.Header, c.rules.Body); err != nil {
+			return body, err
+		}
+	}
 	var head bytes.Buffer
 	head.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
 	if passes {
@@ -175,7 +180,7 @@ func bodyRefusal(err error) *refusal.Error {
 // decided about again.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) {
 	record := recordOf(r)
-	if c.protocol.Metered {
+	if c.route.Metered {
 		r.Header.Del("Accept-Encoding") // what is compressed can't be read
 		metered := usage.NewWriter(w, len(body.Head), c.hideUsage)
 		defer func() {

@@ -149,7 +149,14 @@ func TestRequestRefused(t *testing.T) {
 		{"forbidden model, readiness", "GET", "/v2/models/forbidden/ready", valid, "", "", 404, "model_unknown"},
 		{"forbidden model, wrong method", "DELETE", "/v2/models/forbidden/infer", valid, "", "", 404, "model_unknown"},
 		{"name in another case", "POST", "/v2/models/IRIS/infer", valid, json, irisRow, 404, "model_unknown"},
-		{"version of a model", "POST", "/v2/models/iris/versions/1/infer", valid, json, irisRow, 404, "not_found"},
+		{"version that the model does not have", "POST", "/v2/models/iris/versions/2/infer", valid, json, irisRow, 404, "model_unknown"},
+		{"version of a model of another role", "GET", "/v2/models/forbidden/versions/1", valid, "", "", 404, "model_unknown"},
+		{"text of a model that has none", "POST", "/v2/models/iris/generate", valid, json, "{}", 404, "not_found"},
+		{"loading a model", "POST", "/v2/repository/models/iris/load", valid, json, "{}", 404, "not_found"},
+		{"unloading a model", "POST", "/v2/repository/models/iris/unload", valid, json, "{}", 404, "not_found"},
+		{"registering shared memory (Triton)", "POST", "/v2/systemsharedmemory/region/x/register", valid, json, "{}", 404, "not_found"},
+		{"index that is asked for something else", "POST", "/v2/repository/index", valid, json, `{"ready":1}`, 400, "body_malformed"},
+		{"index that is asked twice", "POST", "/v2/repository/index", valid, json, `{"ready":true,"ready":false}`, 400, "body_malformed"},
 		{"unknown path", "GET", "/v3", valid, "", "", 404, "not_found"},
 		{"root", "GET", "/", valid, "", "", 404, "not_found"},
 
@@ -160,7 +167,6 @@ func TestRequestRefused(t *testing.T) {
 
 		{"text", "POST", inferIris, valid, "text/plain", irisRow, 415, "media_type_unsupported"},
 		{"another charset", "POST", inferIris, valid, "application/json; charset=utf-16", irisRow, 415, "media_type_unsupported"},
-		{"binary data extension", "POST", inferIris, valid, "application/octet-stream", irisRow, 415, "media_type_unsupported"},
 
 		{"body one byte too large", "POST", inferIris, valid, json, strings.Repeat(" ", maxBody+1), 413, "body_too_large"},
 		{"empty body", "POST", inferIris, valid, json, "", 400, "bad_tensor"},

@@ -3,6 +3,7 @@
 package protocol
 
 import (
+	"io"
 	"net/http"
 	"strings"
 
@@ -34,17 +35,16 @@ type Protocol struct {
 	// such as /v1: it is not doubled then. Empty for none.
 	Version string
 
-	// RequestTypes are the media types that a model server takes; a model that the
-	// API holds takes the first. AnswerTypes are those that may come back.
+	// RequestTypes are the media types of requests, and AnswerTypes those that may
+	// come back.
 	RequestTypes, AnswerTypes []string
 
 	// HeadersIn and HeadersOut go to a model server and come back from it, beside
 	// those of HTTP itself, which package upstream lists.
 	HeadersIn, HeadersOut []string
 
-	// Metered says that answers tell how many tokens they used, as package usage
-	// reads it. RateLimitHeaders says that its clients know x-ratelimit-*.
-	Metered, RateLimitHeaders bool
+	// RateLimitHeaders says that its clients know x-ratelimit-*.
+	RateLimitHeaders bool
 }
 
 // Route is one method at one path.
@@ -53,20 +53,29 @@ type Route struct {
 	Path   string // pattern of net/http; {model} or {model...} is where it names the model
 	Action string // as the policy names it
 
-	// Read reads a body that names its model. The error is a *refusal.Error. Nil
-	// where the path names the model or the route has none.
+	// Read reads a body that names its model, or that is judged as a whole. The
+	// error is a *refusal.Error. Nil where there is nothing to read.
 	Read func(body []byte) (*Request, error)
+
+	// Watch returns a body that is judged as it passes, whose errors then are
+	// *refusal.Error, as that of Watch is. May be nil.
+	Watch func(body io.Reader, header http.Header, rules *policy.Body) (io.Reader, error)
+
+	// Metered says that an answer uses tokens. What it tells of them package usage
+	// reads.
+	Metered bool
 
 	// Answer answers for the API, where there is no model, for a model that the
 	// API holds, and for every model where the route is Local. The answer becomes
-	// JSON. The error is a *refusal.Error, or one that the caller isn't told.
+	// JSON, unless it is a *Binary. The error is a *refusal.Error, or one that the
+	// caller isn't told. Nil where only a model server can.
 	Answer func(Call) (any, error)
 	Local  bool
 }
 
 // Request is what a body says.
 type Request struct {
-	Model string
+	Model string // empty where the path names it
 	// For returns the body for the server of that model, which the caller may
 	// call. The error is a *refusal.Error.
 	For func(Rules) ([]byte, error)
@@ -86,10 +95,23 @@ type Rules struct {
 
 // Call is an allowed request to a route.
 type Call struct {
-	Models []string        // names of this protocol's models that the principal may see, in the policy's order
+	Models []Listed        // this protocol's models that the principal may see, in the policy's order
 	Name   string          // of the model; empty where the route has none
 	Model  *embedded.Model // nil where the route has none, or it runs elsewhere
-	Body   []byte          // of a POST
+	Header http.Header
+	Body   []byte // of a POST
+}
+
+// Listed is one model in a list.
+type Listed struct {
+	Name  string
+	Model *embedded.Model // nil if it runs elsewhere
+}
+
+// Binary is an answer that is not JSON.
+type Binary struct {
+	Header http.Header // Content-Type, and what else belongs to the body
+	Body   []byte
 }
 
 // Route returns the route of an action, which the protocol must have.

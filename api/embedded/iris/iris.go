@@ -42,6 +42,7 @@ func New(name string) (*embedded.Model, error) {
 func (c *classifier) metadata() embedded.Metadata {
 	return embedded.Metadata{
 		Name:     c.name,
+		Versions: []string{"1"},
 		Platform: "keycloak-model-api",
 		Inputs: []embedded.TensorMetadata{{
 			Name: "input", Datatype: embedded.FP64, Shape: []int{-1, len(c.Features)},

@@ -22,7 +22,7 @@ func Protocol() *protocol.Protocol {
 		Routes: []protocol.Route{
 			{Method: http.MethodGet, Path: "/v1/models", Action: "list", Answer: list},
 			{Method: http.MethodGet, Path: "/v1/models/{model...}", Action: "metadata", Answer: metadata, Local: true},
-			{Method: http.MethodPost, Path: "/v1/messages", Action: "messages", Read: body.Request},
+			{Method: http.MethodPost, Path: "/v1/messages", Action: "messages", Read: body.Request, Metered: true},
 			{Method: http.MethodPost, Path: "/v1/messages/count_tokens", Action: "count_tokens", Read: body.Request},
 		},
 		Refusal:      shape,
@@ -30,7 +30,6 @@ func Protocol() *protocol.Protocol {
 		Version:      "/v1",
 		RequestTypes: []string{"application/json"},
 		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
-		Metered:      true,
 		HeadersIn:    []string{"Anthropic-Version", "Anthropic-Beta"},
 		HeadersOut:   []string{"Request-Id", "Retry-After-Ms", "X-Should-Retry"},
 	}
@@ -105,8 +104,8 @@ func list(c protocol.Call) (any, error) {
 		FirstID *string `json:"first_id"`
 		LastID  *string `json:"last_id"`
 	}{Data: []model{}}
-	for _, name := range c.Models {
-		page.Data = append(page.Data, modelOf(name))
+	for _, m := range c.Models {
+		page.Data = append(page.Data, modelOf(m.Name))
 	}
 	if n := len(page.Data); n > 0 {
 		page.FirstID, page.LastID = &page.Data[0].ID, &page.Data[n-1].ID

@@ -43,12 +43,29 @@ type edit struct {
 // sections 2, 4 and 8.1). Members that it doesn't know are left alone. Every
 // error is a *refusal.Error.
 func Read(raw []byte) (*Body, error) {
+	b, err := ReadObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	if kind := b.Value("model").Kind(); kind != '"' {
+		return nil, Malformed("The body has no member model that is a string: name the model there.")
+	}
+	name, err := jsontext.AppendUnquote(nil, b.Value("model"))
+	if err != nil || len(name) == 0 {
+		return nil, Malformed("The member model is empty: name the model there.")
+	}
+	b.Model = string(name)
+	return b, nil
+}
+
+// ReadObject is Read for a body that need not name a model.
+func ReadObject(raw []byte) (*Body, error) {
 	if bytes.HasPrefix(raw, []byte("\ufeff")) {
 		return nil, Malformed("The body begins with a byte order mark: send JSON without one.")
 	}
 	r := &reader{body: &Body{raw: raw, members: map[string]span{}}, decoder: jsontext.NewDecoder(bytes.NewBuffer(raw))}
 	if r.decoder.PeekKind() != '{' {
-		return nil, Malformed("The body must be a JSON object with the member model.")
+		return nil, Malformed("The body must be a JSON object.")
 	}
 	err := r.object("")
 	if err == nil {
@@ -65,19 +82,10 @@ func Read(raw []byte) (*Body, error) {
 	case err != io.EOF:
 		return nil, Malformed("The body is not JSON in UTF-8.")
 	}
-	b := r.body
-	if err := b.checkCase(); err != nil {
+	if err := r.body.checkCase(); err != nil {
 		return nil, err
 	}
-	if kind := b.Value("model").Kind(); kind != '"' {
-		return nil, Malformed("The body has no member model that is a string: name the model there.")
-	}
-	name, err := jsontext.AppendUnquote(nil, b.Value("model"))
-	if err != nil || len(name) == 0 {
-		return nil, Malformed("The member model is empty: name the model there.")
-	}
-	b.Model = string(name)
-	return b, nil
+	return r.body, nil
 }
 
 // Malformed is the refusal of a body, for the reason that the sentence gives.

@@ -23,10 +23,10 @@ func Protocol() *protocol.Protocol {
 		Routes: []protocol.Route{
 			{Method: http.MethodGet, Path: "/v1/models", Action: "list", Answer: list},
 			{Method: http.MethodGet, Path: "/v1/models/{model...}", Action: "metadata", Answer: metadata, Local: true},
-			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: readTelling},
-			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: readTelling},
-			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request},
-			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless},
+			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: readTelling, Metered: true},
+			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: readTelling, Metered: true},
+			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request, Metered: true},
+			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless, Metered: true},
 		},
 		Refusal:      shape,
 		Event:        event,
@@ -35,9 +35,9 @@ func Protocol() *protocol.Protocol {
 		AnswerTypes:  []string{"application/json", "application/problem+json", "text/event-stream", "text/plain"},
 		// OpenAI-Organization and OpenAI-Project choose who pays, and X-Stainless-*
 		// tell of the caller's computer: none passes.
-		HeadersIn: []string{"Openai-Beta"},
-		Metered:   true, RateLimitHeaders: true,
-		HeadersOut: []string{"Openai-Processing-Ms", "Openai-Version", "Retry-After-Ms", "X-Should-Retry"},
+		HeadersIn:        []string{"Openai-Beta"},
+		HeadersOut:       []string{"Openai-Processing-Ms", "Openai-Version", "Retry-After-Ms", "X-Should-Retry"},
+		RateLimitHeaders: true,
 	}
 }
 
@@ -87,8 +87,8 @@ func modelOf(name string) model { return model{name, "model", 0, "keycloak-model
 
 func list(c protocol.Call) (any, error) {
 	models := []model{}
-	for _, name := range c.Models {
-		models = append(models, modelOf(name))
+	for _, m := range c.Models {
+		models = append(models, modelOf(m.Name))
 	}
 	return map[string]any{"object": "list", "data": models}, nil
 }

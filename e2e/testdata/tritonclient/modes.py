@@ -1,6 +1,6 @@
-"""Ask the model flowers in each way that tritonclient has.
+"""Ask a model of iris flowers in each way that tritonclient has.
 
-usage: modes.py HOST:PORT, with an access token in TOKEN if one is needed.
+usage: modes.py HOST:PORT MODEL OUTPUT [VERSION], with an access token in TOKEN if one is needed.
 Prints a JSON object: for each mode what came, or why nothing did.
 """
 
@@ -13,6 +13,8 @@ import tritonclient.http as triton
 
 headers = {"Authorization": "Bearer " + os.environ["TOKEN"]} if os.environ.get("TOKEN") else {}
 client = triton.InferenceServerClient(sys.argv[1])
+model, output = sys.argv[2:4]
+version = "".join(sys.argv[4:])
 flowers = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
 
 
@@ -21,16 +23,17 @@ def infer(binary_in, outputs, **compression):
     tensor.set_data_from_numpy(flowers, binary_data=binary_in)
     requested = None
     if outputs is not None:
-        requested = [triton.InferRequestedOutput("distances", binary_data=outputs)]
-    result = client.infer("flowers", [tensor], outputs=requested, request_id="two", headers=headers, **compression)
-    return [round(float(d), 6) for d in result.as_numpy("distances").flatten()]
+        requested = [triton.InferRequestedOutput(output, binary_data=outputs)]
+    result = client.infer(model, [tensor], version, outputs=requested, request_id="two", headers=headers, **compression)
+    return [round(float(d), 6) for d in result.as_numpy(output).flatten()]
 
 
 modes = {
     "server live": lambda: client.is_server_live(headers=headers),
     "server ready": lambda: client.is_server_ready(headers=headers),
-    "model ready": lambda: client.is_model_ready("flowers", headers=headers),
-    "model metadata": lambda: client.get_model_metadata("flowers", headers=headers),
+    "model ready": lambda: client.is_model_ready(model, version, headers=headers),
+    "model metadata": lambda: client.get_model_metadata(model, version, headers=headers),
+    "repository index": lambda: sorted(m["name"] for m in client.get_model_repository_index(headers=headers)),
     "JSON in and out": lambda: infer(False, False),
     "JSON in, binary out": lambda: infer(False, True),
     "binary in, JSON out": lambda: infer(True, False),
