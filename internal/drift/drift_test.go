@@ -296,6 +296,40 @@ func TestDeclaredUsers(t *testing.T) {
 	}
 }
 
+// A declared address that nobody verified must not count as verified because the one
+// before it was.
+func TestVerifiedAddress(t *testing.T) {
+	const keeps, another = "the person verified the address", "another address than the declared one was verified"
+	for _, tt := range []struct {
+		name             string
+		declared         any // of emailVerified; nil is left to the person
+		address          string
+		verified         bool
+		differs, refresh bool
+		note             string
+	}{
+		{"nothing verified", nil, "ada@example.com", false, false, false, ""},
+		{"verified by the person", nil, "ada@example.com", true, true, false, keeps},
+		{"verified, and another address is declared", nil, "ada@old.example.com", true, true, false, another},
+		{"another address, not verified", nil, "ada@old.example.com", false, false, false, ""},
+		{"declared as not verified", false, "ada@old.example.com", true, true, true, ""},
+		{"declared as verified", true, "ada@example.com", false, true, true, ""},
+		{"declared as verified, and it is", true, "ada@example.com", true, false, false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inputs := map[string]any{"email": "ada@example.com", "emailVerified": tt.declared == true}
+			declared := &monitor.Resource{Type: userType, Inputs: resource.NewPropertyMapFromMap(inputs)}
+			if tt.declared == nil {
+				declared.IgnoreChanges = []string{"requiredActions", "emailVerified"}
+			}
+			f, differs := verification(declared, map[string]any{"email": tt.address, "emailVerified": tt.verified})
+			if differs != tt.differs || differs && (f.Refresh != tt.refresh || !strings.HasPrefix(f.Note, tt.note) || (f.Note == "") != (tt.note == "")) {
+				t.Errorf("%v %+v", differs, f)
+			}
+		})
+	}
+}
+
 // Declared lines are what a person would write.
 func TestDeclarations(t *testing.T) {
 	declared, resources, export := sample(t)

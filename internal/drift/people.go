@@ -71,10 +71,9 @@ func (p *program) userDifferences(name string, live map[string]any) []userPart {
 			add(Finding{Declared: wanted[key], Live: first, Plain: changes, Refresh: true}, "attributes", key)
 		}
 	}
-	// The stack ignores changes of these, but a plain up sends what the state has.
-	if verified, _ := live["emailVerified"].(bool); verified && value("emailVerified") != true {
-		add(Finding{Declared: false, Live: true, Plain: changes,
-			Note: "the person verified the address: change users by up --refresh, which keeps that"}, "emailVerified")
+	if f, differs := verification(declared, live); differs {
+		f.Plain = changes
+		add(f, "emailVerified")
 	}
 	if links, n := linksOf(live), len(linksOf(declaredLinks(value("federatedIdentities")))); len(links) > n {
 		add(Finding{
@@ -83,6 +82,27 @@ func (p *program) userDifferences(name string, live map[string]any) []userPart {
 		}, "federatedIdentities")
 	}
 	return append(parts, p.memberships(name, declared, live)...)
+}
+
+// verification is a difference in whether the address is verified. Where the
+// configuration says nothing of it, the stack ignores it, but a plain up sends what the
+// state has, and so does one that changes the address after a refresh.
+func verification(declared *monitor.Resource, live map[string]any) (Finding, bool) {
+	want := monitor.Plain(declared.Inputs["emailVerified"]) == true
+	got, _ := live["emailVerified"].(bool)
+	f := Finding{Declared: want, Live: got}
+	switch {
+	case want == got:
+		return f, false
+	case !slices.Contains(declared.IgnoreChanges, "emailVerified"):
+		f.Refresh = true
+	case !same(monitor.Plain(declared.Inputs["email"]), live["email"]):
+		f.Note = "another address than the declared one was verified. An up --refresh that writes the declared one says that it is verified, too: " +
+			"write emailVerified: false for this user in the same up (docs/users.md)"
+	default:
+		f.Note = "the person verified the address: change users by up --refresh, which keeps that"
+	}
+	return f, true
 }
 
 func declaredLinks(v any) map[string]any { return map[string]any{"federatedIdentities": v} }
