@@ -266,9 +266,7 @@ func TestSignIn(t *testing.T) {
 	})
 	t.Run("the password grant takes the code", func(t *testing.T) {
 		for _, user := range []string{"ada", "bob", "max"} {
-			if got := st.tryPassword(t, st.password(user, signInPassword)); strings.Contains(got.Body, "access_token") || got.Status < 400 {
-				t.Errorf("%s gets %d %s by the password alone", user, got.Status, got.Body)
-			}
+			noPasswordGrant(t, st, user)
 		}
 		st.token(t, st.password("eve", signInPassword))
 		with := st.password("ada", signInPassword)
@@ -276,13 +274,11 @@ func TestSignIn(t *testing.T) {
 		if levels := levelsOf(t, st.token(t, with).AccessToken); len(levels) != 0 {
 			t.Errorf("the password grant brings the levels %v", levels)
 		}
-		for _, user := range []string{"ada", "eve"} {
-			form := st.password(user, signInPassword)
-			form.Set("client_id", "admin-cli")
-			form.Del("client_secret")
-			if got := st.tryPassword(t, form); strings.Contains(got.Body, "access_token") || got.Status < 400 {
-				t.Errorf("admin-cli: %s gets %d %s", user, got.Status, got.Body)
-			}
+		form := st.password("eve", signInPassword) // who needs no second factor
+		form.Set("client_id", "admin-cli")
+		form.Del("client_secret")
+		if got := st.tryPassword(t, form); strings.Contains(got.Body, "access_token") || got.Status < 400 {
+			t.Errorf("admin-cli: eve gets %d %s", got.Status, got.Body)
 		}
 	})
 	t.Run("nobody enrols by the password alone", func(t *testing.T) {
@@ -398,6 +394,15 @@ func TestSignInOfEverybody(t *testing.T) {
 		}
 		newPerson(t).authorize(t, portal, verifier).submit(t, loginForm("ada", anotherPassword)).wantCode(t, "the new password")
 	})
+	t.Run("a new password by email is no way round a factor that is still to be set up", func(t *testing.T) {
+		somebody := newPerson(t)
+		link := resetLink.FindStringSubmatch(somebody.authorize(t, portal, verifier).Body)
+		somebody.open(t, e.keycloak.BaseURL+html.UnescapeString(link[1])).submit(t, url.Values{"username": {"bob"}})
+		end := somebody.open(t, mail.link(t)).submit(t, newPassword(signInPassword))
+		if end.URL.Query().Get("code") != "" {
+			t.Error("a new password is a sign-in")
+		}
+	})
 	t.Run("the account console enrols nobody who has a factor", func(t *testing.T) {
 		console := st.relyingParty("account-console", e.keycloak.BaseURL+"/realms/everybody/account/")
 		newPerson(t).authorize(t, console, verifier).submit(t, loginForm("bob", signInPassword)).wantText(t, "bob", "totpSecret")
@@ -414,6 +419,7 @@ config:
   keycloak-model-api:signIn: {secondFactor: optional, factors: [passkey], passkeys: true}
   keycloak-model-api:users:
     - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent}
+    - {username: bob, email: bob@example.com, firstName: Bob, lastName: Builder, password: permanent}
   keycloak-model-api:clients:
     - {clientId: model-api, kind: api, directAccessGrants: true}
     - {clientId: portal, kind: web, redirectUris: [PORTAL/callback]}
@@ -427,7 +433,7 @@ func TestSignInByPasskey(t *testing.T) {
 	t.Cleanup(landed.Close)
 	st := e.up(t, strings.ReplaceAll(passkeysConfig, "PORTAL", landed.URL), secretsOf{
 		"clientSecrets":    {"model-api": "a-secret-of-the-tests-1", "portal": "a-secret-of-the-tests-2"},
-		"initialPasswords": {"ada": signInPassword},
+		"initialPasswords": {"ada": signInPassword, "bob": signInPassword},
 	})
 	st.token(t, st.clientCredentials("model-api"))
 	compare(t, st)
@@ -489,10 +495,43 @@ func TestSignInByPasskey(t *testing.T) {
 		if got := levels(); got["2"] == 0 {
 			t.Errorf("levels are %v", got)
 		}
-		if got := st.tryPassword(t, st.password("ada", signInPassword)); strings.Contains(got.Body, "access_token") || got.Status < 400 {
-			t.Errorf("the password grant gets %d %s", got.Status, got.Body)
-		}
+		noPasswordGrant(t, st, "ada")
 	})
+	t.Run("a security key is a second factor", func(t *testing.T) {
+		call(t, b, network.ClearBrowserCookies, cdp.Empty{})
+		b.open(address("kc_action", "webauthn-register"))
+		b.signIn("bob", signInPassword)
+		b.press("#registerWebAuthn")
+		if got := levels(); got["1"] == 0 || got["2"] != 0 {
+			t.Errorf("setting one up brings the levels %v", got)
+		}
+		for _, parameters := range [][]string{{"acr_values", "1"}, {"kc_action", "webauthn-register-passwordless"}} {
+			call(t, b, network.ClearBrowserCookies, cdp.Empty{})
+			b.open(address(parameters...))
+			b.signIn("bob", signInPassword)
+			b.press("#authenticateWebAuthnButton")
+			if parameters[0] == "kc_action" {
+				b.do(chromedp.WaitVisible("#registerWebAuthn"))
+			} else if got := levels(); got["2"] == 0 {
+				t.Errorf("levels are %v", got)
+			}
+		}
+		noPasswordGrant(t, st, "bob")
+	})
+}
+
+// noPasswordGrant asks for a token by the password alone, with a client of the stack
+// and with Keycloak's own command line.
+func noPasswordGrant(t *testing.T, st *stack, user string) {
+	t.Helper()
+	ours, own := st.password(user, signInPassword), st.password(user, signInPassword)
+	own.Set("client_id", "admin-cli")
+	own.Del("client_secret")
+	for _, form := range []url.Values{ours, own} {
+		if got := st.tryPassword(t, form); strings.Contains(got.Body, "access_token") || got.Status < 400 {
+			t.Errorf("%s: %s gets %d %s by the password alone", form.Get("client_id"), user, got.Status, got.Body)
+		}
+	}
 }
 
 // press clicks on what Keycloak's scripts wait for until it is gone: a click
@@ -599,10 +638,11 @@ func (m *mailbox) link(t *testing.T) string {
 // a second factor of this realm, unless that provider is trusted with it.
 func TestSignInAfterIdentityProvider(t *testing.T) {
 	at := func(config string) string { return strings.ReplaceAll(config, "KEYCLOAK", e.keycloak.BaseURL) }
-	e.up(t, at(partnerConfig), secretsOf{
+	partner := e.up(t, at(partnerConfig), secretsOf{
 		"clientSecrets":    {"partner-api": "a-secret-of-the-tests-1", "example-corp": "a-secret-of-the-tests-2"},
 		"initialPasswords": {"marie": signInPassword, "visitor": signInPassword},
 	})
+	createUser(t, partner, "double", signInPassword)
 	for _, tt := range []struct{ name, factor string }{{"asked", ""}, {"trusted", "      secondFactor: trust\n"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := strings.Replace(brokeredConfig, "      trustEmail: true\n", "      trustEmail: true\n"+tt.factor, 1) +
@@ -625,6 +665,12 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 			if got := levels(signIn("visitor")); got["1"] == 0 || got["2"] != 0 {
 				t.Errorf("who needs none: levels are %v", got)
 			}
+			// Somebody of the provider has the address of a user here: to be that user takes
+			// the user's password and the second factor (keycloak#25335).
+			createUser(t, st, "double", signInPassword)
+			giveApp(t, st, "double")
+			signIn("double").submit(t, url.Values{"submitAction": {"linkAccount"}}).submit(t, loginForm("double", signInPassword)).
+				wantCode(t, "a link to an account that is there")
 			if tt.factor != "" {
 				if got := levels(signIn("marie")); got["1"] == 0 || got["2"] != 0 {
 					t.Errorf("the provider's factor: levels are %v", got)
