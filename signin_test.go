@@ -108,7 +108,8 @@ func describeSignIn(t *testing.T, m *monitor) string {
 			if deps := r.RPC.GetDependencies(); !slices.ContainsFunc(deps, func(urn string) bool { return strings.Contains(urn, ":Bindings::") }) {
 				t.Errorf("identity provider %s does not wait for the flow that it names: %v", r.Name, deps)
 			}
-			uses = append(uses, fmt.Sprintf("identity provider %s: afterwards %s", r.Name, in(r, "postBrokerLoginFlowAlias")))
+			uses = append(uses, fmt.Sprintf("identity provider %s: first %q, afterwards %q",
+				r.Name, in(r, "firstBrokerLoginFlowAlias"), in(r, "postBrokerLoginFlowAlias")))
 		case strings.HasSuffix(r.Type, "openid/client:Client"):
 			uses = append(uses, fmt.Sprintf("client %s: %v", r.Name, plain(r.Inputs["authenticationFlowBindingOverrides"])))
 		case strings.HasSuffix(r.Type, ":RequiredAction"):

@@ -643,6 +643,7 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 		"initialPasswords": {"marie": signInPassword, "visitor": signInPassword},
 	})
 	createUser(t, partner, "double", signInPassword)
+	createUser(t, partner, "single", signInPassword)
 	for _, tt := range []struct{ name, factor string }{{"asked", ""}, {"trusted", "      secondFactor: trust\n"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := strings.Replace(brokeredConfig, "      trustEmail: true\n", "      trustEmail: true\n"+tt.factor, 1) +
@@ -667,10 +668,21 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 			}
 			// Somebody of the provider has the address of a user here: to be that user takes
 			// the user's password and the second factor (keycloak#25335).
-			createUser(t, st, "double", signInPassword)
-			giveApp(t, st, "double")
-			signIn("double").submit(t, url.Values{"submitAction": {"linkAccount"}}).submit(t, loginForm("double", signInPassword)).
-				wantCode(t, "a link to an account that is there")
+			link := func(user string) *screen {
+				createUser(t, st, user, signInPassword)
+				return signIn(user).submit(t, url.Values{"submitAction": {"linkAccount"}})
+			}
+			password := url.Values{"password": {signInPassword}}
+			confirm := link("double")
+			double := giveApp(t, st, "double")
+			asked := confirm.submit(t, password)
+			asked.wantCode(t, "a link to an account that has a factor")
+			if linked := asked.submit(t, otpForm(double)); tt.factor != "" {
+				linked.exchange(t, portal, verifier)
+			}
+			confirm = link("single")
+			giveRole(t, st, "single", "model-iris")
+			confirm.submit(t, password).wantText(t, "a link to an account that needs a factor", "Your account needs a second factor")
 			if tt.factor != "" {
 				if got := levels(signIn("marie")); got["1"] == 0 || got["2"] != 0 {
 					t.Errorf("the provider's factor: levels are %v", got)

@@ -78,7 +78,8 @@ func (f *Federation) identityProvider(ctx *pulumi.Context, p *config.IdentityPro
 		// Roles follow the claims at each login, not only at the first.
 		SyncMode: pulumi.String("FORCE"),
 
-		PostBrokerLoginFlowAlias: args.SignIn.after(p),
+		FirstBrokerLoginFlowAlias: args.SignIn.first(p),
+		PostBrokerLoginFlowAlias:  args.SignIn.after(p),
 		ExtraConfig: pulumi.StringMap{
 			"pkceEnabled": pulumi.String("true"),
 			"pkceMethod":  pulumi.String("S256"),

@@ -59,6 +59,27 @@ func (i *intent) afterTrust() flow {
 	}}
 }
 
+// firstTrust is the first sign-in at such a provider. It is Keycloak's own flow, but who
+// wants to be a user that is there already gives that user's second factor, too: the
+// one that the provider asks for may be somebody else's (keycloak#25335). A password
+// alone proves nobody who needs a second factor and has none; a mail does.
+func (i *intent) firstTrust() flow {
+	review, unique := run(required, "idp-review-profile"), run(alternative, "idp-create-user-if-unique")
+	review.Config = map[string]string{"update.profile.on.first.login": "missing"}
+	unique.Config = map[string]string{"require.password.update.after.registration": "false"}
+	byPassword := []step{run(required, "idp-username-password-form")}
+	if i.SecondFactor == "required" {
+		byPassword = append(byPassword, i.hasFactor(), i.lacksFactor([]step{flowRan(hasFactor, false)}))
+	}
+	return flow{"first-trusted-provider", "First sign-in by an identity provider that asks for a second factor itself", []step{
+		review,
+		subflow(required, "account", unique, subflow(alternative, "existing-account",
+			run(required, "idp-confirm-link"),
+			subflow(required, "verification", run(alternative, "idp-email-verification"), subflow(alternative, "by-password", byPassword...)),
+			when(secondAsked, []step{userHas()}, i.factors()...))),
+	}}
+}
+
 // directGrant takes a one-time code with the password. Who needs a second factor
 // and has another one can't use it.
 func (i *intent) directGrant() flow {
@@ -163,24 +184,31 @@ func (i *intent) askSecondFactor() step {
 	}
 	steps = append(steps, when(secondAsked, slices.Concat([]step{userHas()}, unless), i.factors()...))
 	unless = append(unless, flowRan(secondAsked, false))
-	var needs []step // who is in need of a factor
-	if len(i.For) > 0 {
-		needs = []step{userRole(config.SecondFactorRole, true)}
+	if i.SecondFactor == "required" {
+		steps = append(steps, i.lacksFactor(unless))
 	}
 	if i.Enrol != "" {
-		authenticator := "auth-otp-form"
-		if !i.Has("otp") {
-			authenticator = "webauthn-authenticator"
-		}
-		steps = append(steps, when(enrolled, slices.Concat(needs, unless), run(required, authenticator)))
 		unless = append(unless, flowRan(enrolled, false))
-	} else if i.SecondFactor == "required" {
-		steps = append(steps, when("second-factor-missing", slices.Concat(needs, unless),
-			deny("Your account needs a second factor and has none yet. Ask an administrator to let you set one up.")))
 	}
 	if !i.Everybody() {
 		steps = append(steps, when("level-out-of-reach", unless,
 			deny("This needs a second factor and your account has none yet. Set one up at "+i.accountURL+" and try again.")))
 	}
 	return when("second-factor", []step{level(2, int(i.LevelAge().Seconds()))}, steps...)
+}
+
+// lacksFactor is for who needs a second factor and, by the conditions, has none: one is
+// set up, if the configuration says so, otherwise it is no sign-in.
+func (i *intent) lacksFactor(conditions []step) step {
+	if len(i.For) > 0 {
+		conditions = slices.Concat([]step{userRole(config.SecondFactorRole, true)}, conditions)
+	}
+	switch {
+	case i.Enrol == "":
+		return when("second-factor-missing", conditions,
+			deny("Your account needs a second factor and has none yet. Ask an administrator to let you set one up."))
+	case i.Has("otp"):
+		return when(enrolled, conditions, run(required, "auth-otp-form"))
+	}
+	return when(enrolled, conditions, run(required, "webauthn-authenticator"))
 }

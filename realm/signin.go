@@ -40,6 +40,7 @@ type SignIn struct {
 	Refused     *boundFlow // a direct grant that nobody passes
 	AfterBroker *boundFlow // after a sign-in at an identity provider
 	AfterTrust  *boundFlow // after one at a provider that asks for a second factor itself
+	FirstTrust  *boundFlow // the first one at such a provider
 
 	// Settled is the last resource that changes the realm itself.
 	Settled []pulumi.Resource
@@ -101,6 +102,7 @@ func (s *SignIn) flows(ctx *pulumi.Context, args *SignInArgs, bound *authenticat
 		{args.SignIn.SecondFactor == "required", refused(), &s.Refused},
 		{args.Asked, i.afterBroker(), &s.AfterBroker},
 		{args.Trusted, i.afterTrust(), &s.AfterTrust},
+		{args.Trusted, i.firstTrust(), &s.FirstTrust},
 	} {
 		if !f.wanted {
 			continue
@@ -154,6 +156,15 @@ func (s *SignIn) after(p *config.IdentityProvider) pulumi.StringPtrInput {
 		return pulumi.String(s.AfterTrust.Alias)
 	}
 	return pulumi.String(s.AfterBroker.Alias)
+}
+
+// first is the flow of the first sign-in at an identity provider. Nil is Keycloak's,
+// which is enough where the flow afterwards asks for a second factor.
+func (s *SignIn) first(p *config.IdentityProvider) pulumi.StringPtrInput {
+	if s == nil || s.FirstTrust == nil || p.SecondFactor != "trust" {
+		return nil
+	}
+	return pulumi.String(s.FirstTrust.Alias)
 }
 
 // signInAttributes of the realm name the levels. Keycloak's own switch for passkeys
