@@ -101,3 +101,61 @@ func change(t *testing.T, realm, clientID string, edit func(client map[string]an
 	}
 	return id
 }
+
+// TestDoctorOfLevels looks, where a model asks how its callers signed in, at what the
+// tokens of clients can say of it.
+func TestDoctorOfLevels(t *testing.T) {
+	const config = `config:
+  keycloak-model-api:environment: staging
+  keycloak-model-api:realm: levels
+  keycloak-model-api:signIn: {secondFactor: optional}
+  keycloak-model-api:models:
+    - {name: iris, embedded: iris, authentication: {level: 2}}
+  keycloak-model-api:clients:
+    - {clientId: api, kind: api}
+    - {clientId: web, kind: web, redirectUris: ["http://127.0.0.1:8000/callback"], postLogoutRedirectUris: ["http://127.0.0.1:8000/"]}
+    - {clientId: modelctl, kind: cli}
+`
+	st := e.up(t, config, secretsOf{"clientSecrets": {"api": "an-api-client-secret-of-the-tests", "web": "a-web-client-secret-of-the-tests"}})
+	if levels, failed, output := e.doctor(t, st); failed || len(levels) != 1 || levels["levels"] != "warning" {
+		t.Errorf("without an account: %v\n%s", levels, output)
+	}
+	for _, variable := range reader(t, "levels", "view-clients") {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	if levels, failed, output := e.doctor(t, st); failed || len(levels) > 0 {
+		t.Errorf("findings %v\n%s", levels, output)
+	}
+
+	var scopes []struct {
+		ID, Name        string
+		ProtocolMappers []struct{ ID, Name string }
+	}
+	do := func(method, path string, out any) {
+		t.Helper()
+		if err := e.admin.Do(t.Context(), method, "/realms/levels"+path, nil, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	web := change(t, "levels", "web", func(map[string]any) {})
+	do("GET", "/client-scopes", &scopes)
+	for _, s := range scopes {
+		if s.Name == "acr" {
+			do("DELETE", "/clients/"+web+"/default-client-scopes/"+s.ID, nil)
+		}
+	}
+	if levels, _, output := e.doctor(t, st); len(levels) != 1 || levels["levels web"] != "failure" || !strings.Contains(output, "lacks the default scopes acr") {
+		t.Errorf("without acr: %v\n%s", levels, output)
+	}
+	for _, s := range scopes {
+		for _, m := range s.ProtocolMappers {
+			if s.Name == "model-api" && m.Name == "levels" {
+				do("DELETE", "/client-scopes/"+s.ID+"/protocol-mappers/models/"+m.ID, nil)
+			}
+		}
+	}
+	if levels, _, output := e.doctor(t, st); levels["levels api"] != "failure" || levels["levels modelctl"] != "failure" {
+		t.Errorf("without the mapper: %v\n%s", levels, output)
+	}
+}
