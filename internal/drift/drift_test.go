@@ -217,6 +217,26 @@ func findings(t *testing.T, declared *render.Realm, resources []*monitor.Resourc
 	return all
 }
 
+// A flow that a killed up has left, and that the configuration no longer declares, is
+// removed by its id. Those below it go along.
+func TestLeftFlow(t *testing.T) {
+	declared, resources, export := sample(t)
+	flows, _ := export["authenticationFlows"].([]any)
+	export["authenticationFlows"] = append(flows,
+		map[string]any{"alias": "model-api-browser-0a1b2c3d", "id": "flow-id", "topLevel": true},
+		map[string]any{"alias": "model-api-browser-0a1b2c3d-forms", "id": "below", "topLevel": false})
+	report := findings(t, declared, resources, export)
+	for alias, want := range map[string][]string{
+		"model-api-browser-0a1b2c3d":       {"kcadm.sh delete authentication/flows/flow-id -r " + declared.Name},
+		"model-api-browser-0a1b2c3d-forms": nil,
+	} {
+		f := report["authenticationFlows."+alias]
+		if diff := cmp.Diff(want, f.Remedy); diff != "" || !strings.HasPrefix(f.Note, "a flow of the stack, or one below it") {
+			t.Errorf("%s: %s (-want +got):\n%s", alias, f.Note, diff)
+		}
+	}
+}
+
 func find(
 	t *testing.T, declared *render.Realm, resources []*monitor.Resource, export map[string]any, users map[string]map[string]any,
 ) *Report {

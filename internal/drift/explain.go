@@ -18,20 +18,30 @@ func propertyKey(key string) resource.PropertyKey { return resource.PropertyKey(
 
 // facts are what the comparison leaves aside of a live realm and the report needs.
 type facts struct {
-	keyIDs map[string]string // ids of key providers, by name
-	fields map[string]any    // of the representation
+	keyIDs  map[string]string // ids of key providers, by name
+	flowIDs map[string]string // ids of flows that are not below another, by alias
+	fields  map[string]any    // of the representation
 }
 
 func factsOf(live []byte) (facts, error) {
-	f := facts{keyIDs: map[string]string{}}
+	f := facts{keyIDs: map[string]string{}, flowIDs: map[string]string{}}
 	var realm struct {
 		Components map[string][]struct{ ID, Name string }
+		Flows      []struct {
+			ID, Alias string
+			TopLevel  bool
+		} `json:"authenticationFlows"`
 	}
 	if err := errors.Join(json.Unmarshal(live, &realm), json.Unmarshal(live, &f.fields)); err != nil {
 		return f, fmt.Errorf("drift: %w", err)
 	}
 	for _, c := range realm.Components[keyProviders] {
 		f.keyIDs[c.Name] = c.ID
+	}
+	for _, flow := range realm.Flows {
+		if flow.TopLevel {
+			f.flowIDs[flow.Alias] = flow.ID
+		}
 	}
 	return f, nil
 }
@@ -70,6 +80,11 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 	case k[0] == "clients" && len(k) == 4 && k[2] == "attributes" && k[3] == "acr.loa.map" && d.Got != nil:
 		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
 		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
+	case k[0] == "authenticationFlows" && len(k) == 2 && d.Want == nil && strings.HasPrefix(k[1], ownFlows):
+		f.Note = "a flow of the stack, or one below it, of a configuration before this one: an up that was killed left it, and no up sees it"
+		if id := live.flowIDs[k[1]]; id != "" {
+			f.Remedy = []string{fmt.Sprintf("kcadm.sh delete authentication/flows/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
+		}
 	case slices.Contains(bindingKeys, k[0]):
 		f.Note = "the flow that is bound decides which factors a sign-in asks for"
 		if alias, _ := d.Want.(string); p.declares(alias, "keycloak:authentication/flow:Flow") {
@@ -100,6 +115,9 @@ func giveBack(realm string, keys []string, want any) []string {
 	}
 	return []string{command}
 }
+
+// ownFlows is how the aliases of the stack's flows begin.
+const ownFlows = "model-api-"
 
 var secretKey = regexp.MustCompile(`(?i)(secret|password|bindcredential|private_?key|api_?key|token)$`)
 
