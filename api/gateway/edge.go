@@ -23,8 +23,7 @@ const (
 // setDeadlines bounds how long the first part of a body may take. It takes back
 // what the request before had on this connection. A ResponseWriter that has no
 // deadlines is the business of whoever made it.
-func setDeadlines(w http.ResponseWriter, r *http.Request) {
-	c := http.NewResponseController(w)
+func setDeadlines(c *http.ResponseController, r *http.Request) {
 	if r.ContentLength == 0 {
 		// A deadline would cancel the request (net/http's connReader).
 		_ = c.SetReadDeadline(time.Time{})
@@ -38,12 +37,12 @@ func setDeadlines(w http.ResponseWriter, r *http.Request) {
 // *refusal.Error.
 type upload struct {
 	body     io.Reader
-	deadline *http.ResponseController
+	deadline http.ResponseController
 	set      time.Time // when the deadline was set last
 }
 
 func newUpload(w http.ResponseWriter, body io.Reader) *upload {
-	return &upload{body, http.NewResponseController(w), time.Now()}
+	return &upload{body, *http.NewResponseController(w), time.Now()}
 }
 
 func (u *upload) Read(b []byte) (int, error) {

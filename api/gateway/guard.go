@@ -281,7 +281,9 @@ func (d *record) name(route *protocol.Route, model string) {
 	if route != nil {
 		d.action, d.route = route.Action, route.Path
 	}
-	d.model = fmt.Sprintf("%.80s", model)
+	if d.model = model; len(model) > 80 {
+		d.model = fmt.Sprintf("%.80s", model)
+	}
 }
 
 // allow notes that the policy allows the request.
@@ -306,25 +308,21 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := g.now()
 		g.options.Metrics.Begin()
-		setDeadlines(w, r)
 		record := &record{id: rand.Text(), protocol: g.protocolOf(r), challenge: g.verifier.WriteChallenge}
 		ctx := context.WithValue(r.Context(), recordKey{}, record)
 		if !g.probe(r.URL.Path) {
 			ctx, record.span = g.options.Telemetry.Begin(ctx, r, fromTrusted(r, g.options.TrustedProxies))
 		}
 		h := w.Header()
-		h.Set(upstream.HeaderRequestID, record.id)
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		// What a model's server answers is no page of our origin, and where a
-		// browser shows it as one, it runs and sends nothing.
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox")
+		h[upstream.HeaderRequestID] = []string{record.id}
+		h["Cache-Control"], h["X-Content-Type-Options"], h["Content-Security-Policy"] = noStore, noSniff, noPage
+		answer := &statusWriter{ResponseWriter: w, controller: http.NewResponseController(w), request: r, record: record}
+		setDeadlines(answer.controller, r)
 
 		// Deferred, since a proxied answer that breaks off ends in a panic
 		// that net/http wants.
 		defer func() {
-			// What is written and not sent is sent from here on.
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeIdle))
+			answer.bound(true) // what is written and not sent is sent from here on
 			ctx, took := context.WithoutCancel(r.Context()), g.now().Sub(started)
 			said := record.said(r, took)
 			g.options.Metrics.End(said)
@@ -340,9 +338,17 @@ func (g *Gateway) audited(next http.Handler) http.Handler {
 			}
 			record.span.End(record.route, said)
 		}()
-		next.ServeHTTP(&statusWriter{w, r, record}, r.WithContext(ctx))
+		next.ServeHTTP(answer, r.WithContext(ctx))
 	})
 }
+
+// Headers of every answer, made once. What a model's server answers is no page of
+// our origin, and where a browser shows it as one, it runs and sends nothing.
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+	noPage  = []string{"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"}
+)
 
 // shownPath is a path as a record may hold it: cut to what a line holds, which is
 // less than any access token, and without what looks like one.
@@ -376,8 +382,10 @@ func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 // 15.5.2).
 type statusWriter struct {
 	http.ResponseWriter
-	request *http.Request
-	record  *record
+	controller *http.ResponseController // of that
+	request    *http.Request
+	record     *record
+	bounded    time.Time // when the caller's time was set last
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -405,18 +413,20 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 func (w *statusWriter) FlushError() error {
 	w.bound(true)
 	defer w.bound(false)
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	return w.controller.Flush()
 }
 
 // bound sets the time that the caller has to take what is written, at the
-// beginning of each write. In HTTP/2 it is taken back at the end: there it would
-// end a stream on which nothing is written (net/http, onWriteTimeout).
+// beginning of each write, but at most once a second. In HTTP/2 it is taken back at
+// the end: there it would end a stream on which nothing is written (net/http,
+// onWriteTimeout).
 func (w *statusWriter) bound(on bool) {
-	switch {
-	case on:
-		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeIdle))
-	case w.request.ProtoMajor > 1:
-		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{})
+	switch now := time.Now(); {
+	case on && (w.request.ProtoMajor > 1 || now.Sub(w.bounded) > time.Second):
+		w.bounded = now
+		_ = w.controller.SetWriteDeadline(now.Add(writeIdle))
+	case !on && w.request.ProtoMajor > 1:
+		_ = w.controller.SetWriteDeadline(time.Time{})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"keycloak-model-api/api/protocol"
@@ -89,9 +90,13 @@ func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body 
 
 // checkContentType demands one of the accepted media types.
 func checkContentType(r *http.Request, accepted []string) *refusal.Error {
+	said := r.Header["Content-Type"]
+	if len(said) == 1 && slices.Contains(accepted, said[0]) {
+		return nil
+	}
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	for _, a := range accepted {
-		if err == nil && mediaType == a && len(r.Header["Content-Type"]) == 1 {
+		if err == nil && mediaType == a && len(said) == 1 {
 			if charset := parameters["charset"]; charset == "" || strings.EqualFold(charset, "utf-8") {
 				return nil
 			}

@@ -30,7 +30,7 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call) (lease 
 		refuse(w, r, refusal.New(refusal.LimitReached, nil, inWords(reached), int(reached.Reset.Seconds())))
 		return nil, true
 	}
-	var states []limit.State
+	states := make([]limit.State, 0, 4)
 	lease.States(func(s limit.State) { states = append(states, s) })
 	tellLimits(w.Header(), c.protocol, states)
 	return lease, false
@@ -40,41 +40,59 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call) (lease 
 // (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4), each bound by its
 // name, and for OpenAI's clients the tightest of each kind as x-ratelimit-*.
 func tellLimits(h http.Header, p *protocol.Protocol, states []limit.State) {
-	var policies, left []string
-	tightest := map[limit.Kind]limit.State{}
-	for _, s := range states {
-		if s.Kind != limit.Concurrent {
-			policies = append(policies, fmt.Sprintf(`%q;q=%d;w=%d`, policyName(s), s.Limit, int(s.Window.Seconds())))
-			left = append(left, fmt.Sprintf(`%q;r=%d;t=%d`, policyName(s), s.Remaining, int(s.Reset.Seconds())))
-			if t, ok := tightest[s.Kind]; !ok || s.Remaining < t.Remaining {
-				tightest[s.Kind] = s
-			}
+	var policies, left []byte
+	for i := range states {
+		s := &states[i]
+		if s.Kind == limit.Concurrent {
+			continue
 		}
+		policies = appendBound(policies, s, ";q=", s.Limit, ";w=", s.Window)
+		left = appendBound(left, s, ";r=", s.Remaining, ";t=", s.Reset)
 	}
-	if len(policies) == 0 {
+	if policies == nil {
 		return
 	}
-	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
-	h.Set("RateLimit", strings.Join(left, ", "))
+	h["Ratelimit-Policy"], h["Ratelimit"] = []string{string(policies)}, []string{string(left)}
 	if !p.RateLimitHeaders {
 		return
 	}
-	for kind, s := range tightest {
-		h.Set("X-Ratelimit-Limit-"+string(kind), strconv.FormatInt(s.Limit, 10))
-		h.Set("X-Ratelimit-Remaining-"+string(kind), strconv.FormatInt(s.Remaining, 10))
-		h.Set("X-Ratelimit-Reset-"+string(kind), s.Reset.String())
+	for _, kind := range []limit.Kind{limit.Requests, limit.Tokens} {
+		if s := tightest(states, kind); s != nil {
+			h.Set("X-Ratelimit-Limit-"+string(kind), strconv.FormatInt(s.Limit, 10))
+			h.Set("X-Ratelimit-Remaining-"+string(kind), strconv.FormatInt(s.Remaining, 10))
+			h.Set("X-Ratelimit-Reset-"+string(kind), s.Reset.String())
+		}
 	}
 }
 
-// policyName is such as requests-minute, and of a pool requests-minute of client
-// batch. The draft's strings are ASCII, and so are the names in a policy but for
-// those of groups, which are left out where they are not.
-func policyName(s limit.State) string {
-	name := string(s.Kind) + "-" + windowName(s.Window)
-	if s.Owner == "" || strings.ContainsFunc(s.Owner, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
-		return name
+// tightest is the bound of a kind of which the least is left, or nil.
+func tightest(states []limit.State, kind limit.Kind) (least *limit.State) {
+	for i := range states {
+		if s := &states[i]; s.Kind == kind && (least == nil || s.Remaining < least.Remaining) {
+			least = s
+		}
 	}
-	return name + " of " + s.Owner
+	return least
+}
+
+// appendBound appends a bound to a list: its name, which is such as requests-minute,
+// and of a pool requests-minute of client batch, and two parameters. The draft's
+// strings are ASCII, and so are the names in a policy but for those of groups, which
+// are left out where they are not.
+func appendBound(list []byte, s *limit.State, of string, n int64, in string, d time.Duration) []byte {
+	if list == nil {
+		list = make([]byte, 0, 128)
+	} else {
+		list = append(list, ", "...)
+	}
+	list = append(append(list, '"'), s.Kind...)
+	list = append(append(list, '-'), windowName(s.Window)...)
+	if s.Owner != "" && !strings.ContainsFunc(s.Owner, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		list = append(append(list, " of "...), s.Owner...)
+	}
+	list = append(append(list, '"'), of...)
+	list = append(strconv.AppendInt(list, n, 10), in...)
+	return strconv.AppendInt(list, int64(d/time.Second), 10)
 }
 
 func windowName(d time.Duration) string {

@@ -130,6 +130,9 @@ func (u *Upstream) check(answer *http.Response) (mediaType string, err error) {
 	}
 	// Of several values, or a list in one, readers may take the first or the
 	// last (WHATWG Fetch, "extract a MIME type"), so that neither may be.
+	if len(values) == 1 && slices.Contains(u.config.MediaTypes, values[0]) {
+		return values[0], nil
+	}
 	if len(values) == 1 && !strings.Contains(values[0], ",") {
 		if mediaType, _, err = mime.ParseMediaType(values[0]); err == nil && slices.Contains(u.config.MediaTypes, mediaType) {
 			return mediaType, nil

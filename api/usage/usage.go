@@ -63,7 +63,10 @@ func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader looks at what kind of answer begins.
 func (w *Writer) WriteHeader(status int) {
-	mediaType, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type"))
+	mediaType := w.Header().Get("Content-Type")
+	if mediaType != "application/json" { // as most are
+		mediaType, _, _ = mime.ParseMediaType(mediaType)
+	}
 	w.stream, w.failed = mediaType == "text/event-stream", status >= 300
 	if w.stream && w.hide {
 		w.Header().Del("Content-Length")
