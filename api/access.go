@@ -11,13 +11,12 @@ import (
 	"strings"
 
 	"keycloak-model-api/api/access"
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/policy"
 )
 
-const accessUsage = `Usage: go run ./api access [flags]
-
-Says who may call what, for an access review: users, service accounts and groups
+const accessDetails = `Says who may call what, for an access review: users, service accounts and groups
 of a realm, the models that each may call, and why. A group stands for whoever is
 a member and nothing more. With -for it says of one user what it may call and
 what it may not.
@@ -29,45 +28,39 @@ view-clients, view-users and view-identity-providers. Or it is a file: go run
 ./dev render | go run ./api access -realm - is what the stack's configuration
 says. Nothing is changed.
 
-Exit status: 0 done, 1 a failure, such as no such user, 2 wrong usage.
+Exit status: 0 done, 1 a failure, such as no such user, 2 wrong usage.`
 
-`
-
-// runAccess is the subcommand access.
-func runAccess(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
+// access is the command of that name.
+func (e environment) access() *command {
 	flags := flag.NewFlagSet("access", flag.ContinueOnError)
 	stackFile := flags.String("stack", defaultStack, "File with the stack's outputs.")
 	realmFile := flags.String("realm", "", "File with the realm, as go run ./dev render prints it; - is standard input. Default: the live realm.")
 	server := flags.String("keycloak", "", "URL of Keycloak as this computer reaches it. Default: that of the issuer.")
 	format := flags.String("format", "table", "table, csv or markdown.")
 	user := flags.String("for", "", "Explain this user, by its username.")
-	if done, err := parseFlags(flags, args, accessUsage, stdout); done || err != nil {
-		return err
-	}
-	var wrong []error
-	if flags.NArg() > 0 {
-		wrong = append(wrong, fmt.Errorf("api: access: %q is neither a flag nor the value of one: see go run ./api access -h", flags.Arg(0)))
-	}
-	if !slices.Contains(access.Formats(), *format) {
-		wrong = append(wrong, fmt.Errorf("api: access: -format: %q is none of %s", *format, strings.Join(access.Formats(), ", ")))
-	}
-	stack, err := readStack(*stackFile)
-	if err := errors.Join(append(wrong, err, checkURL("keycloak", *server, "http://keycloak:8080"))...); err != nil {
-		return &usageError{err}
-	}
-	realm, err := reviewedRealm(ctx, stack, *realmFile, *server, getenv, stdin)
-	if err != nil {
-		return err
-	}
-	if *user != "" {
-		rows, ok := access.Explain(stack.Policy, realm, *user)
-		if !ok {
-			return fmt.Errorf("api: access: there is no user %q in the realm %s", *user, stack.RealmName)
+	return &command{cli.Command{Name: "access", Summary: "Who may call what.", Details: accessDetails, Flags: flags}, func(ctx context.Context) error {
+		var wrong []error
+		if !slices.Contains(access.Formats(), *format) {
+			wrong = append(wrong, fmt.Errorf("api: access: -format: %q is none of %s", *format, strings.Join(access.Formats(), ", ")))
 		}
-		return access.Write(stdout, *format, rows)
-	}
-	rows := slices.DeleteFunc(access.Review(stack.Policy, realm), func(r access.Row) bool { return !r.Allowed })
-	return access.Write(stdout, *format, rows)
+		stack, err := readStack(*stackFile)
+		if err := errors.Join(append(wrong, err, checkURL("keycloak", *server, "http://keycloak:8080"))...); err != nil {
+			return &usageError{err}
+		}
+		realm, err := reviewedRealm(ctx, stack, *realmFile, *server, e.getenv, e.stdin)
+		if err != nil {
+			return err
+		}
+		if *user != "" {
+			rows, ok := access.Explain(stack.Policy, realm, *user)
+			if !ok {
+				return fmt.Errorf("api: access: there is no user %q in the realm %s", *user, stack.RealmName)
+			}
+			return access.Write(e.stdout, *format, rows)
+		}
+		rows := slices.DeleteFunc(access.Review(stack.Policy, realm), func(r access.Row) bool { return !r.Allowed })
+		return access.Write(e.stdout, *format, rows)
+	}}
 }
 
 // reviewedRealm reads the realm from a file, or the live one if there is none.

@@ -15,12 +15,11 @@ import (
 	"keycloak-model-api/api/contract"
 	"keycloak-model-api/api/doctor"
 	"keycloak-model-api/api/explain"
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/internal/local"
 )
 
-const doctorUsage = `Usage: go run ./api doctor [flags]
-
-Compares the live realm, as a client sees it, with the stack's outputs and the
+const doctorDetails = `Compares the live realm, as a client sees it, with the stack's outputs and the
 access policy: discovery, keys, real tokens, sign-in and sign-out. Each finding
 that is not ok says which setting to change. It asks for two tokens and starts
 sign-ins that it never finishes; it changes nothing.
@@ -29,12 +28,10 @@ Where a model asks how its callers signed in, it also reads the scopes of client
 with the account that the environment names as for go run ./api access; that needs
 view-clients of the realm.
 
-Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings don't count.`
 
-`
-
-// runDoctor is the subcommand doctor.
-func runDoctor(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+// doctor is the command of that name.
+func (e environment) doctor() *command {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	var o doctor.Options
 	stack := flags.String("stack", defaultStack, "File with the stack's outputs, with their secrets.")
@@ -44,43 +41,35 @@ func runDoctor(ctx context.Context, args []string, getenv func(string) string, s
 	redis := flags.String("redis", "", "Redis that the API's replicas share. Its password is API_REDIS_PASSWORD, or in the file API_REDIS_PASSWORD_FILE.")
 	redisKeys := flags.String("redis-keys", "", "File with the keys that seal the records in Redis.")
 	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
-	if done, err := parseFlags(flags, args, doctorUsage, stdout); done || err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return &usageError{fmt.Errorf("api: doctor: %q is neither a flag nor the value of one: see go run ./api doctor -h", flags.Arg(0))}
-	}
-	var err error
-	o.Outputs, err = readStack(*stack)
-	if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew), checkRedisFlag(*redis)); err != nil {
-		return &usageError{err}
-	}
-	if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
-		o.Admin = adminOf(base, getenv)
-	}
-	if o.Store, err = newStore(*redis, *redisKeys, o.Outputs.Issuer, getenv, slog.New(slog.DiscardHandler)); err != nil {
-		return &usageError{err}
-	} else if o.Store != nil {
-		defer o.Store.Close()
-	}
-	findings, err := doctor.Examine(ctx, o)
-	if err != nil {
-		return &usageError{err}
-	}
-	return doctor.Print(stdout, findings, *asJSON)
+	return &command{cli.Command{Name: "doctor", Summary: "What is wrong with the realm.", Details: doctorDetails, Flags: flags}, func(ctx context.Context) error {
+		var err error
+		o.Outputs, err = readStack(*stack)
+		if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew), checkRedisFlag(*redis)); err != nil {
+			return &usageError{err}
+		}
+		if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
+			o.Admin = adminOf(base, e.getenv)
+		}
+		if o.Store, err = newStore(*redis, *redisKeys, o.Outputs.Issuer, e.getenv, slog.New(slog.DiscardHandler)); err != nil {
+			return &usageError{err}
+		} else if o.Store != nil {
+			defer o.Store.Close()
+		}
+		findings, err := doctor.Examine(ctx, o)
+		if err != nil {
+			return &usageError{err}
+		}
+		return doctor.Print(e.stdout, findings, *asJSON)
+	}}
 }
 
-const explainUsage = `Usage: go run ./api explain [flags] < TOKEN
-
-Makes each check of an access token that the API makes, and says what it
+const explainDetails = `Makes each check of an access token that the API makes, and says what it
 expected, what it found, and which setting would change that. The token comes
 from standard input or a file, never from the command line. Its signature is
-not printed. Exit status: 0 accepted, 1 refused, 2 wrong usage.
+not printed. Exit status: 0 accepted, 1 refused, 2 wrong usage.`
 
-`
-
-// runExplain is the subcommand explain.
-func runExplain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+// explain is the command of that name.
+func (e environment) explain() *command {
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
 	var o explain.Options
 	tokenFile := flags.String("token-file", "-", "File with the token; - is standard input.")
@@ -89,47 +78,38 @@ func runExplain(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 	flags.StringVar(&o.Model, "model", "", "Model to ask for: its roles are checked too.")
 	flags.StringVar(&o.InternalURL, "issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	flags.DurationVar(&o.Skew, "clock-skew", 30*time.Second, "How far the clocks may differ.")
-	if done, err := parseFlags(flags, args, explainUsage, stdout); done || err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		// It may well be the token, so it is not repeated.
-		return &usageError{errors.New("api: explain: it takes no argument: give the token on standard input or by -token-file")}
-	}
-	var err error
-	o.Outputs, err = readStack(*stack)
-	if err := errors.Join(err, checkInternalURL(o.InternalURL), checkClockSkew(o.Skew)); err != nil {
-		return &usageError{err}
-	}
-	if *keys != "" {
-		if o.Keys, err = os.ReadFile(*keys); err != nil {
-			return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
+	return &command{cli.Command{Name: "explain", Summary: "Why a token is refused.", Details: explainDetails, Flags: flags}, func(ctx context.Context) error {
+		var err error
+		o.Outputs, err = readStack(*stack)
+		if err := errors.Join(err, checkInternalURL(o.InternalURL), checkClockSkew(o.Skew)); err != nil {
+			return &usageError{err}
 		}
-	}
-	token, err := readToken(*tokenFile, stdin)
-	if err != nil {
-		return &usageError{err}
-	}
-	steps, err := explain.Steps(ctx, o, token)
-	if err != nil {
-		return &usageError{err}
-	}
-	return explain.Print(stdout, steps)
+		if *keys != "" {
+			if o.Keys, err = os.ReadFile(*keys); err != nil {
+				return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
+			}
+		}
+		token, err := readToken(*tokenFile, e.stdin)
+		if err != nil {
+			return &usageError{err}
+		}
+		steps, err := explain.Steps(ctx, o, token)
+		if err != nil {
+			return &usageError{err}
+		}
+		return explain.Print(e.stdout, steps)
+	}}
 }
 
-const contractUsage = `Usage: go run ./api contract -url URL -client-id ID [flags]
-
-Tries attacks on a running resource server, this API or another gateway, and
+const contractDetails = `Tries attacks on a running resource server, this API or another gateway, and
 prints what each got: one request a case, none of them with a key of the
 issuer. The good token that the forgeries are made from is that of a client of
 the realm (its secret in the environment variable CONTRACT_CLIENT_SECRET), or
 the one in -token-file. Exit status: 0 all passed, 1 a case failed or none
-could be tried, 2 wrong usage.
+could be tried, 2 wrong usage.`
 
-`
-
-// runContract is the subcommand contract.
-func runContract(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
+// contract is the command of that name.
+func (e environment) contract() *command {
 	flags := flag.NewFlagSet("contract", flag.ContinueOnError)
 	var target contract.Target
 	flags.StringVar(&target.URL, "url", "", "URL of a protected resource, such as http://127.0.0.1:8000/v2.")
@@ -141,41 +121,38 @@ func runContract(ctx context.Context, args []string, getenv func(string) string,
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	clientID := flags.String("client-id", "", "Confidential client whose service account may call the resource.")
 	tokenFile := flags.String("token-file", "", "File with a good access token, instead of -client-id; - is standard input.")
-	if done, err := parseFlags(flags, args, contractUsage, stdout); done || err != nil {
-		return err
-	}
-	secret := getenv("CONTRACT_CLIENT_SECRET")
-	switch {
-	case flags.NArg() > 0:
-		return &usageError{errors.New("api: contract: it takes flags only: see go run ./api contract -h")}
-	case target.URL == "":
-		return &usageError{errors.New("api: contract: -url is missing: give the URL of a protected resource")}
-	case !strings.HasPrefix(target.URL, "http://") && !strings.HasPrefix(target.URL, "https://"):
-		return &usageError{fmt.Errorf("api: contract: -url: %q is not a URL such as http://127.0.0.1:8000/v2", target.URL)}
-	case target.Timeout <= 0:
-		return &usageError{fmt.Errorf("api: contract: -timeout: %v is not a time to wait: use one such as 10s", target.Timeout)}
-	case (*clientID == "") == (*tokenFile == ""):
-		return &usageError{errors.New("api: contract: give either -client-id or -token-file")}
-	case *clientID != "" && secret == "":
-		return &usageError{fmt.Errorf("api: contract: set CONTRACT_CLIENT_SECRET to the secret of client %s", *clientID)}
-	}
-	stack, err := readStack(*stackFile)
-	if err := errors.Join(err, checkInternalURL(*internal)); err != nil {
-		return &usageError{err}
-	}
-	if *tokenFile != "" {
-		if target.Token, err = readToken(*tokenFile, stdin); err != nil {
+	return &command{cli.Command{Name: "contract", Summary: "Try attacks on a running deployment.", Details: contractDetails, Flags: flags}, func(ctx context.Context) error {
+		secret := e.getenv("CONTRACT_CLIENT_SECRET")
+		switch {
+		case target.URL == "":
+			return &usageError{errors.New("api: contract: -url is missing: give the URL of a protected resource")}
+		case !strings.HasPrefix(target.URL, "http://") && !strings.HasPrefix(target.URL, "https://"):
+			return &usageError{fmt.Errorf("api: contract: -url: %q is not a URL such as http://127.0.0.1:8000/v2", target.URL)}
+		case target.Timeout <= 0:
+			return &usageError{fmt.Errorf("api: contract: -timeout: %v is not a time to wait: use one such as 10s", target.Timeout)}
+		case (*clientID == "") == (*tokenFile == ""):
+			return &usageError{errors.New("api: contract: give either -client-id or -token-file")}
+		case *clientID != "" && secret == "":
+			return &usageError{fmt.Errorf("api: contract: set CONTRACT_CLIENT_SECRET to the secret of client %s", *clientID)}
+		}
+		stack, err := readStack(*stackFile)
+		if err := errors.Join(err, checkInternalURL(*internal)); err != nil {
 			return &usageError{err}
 		}
-	}
-	if err := target.Ask(ctx, stack, *internal, contract.Client{ID: *clientID, Secret: secret}); err != nil {
+		if *tokenFile != "" {
+			if target.Token, err = readToken(*tokenFile, e.stdin); err != nil {
+				return &usageError{err}
+			}
+		}
+		if err := target.Ask(ctx, stack, *internal, contract.Client{ID: *clientID, Secret: secret}); err != nil {
+			return err
+		}
+		results, err := contract.Run(ctx, target)
+		if passed := contract.Print(e.stdout, results); err == nil && !passed {
+			err = errors.New("api: contract: not all cases passed")
+		}
 		return err
-	}
-	results, err := contract.Run(ctx, target)
-	if passed := contract.Print(stdout, results); err == nil && !passed {
-		err = errors.New("api: contract: not all cases passed")
-	}
-	return err
+	}}
 }
 
 // defaultStack is where make up writes the stack's outputs.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -117,53 +116,54 @@ type Config struct {
 	ShutdownTimeout time.Duration `flag:"shutdown-timeout" default:"25s" doc:"How long requests that are under way may take to finish after SIGTERM or Ctrl-C, once no new ones are taken."`
 }
 
-// parseConfig reads the flags in args and the environment. The error lists
-// everything that is wrong, or is flag.ErrHelp after -h.
-func parseConfig(args []string, getenv func(string) string) (Config, error) {
-	var c Config
-	var errs []error
-	flags := flag.NewFlagSet("api", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are returned, help is usage's
+// settings are a Config that its defaults and the environment have filled, and the
+// flags that set it. wrong is what could not be read.
+type settings struct {
+	Config
+	flags *flag.FlagSet
+	wrong []error
+}
 
-	fields := reflect.ValueOf(&c).Elem()
+func newSettings(getenv func(string) string) *settings {
+	s := &settings{flags: flag.NewFlagSet("api", flag.ContinueOnError)}
+	fields := reflect.ValueOf(&s.Config).Elem()
 	for i := range fields.NumField() {
 		field, tag := fields.Field(i), fields.Type().Field(i).Tag
-		name := tag.Get("flag")
+		name, usage := tag.Get("flag"), tag.Get("doc")
 		set := func(source string) func(string) error {
 			return func(value string) error {
 				if err := setField(field, value); err != nil {
-					errs = append(errs, fmt.Errorf("api: %s: %w", source, err))
+					s.wrong = append(s.wrong, fmt.Errorf("api: %s: %w", source, err))
 				}
 				return nil // so that the mistakes after it are found too
 			}
 		}
 		if value := tag.Get("default"); value != "" {
-			if err := setField(field, value); err != nil {
-				return c, fmt.Errorf("api: default of -%s: %w", name, err)
-			}
+			_ = set("default of -" + name)(value)
+			usage += " Default: " + value + "."
 		}
 		if value := getenv(envName(name)); value != "" {
 			_ = set(envName(name))(value)
 		}
+		usage = envName(name) + ": " + usage
 		if field.Kind() == reflect.Bool {
-			flags.BoolFunc(name, "", set("-"+name))
+			s.flags.BoolFunc(name, usage, set("-"+name))
 		} else {
-			flags.Func(name, "", func(value string) error {
+			s.flags.Func(name, usage, func(value string) error {
 				if name == "redis" {
-					errs = append(errs, checkRedisFlag(value))
+					s.wrong = append(s.wrong, checkRedisFlag(value))
 				}
 				return set("-" + name)(value)
 			})
 		}
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return c, err
-	} else if err != nil {
-		errs = append(errs, fmt.Errorf("api: %w: see go run ./api -h", err))
-	} else if flags.NArg() > 0 {
-		errs = append(errs, fmt.Errorf("api: %q is neither a flag nor the value of one: see go run ./api -h", flags.Arg(0)))
-	}
-	return c, errors.Join(append(errs, c.validate()...)...)
+	return s
+}
+
+// config returns the Config once the flags are read. The error lists everything that
+// is wrong.
+func (s *settings) config() (Config, error) {
+	return s.Config, errors.Join(append(s.wrong, s.validate()...)...)
 }
 
 // validate returns everything in c that can't work, with nil among it, apart
@@ -325,37 +325,6 @@ func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// usage explains the program to people.
-func usage(w io.Writer) {
-	fmt.Fprint(w, `Usage: go run ./api [flags]
-       go run ./api access -h     who may call what
-       go run ./api explain -h    why a token is refused
-       go run ./api contract -h   try attacks on a running deployment
-       go run ./api doctor -h     what is wrong with the realm
-
-Serves the models of the stack's access policy to callers whose access token
-allows it. Each flag can also be set by the environment variable beside it.
-
-`)
-	fields := reflect.TypeFor[Config]()
-	for i := range fields.NumField() {
-		tag := fields.Field(i).Tag
-		fmt.Fprintf(w, "  -%-20s  %s", tag.Get("flag"), envName(tag.Get("flag")))
-		if value := tag.Get("default"); value != "" {
-			fmt.Fprintf(w, "  (default %s)", value)
-		}
-		fmt.Fprintf(w, "\n%s\n", wrap(tag.Get("doc"), "      ", 78))
-	}
-	fmt.Fprint(w, `
-A model server's credential is read from the environment variable that the
-policy names (NAME), or from the file that NAME_FILE points to.
-
-A change of the stack's file, or SIGHUP, reads the policy again. SIGTERM and
-SIGINT let requests that are under way finish. Exit status: 0 after a clean
-stop, 1 after a failure, 2 for a wrong configuration.
-`)
-}
-
 func envName(flag string) string {
 	return "API_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -385,21 +354,4 @@ func setField(field reflect.Value, value string) error {
 		field.SetInt(n)
 	}
 	return nil
-}
-
-// wrap breaks text into indented lines of at most width characters.
-func wrap(text, indent string, width int) string {
-	var b strings.Builder
-	line := indent
-	for _, word := range strings.Fields(text) {
-		if len(line) > len(indent) && len(line)+1+len(word) > width {
-			b.WriteString(line + "\n")
-			line = indent
-		}
-		if len(line) > len(indent) {
-			line += " "
-		}
-		line += word
-	}
-	return b.String() + line
 }

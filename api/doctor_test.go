@@ -39,7 +39,7 @@ func TestDoctorOfTheAPIThatRunsHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"doctor", "-h"}, nil, nil, &out, &out); err != nil || !strings.Contains(out.String(), "http://127.0.0.1:43210") {
+	if err := run(t.Context(), []string{"doctor", "-h"}, os.Getenv, nil, &out, &out); err != nil || !strings.Contains(out.String(), "http://127.0.0.1:43210") {
 		t.Errorf("the default of -public-url is another one: %v\n%s", err, out.String())
 	}
 }
@@ -52,12 +52,12 @@ func TestDoctorUsage(t *testing.T) {
 		{"-no-such-flag"}, {"argument"}, {"-stack", filepath.Join(t.TempDir(), "none.json")}, {"-clock-skew", "1h", "-stack", stack},
 	} {
 		var out bytes.Buffer
-		if err := run(t.Context(), append([]string{"doctor"}, args...), nil, nil, &out, &out); err == nil || exitCode(err) != 2 {
+		if err := run(t.Context(), append([]string{"doctor"}, args...), os.Getenv, nil, &out, &out); err == nil || exitCode(err) != 2 {
 			t.Errorf("%q: error %v", args, err)
 		}
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"doctor", "-h"}, nil, nil, &out, &out); err != nil || !strings.Contains(out.String(), "Exit status") {
+	if err := run(t.Context(), []string{"doctor", "-h"}, os.Getenv, nil, &out, &out); err != nil || !strings.Contains(out.String(), "Exit status") {
 		t.Errorf("help: %v %s", err, out.String())
 	}
 }

@@ -7,11 +7,11 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,29 +27,50 @@ func main() {
 	}
 }
 
-// run is the whole program. The first argument may name a subcommand; without
-// one the API is served until ctx ends or a SIGINT or SIGTERM comes.
+// run is the whole program. The first argument may name a command; without one the
+// API is served until ctx ends or a SIGINT or SIGTERM comes.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return serve(ctx, args, getenv, stdout, stderr)
+	e := environment{getenv, stdin, stdout, stderr}
+	commands := []*command{e.serve(), e.access(), e.contract(), e.doctor(), e.explain()}
+	program := &cli.Program{Name: "go run ./api", Notes: notes}
+	for _, c := range commands {
+		program.Commands = append(program.Commands, &c.Command)
 	}
-	switch name := args[0]; name {
-	case "access":
-		return runAccess(ctx, args[1:], getenv, stdin, stdout)
-	case "contract":
-		return runContract(ctx, args[1:], getenv, stdin, stdout)
-	case "doctor":
-		return runDoctor(ctx, args[1:], getenv, stdout)
-	case "explain":
-		return runExplain(ctx, args[1:], stdin, stdout)
-	default:
-		return &usageError{fmt.Errorf("api: there is no subcommand %q: see go run ./api -h", name)}
+	chosen, _, err := program.Parse(args)
+	if help, ok := errors.AsType[*cli.HelpError](err); ok {
+		_, err := io.WriteString(stdout, help.Text)
+		return err
+	} else if err != nil {
+		return &usageError{fmt.Errorf("api: %w", err)}
 	}
+	i := slices.IndexFunc(commands, func(c *command) bool { return &c.Command == chosen })
+	return commands[i].run(ctx)
 }
+
+// environment is what a command has from its process beside its flags.
+type environment struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// command is a command with what runs it once its flags are set.
+type command struct {
+	cli.Command
+	run func(context.Context) error
+}
+
+const notes = `A model server's credential is read from the environment variable that the
+policy names (NAME), or from the file that NAME_FILE points to.
+
+A change of the stack's file, or SIGHUP, reads the policy again. SIGTERM and
+SIGINT let requests that are under way finish. Exit status: 0 after a clean
+stop, 1 after a failure, 2 for a wrong configuration.
+`
 
 // forTerminal is the text of err, which may quote what another computer answered,
 // without what would steer a terminal.
@@ -66,22 +87,6 @@ func forTerminal(err error) string {
 type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
-
-// parseFlags reads the flags of a subcommand. It is done after -h, which it
-// answers; a mistake is a usageError.
-func parseFlags(flags *flag.FlagSet, args []string, usage string, stdout io.Writer) (done bool, err error) {
-	flags.SetOutput(io.Discard) // mistakes are returned
-	err = flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return true, nil
-	} else if err != nil {
-		return false, &usageError{fmt.Errorf("api: %s: %w: see go run ./api %[1]s -h", flags.Name(), err)}
-	}
-	return false, nil
-}
 
 // exitCode is 2 for a wrong configuration and 1 for everything else that ends
 // the program.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,26 +21,34 @@ import (
 	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/upstream"
+	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/policy"
 )
 
 // flushTimeout is how long the end of the program waits for whoever reads the log.
 const flushTimeout = 2 * time.Second
 
-// serve runs the API until ctx ends, then lets requests that are under way
-// finish. It logs to stderr.
-func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	config, err := parseConfig(args, getenv)
-	if errors.Is(err, flag.ErrHelp) {
-		usage(stdout)
-		return nil
-	}
+// serve is what the program does without a command.
+func (e environment) serve() *command {
+	s := newSettings(e.getenv)
+	return &command{cli.Command{
+		Summary: "Serves the models of the stack's access policy to callers whose access token\nallows it. Each flag can also be set by the environment variable that it names.",
+		Flags:   s.flags,
+	}, func(ctx context.Context) error {
+		config, err := s.config()
+		return serve(ctx, config, err, e.getenv, e.stdout, e.stderr)
+	}}
+}
+
+// serve runs the API until ctx ends, then lets requests that are under way finish.
+// wrong is what is wrong with config. It logs to stderr.
+func serve(ctx context.Context, config Config, wrong error, getenv func(string) string, stdout, stderr io.Writer) error {
 	seen := digestOf(config.Stack) // before it is read: a change in between is one
 	outputs, stackErr := readStack(config.Stack)
 	if stackErr == nil {
 		stackErr = gateway.CheckModels(outputs.Policy, getenv)
 	}
-	if err := errors.Join(err, stackErr); err != nil {
+	if err := errors.Join(wrong, stackErr); err != nil {
 		return &usageError{err}
 	}
 

@@ -549,8 +549,8 @@ func TestWrongConfiguration(t *testing.T) {
 		{"variables and a flag", []string{"-max-body", "much", "-stack", ok}, map[string]string{"API_CLOCK_SKEW": "soon", "API_ISSUER_INTERNAL_URL": "http://u:p@kc"},
 			[]string{`-max-body: "much"`, `API_CLOCK_SKEW: "soon"`, "-issuer-internal-url:"}},
 		{"unknown flag", []string{"-bogus", "-stack", ok}, nil, []string{"-bogus"}},
-		{"argument after the flags", []string{"-stack", ok, "more"}, nil, []string{`"more"`}},
-		{"unknown subcommand", []string{"predict"}, nil, []string{`subcommand "predict"`}},
+		{"argument after the flags", []string{"-stack", ok, "more"}, nil, []string{"1 arguments: expected go run ./api [flags]"}},
+		{"unknown command", []string{"predict"}, nil, []string{`unknown command "predict": use one of access, contract, doctor, explain`}},
 		{"descriptor of a standard stream", []string{"-listen", "fd:2", "-stack", ok}, nil, []string{"from 3 on"}},
 		{"format of the log", []string{"-log", "xml", "-stack", ok}, nil, []string{"neither json nor text"}},
 		{"port out of range", []string{"-listen", ":70000", "-stack", ok}, nil, []string{"0 to 65535"}},
@@ -566,13 +566,13 @@ func TestWrongConfiguration(t *testing.T) {
 			[]string{`no embedded model "rose"`, "set UP_TOKEN"}},
 
 		// The issuer of ok can't be reached: it is not asked.
-		{"explain: unknown flag", []string{"explain", "-bogus"}, nil, []string{"-bogus", "see go run ./api explain -h"}},
+		{"explain: unknown flag", []string{"explain", "-bogus"}, nil, []string{"-bogus", "expected go run ./api explain [flags]"}},
 		{"explain: several flags", []string{"explain", "-stack", filepath.Join(dir, "none.json"), "-clock-skew", "1h", "-issuer-internal-url", "kc"}, nil, []string{"there is no file", "-clock-skew: 1h", "-issuer-internal-url:"}},
 		{"explain: no token", []string{"explain", "-stack", ok}, nil, []string{"no token on standard input"}},
 		{"explain: empty file", []string{"explain", "-stack", ok, "-token-file", file("empty", " \n")}, nil, []string{"-token-file: ", "empty is empty"}},
-		{"doctor: unknown flag", []string{"doctor", "-bogus"}, nil, []string{"-bogus", "see go run ./api doctor -h"}},
+		{"doctor: unknown flag", []string{"doctor", "-bogus"}, nil, []string{"-bogus", "expected go run ./api doctor [flags]"}},
 		{"doctor: several flags", []string{"doctor", "-stack", ok, "-clock-skew", "-1s", "-issuer-internal-url", "kc", "-public-url", "api.example.com"}, nil, []string{"-clock-skew: -1s", "-issuer-internal-url:", "-public-url:"}},
-		{"contract: unknown flag", []string{"contract", "-bogus"}, nil, []string{"-bogus", "see go run ./api contract -h"}},
+		{"contract: unknown flag", []string{"contract", "-bogus"}, nil, []string{"-bogus", "expected go run ./api contract [flags]"}},
 		{"contract: URL of another kind", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "127.0.0.1:8000/v2"}, nil, []string{"-url:"}},
 		{"contract: no secret", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "http://127.0.0.1:1/"}, nil, []string{"set CONTRACT_CLIENT_SECRET"}},
 		{"contract: no time", []string{"contract", "-stack", ok, "-client-id", "x", "-url", "http://127.0.0.1:1/", "-timeout", "-1s"}, nil, []string{"-timeout:"}},
@@ -606,6 +606,15 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// parseConfig is the configuration by a command line and the environment.
+func parseConfig(args []string, getenv func(string) string) (Config, error) {
+	s := newSettings(getenv)
+	if err := s.flags.Parse(args); err != nil {
+		return s.Config, err
+	}
+	return s.config()
+}
+
 // A flag wins over its variable, a variable over the default.
 func TestPrecedence(t *testing.T) {
 	env := map[string]string{"API_LISTEN": "127.0.0.1:1", "API_MAX_BODY": "2048"}
@@ -631,7 +640,7 @@ func TestHelp(t *testing.T) {
 		if name == "" || tag.Get("doc") == "" {
 			t.Errorf("%s has no flag or no doc", config.Field(i).Name)
 		}
-		if !regexp.MustCompile(`(?m)^  -` + name + ` +API_` + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + `\b`).MatchString(out.String()) {
+		if !regexp.MustCompile(`(?m)^  -` + name + `( value)? +API_` + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + `\b`).MatchString(out.String()) {
 			t.Errorf("-h says nothing of -%s", name)
 		}
 	}

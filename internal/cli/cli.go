@@ -154,14 +154,47 @@ func (c *Command) help(program string) string {
 	if c.Details != "" {
 		fmt.Fprintf(&b, "\n%s\n", c.Details)
 	}
-	title := "\nFlags:\n"
+	title, widest := "\nFlags:\n", 0
+	c.Flags.VisitAll(func(f *flag.Flag) {
+		name, _ := left(f)
+		widest = max(widest, len(name))
+	})
 	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	c.Flags.VisitAll(func(f *flag.Flag) {
 		b.WriteString(title) // the columns are written after it
 		title = ""
-		value, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(columns, "  %s\t%s\n", strings.TrimSpace("-"+f.Name+" "+value), strings.ReplaceAll(usage, "\n", "\n  \t"))
+		name, usage := left(f)
+		fmt.Fprintf(columns, "  %s\t%s\n", name, strings.Join(wrap(usage, lineWidth-widest-4), "\n  \t"))
 	})
 	_ = columns.Flush() // to memory
 	return b.String()
+}
+
+// lineWidth is how many columns a terminal has at least.
+const lineWidth = 80
+
+// left is a flag as the list of flags names it, and what it is for, with the default
+// where the text does not say so itself.
+func left(f *flag.Flag) (name, usage string) {
+	value, usage := flag.UnquoteUsage(f)
+	if none := f.DefValue == "" || f.DefValue == "false" || f.DefValue == "0s"; !none && !strings.Contains(usage, "Default:") {
+		usage += " Default: " + f.DefValue + "."
+	}
+	return strings.TrimSpace("-" + f.Name + " " + value), usage
+}
+
+// wrap breaks each line of text into lines of at most width characters, unless a
+// word is longer.
+func wrap(text string, width int) (lines []string) {
+	for paragraph := range strings.SplitSeq(text, "\n") {
+		line := ""
+		for _, word := range strings.Fields(paragraph) {
+			if line != "" && len(line)+1+len(word) > width {
+				lines, line = append(lines, line), ""
+			}
+			line = strings.TrimLeft(line+" "+word, " ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }

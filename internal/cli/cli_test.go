@@ -133,3 +133,30 @@ func TestQuote(t *testing.T) {
 		}
 	}
 }
+
+// Long texts are wrapped for 80 columns, and a default is said once.
+func TestHelpOfLongFlags(t *testing.T) {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags.String("listen", ":8000", "`ADDRESS` to listen on, which may be a port alone, a host with a port, or the descriptor of a socket.")
+	flags.Bool("quiet", false, "Say nothing.")
+	flags.Duration("wait", 0, "How long to wait. Default: for ever.")
+	const want = `Usage: api serve [flags]
+
+Serve models.
+
+Flags:
+  -listen ADDRESS  ADDRESS to listen on, which may be a port alone, a host with
+                   a port, or the descriptor of a socket. Default: :8000.
+  -quiet           Say nothing.
+  -wait duration   How long to wait. Default: for ever.
+`
+	p := &Program{Name: "api", Commands: []*Command{{Name: "serve", Summary: "Serve models.", Flags: flags}}}
+	_, _, err := p.Parse([]string{"serve", "-h"})
+	help, ok := errors.AsType[*HelpError](err)
+	if !ok {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, help.Text); diff != "" {
+		t.Error(diff)
+	}
+}
