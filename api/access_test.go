@@ -26,7 +26,7 @@ func TestAccess(t *testing.T) {
 		exit  int
 		holds string // of the output or the error
 	}{
-		{"a review", "-realm - -format csv", 0, "name,kind,model,may call,actions,why\nada,person,iris,yes,infer metadata ready,model-api-access (assigned)\n"},
+		{"a review", "-realm - -format csv", 0, "name,kind,model,may call,actions,why\nada,person,iris,yes,infer generate metadata ready,model-api-access (assigned)\n"},
 		{"from a file", "-format markdown -realm " + file, 0, "| ada | person | iris | yes |"},
 		{"one user", "-realm - -for bob", 0, "no role model-api-access"},
 		{"nobody of that name", "-realm - -for eve", 1, `no user "eve"`},
