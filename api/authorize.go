@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,9 +24,9 @@ func serveAuthorizer(config Config, g *gateway.Gateway, getenv func(string) stri
 	if config.AuthorizeListen == "" {
 		return func() {}, nil
 	}
-	secret, err := upstream.NewSecret(authorizeSecret, getenv)
+	secret, secure, err := authorizeAccess(config, getenv, log)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("api: -authorize-listen: %w", err)}
+		return nil, &usageError{err}
 	}
 	listener, err := listen("authorize-listen", onLoopback(config.AuthorizeListen))
 	if err != nil {
@@ -33,10 +34,10 @@ func serveAuthorizer(config Config, g *gateway.Gateway, getenv func(string) stri
 	}
 	method, target := config.AuthorizeMethod, config.AuthorizeTarget
 	server := newServer(authorizer.New(authorizer.Config{
-		Judge: g.Authorizer(method, target), MethodHeader: method, TargetHeader: target, Secret: secret.Value, Logger: log,
-	}), log)
+		Judge: g.Authorizer(method, target), MethodHeader: method, TargetHeader: target, Secret: secret, Logger: log,
+	}), secure, log)
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serveOn(server, listener); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("the authorizer's listener has failed", "err", err)
 		}
 	}()
@@ -47,6 +48,27 @@ func serveAuthorizer(config Config, g *gateway.Gateway, getenv func(string) stri
 		_ = server.Shutdown(ctx)
 		server.Close()
 	}, nil
+}
+
+// authorizeAccess returns how proxies show that they are some: by a secret, by a
+// certificate of which secure demands one, or by both.
+func authorizeAccess(config Config, getenv func(string) string, log *slog.Logger) (secret func() string, secure *tls.Config, err error) {
+	if config.AuthorizeClientCA != "" {
+		if secure, err = certificates(config, log); err != nil {
+			return nil, nil, err
+		}
+		if err := demandCertificates(secure, config.AuthorizeClientCA, log); err != nil {
+			return nil, nil, err
+		}
+		if getenv(authorizeSecret) == "" && getenv(authorizeSecret+"_FILE") == "" {
+			return nil, secure, nil
+		}
+	}
+	shown, err := upstream.NewSecret(authorizeSecret, getenv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("api: -authorize-listen: %w", err)
+	}
+	return shown.Value, secure, nil
 }
 
 // authorizeTimeout is how long questions may take to be answered at the end of the program.

@@ -30,10 +30,15 @@ type Config struct {
 	// that has to be closed.
 	AdminListen string `flag:"admin-listen" doc:"Address of the operators' listener, with GET /metrics for Prometheus: :9464 is port 9464 of 127.0.0.1. There is no access control there, so keep it in a private network. Default: none."`
 
+	// TLSCertificate and TLSKey are files, which are read again when they change.
+	TLSCertificate string `flag:"tls-certificate" doc:"File with the certificate of this API and those between it and its authority, in PEM: callers are then served over TLS. A new one is taken over within seconds. Default: none, for a proxy that does so."`
+	TLSKey         string `flag:"tls-key" doc:"File with the private key of -tls-certificate, in PEM."`
+
 	// AuthorizeListen is for proxies that pass requests on themselves.
-	AuthorizeListen string `flag:"authorize-listen" doc:"Address of the listener for proxies that ask /authorize before they pass a request on to a model server themselves: :8001 is port 8001 of 127.0.0.1. They show the secret of the environment variable API_AUTHORIZE_SECRET, or of the file that API_AUTHORIZE_SECRET_FILE names. Default: none."`
-	AuthorizeMethod string `flag:"authorize-method" default:"X-Original-Method" doc:"Header in which those proxies send the method of the request."`
-	AuthorizeTarget string `flag:"authorize-target" default:"X-Original-Uri" doc:"Header in which those proxies send the target of the request, as the caller wrote it."`
+	AuthorizeListen   string `flag:"authorize-listen" doc:"Address of the listener for proxies that ask /authorize before they pass a request on to a model server themselves: :8001 is port 8001 of 127.0.0.1. They show the secret of the environment variable API_AUTHORIZE_SECRET, or of the file that API_AUTHORIZE_SECRET_FILE names, or a certificate. Default: none."`
+	AuthorizeClientCA string `flag:"authorize-client-ca" doc:"File with the authorities of the certificates that those proxies show, in PEM: the listener is then served over TLS with -tls-certificate, and nobody can ask without such a certificate. Default: none, the secret alone counts."`
+	AuthorizeMethod   string `flag:"authorize-method" default:"X-Original-Method" doc:"Header in which those proxies send the method of the request."`
+	AuthorizeTarget   string `flag:"authorize-target" default:"X-Original-Uri" doc:"Header in which those proxies send the target of the request, as the caller wrote it."`
 
 	// Stack holds the outputs of the stack, of which the policy is read again
 	// when the file changes.
@@ -54,7 +59,7 @@ type Config struct {
 
 	// PublicURL stands in what callers compare: htu of DPoP proofs, redirect
 	// URIs, metadata.
-	PublicURL string `flag:"public-url" doc:"URL of this API as its callers see it. Default: http:// and the address to listen on."`
+	PublicURL string `flag:"public-url" doc:"URL of this API as its callers see it. Default: http:// or https:// and the address to listen on."`
 
 	// StripPrefix is for proxies that route by path and send it on whole.
 	StripPrefix bool `flag:"strip-prefix" doc:"Take the path of -public-url off requests: the proxy in front leaves it there. Default: the proxy takes it off."`
@@ -177,6 +182,12 @@ func (c Config) validate() (errs []error) {
 	if c.AuthorizeListen != "" {
 		errs = append(errs, checkListen("authorize-listen", c.AuthorizeListen))
 	}
+	if (c.TLSCertificate == "") != (c.TLSKey == "") {
+		wrong("-tls-certificate, -tls-key: give both, or none")
+	}
+	if c.AuthorizeClientCA != "" && (c.AuthorizeListen == "" || c.TLSCertificate == "") {
+		wrong("-authorize-client-ca: it needs -authorize-listen and -tls-certificate")
+	}
 	method, target := http.CanonicalHeaderKey(c.AuthorizeMethod), http.CanonicalHeaderKey(c.AuthorizeTarget)
 	if !headerName.MatchString(method) || !headerName.MatchString(target) || method == target {
 		wrong("-authorize-method, -authorize-target: %q and %q: give the names of two headers", c.AuthorizeMethod, c.AuthorizeTarget)
@@ -264,6 +275,14 @@ func onLoopback(address string) string {
 		return "127.0.0.1" + address
 	}
 	return address
+}
+
+// scheme is that of the listener's URL.
+func (c Config) scheme() string {
+	if c.TLSCertificate != "" {
+		return "https"
+	}
+	return "http"
 }
 
 // These flags are the subcommands', too. A URL may be left out.

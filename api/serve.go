@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 	"go.opentelemetry.io/otel"
+	"golang.org/x/time/rate"
 
 	"keycloak-model-api/api/gateway"
 	"keycloak-model-api/api/observe"
@@ -59,7 +62,7 @@ func serve(ctx context.Context, config Config, wrong error, getenv func(string) 
 	defer listener.Close()
 	publicURL := config.PublicURL
 	if publicURL == "" {
-		publicURL = "http://" + listener.Addr().String()
+		publicURL = config.scheme() + "://" + listener.Addr().String()
 	}
 
 	metrics := observe.NewMetrics(time.Now)
@@ -76,6 +79,10 @@ func serve(ctx context.Context, config Config, wrong error, getenv func(string) 
 	}
 	defer flush()
 	defer sendTelemetry(telemetry, log)()
+	secure, err := certificates(config, log)
+	if err != nil {
+		return &usageError{err}
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()    // after the last request
 	logging.Disable() // of the library, whose logger is for the process and writes text: the store logs
@@ -89,15 +96,10 @@ func serve(ctx context.Context, config Config, wrong error, getenv func(string) 
 			return err
 		}
 	}
-	g, err := gateway.New(background, gateway.Options{
-		Outputs: outputs, PublicURL: publicURL, StripPrefix: config.StripPrefix, IssuerInternalURL: config.IssuerInternalURL, CORSOrigins: config.corsOrigins(),
-		ClockSkew: config.ClockSkew, KeyMaxAge: config.KeyMaxAge,
-		NotBeforeInterval: config.NotBeforeInterval, IntrospectionTTL: config.IntrospectionTTL,
-		SessionIdle: config.SessionIdle, SessionLifetime: config.SessionLifetime,
-		UpstreamDeadlines: upstream.Deadlines{FirstByte: config.UpstreamFirstByte, Idle: config.UpstreamIdle, Total: config.UpstreamTimeout},
-		StreamGrace:       config.StreamGrace, MaxBody: config.MaxBody,
-		Getenv: getenv, TrustedProxies: config.trustedProxies(), Audit: audit, Metrics: metrics, Telemetry: telemetry, Store: shared, Logger: log,
-	})
+	o := config.gateway()
+	o.Outputs, o.PublicURL, o.Getenv = outputs, publicURL, getenv
+	o.Audit, o.Metrics, o.Telemetry, o.Store, o.Logger = audit, metrics, telemetry, shared, log
+	g, err := gateway.New(background, o)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -115,7 +117,19 @@ func serve(ctx context.Context, config Config, wrong error, getenv func(string) 
 	}
 	defer stopAuthorizer()
 	log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "issuer", outputs.Issuer)
-	return listenUntil(ctx, listener, g, config, log)
+	return listenUntil(ctx, listener, newServer(g, secure, log), g, config, log)
+}
+
+// gateway returns what c says of the gateway.
+func (c Config) gateway() gateway.Options {
+	return gateway.Options{
+		StripPrefix: c.StripPrefix, IssuerInternalURL: c.IssuerInternalURL, CORSOrigins: c.corsOrigins(),
+		ClockSkew: c.ClockSkew, KeyMaxAge: c.KeyMaxAge,
+		NotBeforeInterval: c.NotBeforeInterval, IntrospectionTTL: c.IntrospectionTTL,
+		SessionIdle: c.SessionIdle, SessionLifetime: c.SessionLifetime,
+		UpstreamDeadlines: upstream.Deadlines{FirstByte: c.UpstreamFirstByte, Idle: c.UpstreamIdle, Total: c.UpstreamTimeout},
+		StreamGrace:       c.StreamGrace, MaxBody: c.MaxBody, TrustedProxies: c.trustedProxies(),
+	}
 }
 
 // sendTelemetry has what OpenTelemetry says about itself logged, and returns how
@@ -247,10 +261,9 @@ const (
 // listenUntil serves until ctx ends. Then nothing is ready any more, and after
 // config.DrainDelay no new request is taken; it returns when those under way
 // are answered, or config.ShutdownTimeout has passed.
-func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway, config Config, log *slog.Logger) error {
-	server := newServer(g, log)
+func listenUntil(ctx context.Context, listener net.Listener, server *http.Server, g *gateway.Gateway, config Config, log *slog.Logger) error {
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- serveOn(server, listener) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("api: %w", err)
@@ -277,26 +290,43 @@ func listenUntil(ctx context.Context, listener net.Listener, g *gateway.Gateway,
 	return nil
 }
 
-// newServer returns a server whose bounds are those of one connection.
-func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+// newServer returns a server whose bounds are those of one connection. secure is nil
+// for one without TLS.
+func newServer(handler http.Handler, secure *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		TLSConfig:         secure,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		Protocols:         protocols(),
+		Protocols:         protocols(secure != nil),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:          stdlog.New(&fewLines{to: slog.NewLogLogger(log.Handler(), slog.LevelWarn).Writer(), rate: rate.NewLimiter(1, 10)}, "", 0),
 		// Else net/http itself answers OPTIONS * with 200.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// protocols are HTTP/1.1 and, for callers that begin with it, HTTP/2 without
-// TLS, which proxies in front of the API speak (RFC 9113, section 3.3).
-func protocols() *http.Protocols {
+// fewLines drops what comes too often: strangers decide how often a connection
+// fails, such as before there is TLS on it (CWE-779).
+type fewLines struct {
+	to   io.Writer
+	rate *rate.Limiter
+}
+
+func (f *fewLines) Write(line []byte) (int, error) {
+	if !f.rate.Allow() {
+		return len(line), nil
+	}
+	return f.to.Write(line)
+}
+
+// protocols are HTTP/1.1 and HTTP/2: over TLS, or without it for callers that begin
+// with HTTP/2, which proxies and meshes in front of the API speak (RFC 9113, section 3.3).
+func protocols(secure bool) *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
-	p.SetUnencryptedHTTP2(true)
+	p.SetHTTP2(secure)
+	p.SetUnencryptedHTTP2(!secure)
 	return p
 }

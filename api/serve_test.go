@@ -71,33 +71,9 @@ func startOn(t *testing.T, stack string, flags ...string) *program {
 // startWith runs it with an environment.
 func startWith(t *testing.T, getenv func(string) string, stack string, flags ...string) *program {
 	t.Helper()
-	g := &program{stack: stack, log: &syncBuffer{}, ended: make(chan error, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	args := append([]string{"-listen", "127.0.0.1:0", "-stack", g.stack}, flags...)
-	go func() {
-		g.ended <- run(ctx, args, getenv, strings.NewReader(""), g.log, g.log)
-	}()
-	stillRuns := func() {
-		t.Helper()
-		select {
-		case err := <-g.ended:
-			t.Fatalf("the API ended: %v\n%s", err, g.log)
-		default:
-		}
-	}
-	waitFor(t, "the API to listen", func() bool {
-		stillRuns()
-		for line := range strings.Lines(g.log.String()) {
-			var record struct{ Msg, URL string }
-			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
-				g.url = record.URL
-			}
-		}
-		return g.url != ""
-	})
+	g := launch(t, getenv, stack, flags...)
 	waitFor(t, "the API to be ready", func() bool {
-		stillRuns()
+		g.stillRuns(t)
 		r, err := http.NewRequest("GET", g.url+"/readyz", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -106,6 +82,38 @@ func startWith(t *testing.T, getenv func(string) string, stack string, flags ...
 		return response.StatusCode == http.StatusOK
 	})
 	return g
+}
+
+// launch runs it until it listens.
+func launch(t *testing.T, getenv func(string) string, stack string, flags ...string) *program {
+	t.Helper()
+	g := &program{stack: stack, log: &syncBuffer{}, ended: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	args := append([]string{"-listen", "127.0.0.1:0", "-stack", g.stack}, flags...)
+	go func() {
+		g.ended <- run(ctx, args, getenv, strings.NewReader(""), g.log, g.log)
+	}()
+	waitFor(t, "the API to listen", func() bool {
+		g.stillRuns(t)
+		for line := range strings.Lines(g.log.String()) {
+			var record struct{ Msg, URL string }
+			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
+				g.url = record.URL
+			}
+		}
+		return g.url != ""
+	})
+	return g
+}
+
+func (g *program) stillRuns(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-g.ended:
+		t.Fatalf("the API ended: %v\n%s", err, g.log)
+	default:
+	}
 }
 
 // address is that of a listener, as the log names it; empty for none.
@@ -260,7 +268,7 @@ func TestDrain(t *testing.T) {
 		listener := newPipeListener()
 		ended := make(chan error, 1)
 		go func() {
-			ended <- listenUntil(ctx, listener, g, Config{DrainDelay: delay, ShutdownTimeout: time.Minute}, log)
+			ended <- listenUntil(ctx, listener, newServer(g, nil, log), g, Config{DrainDelay: delay, ShutdownTimeout: time.Minute}, log)
 		}()
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: listener.dial}}
 		want := func(path string, status int) {

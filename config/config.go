@@ -292,6 +292,23 @@ type Upstream struct {
 	Credential string `json:"credential"`
 	// Header of that secret. Default: Authorization, as a bearer token.
 	CredentialHeader string `json:"credentialHeader" enum:"x-api-key,api-key"`
+	// How the API and a server with an https URL prove to each other who they are. Default: the
+	// server by a certificate that the API's system trusts, the API not.
+	TLS *TLS `json:"tls"`
+}
+
+// TLS is for the connection to a model server. Each file is one of the API's, in
+// PEM; the API reads it again when it changes.
+type TLS struct {
+	// File with the certificates of those who may have signed the server's. Default: those of the
+	// API's system.
+	CA string `json:"ca"`
+	// File with the certificate that the API shows.
+	Certificate string `json:"certificate"`
+	// File with the private key of that certificate.
+	Key string `json:"key"`
+	// Name that the server's certificate must be for. Default: the host of the URL.
+	ServerName string `json:"serverName"`
 }
 
 // Role is a realm role.

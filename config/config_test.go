@@ -164,6 +164,8 @@ func TestRefusals(t *testing.T) {
 		{"upstream with the path of one route", `models: [{name: m, protocol: openai, upstream: {url: "https://m/v1/embeddings"}}]`, []string{"models[0].upstream.url: holds the path of one route"}},
 		{"paths of another protocol", `models: [{name: m, upstream: {url: "https://m", paths: [POST /x]}}]`, []string{"models[0].upstream.paths: is for the protocol paths"}},
 		{"paths that list nothing", `models: [{name: m, protocol: paths, upstream: {url: "https://m"}}]`, []string{"models[0].upstream.paths: is empty"}},
+		{"certificates for a model server without TLS", `models: [{name: m, upstream: {url: "http://m", tls: {ca: ca.pem}}}]`, []string{"models[0].upstream.tls: is for a URL that begins with https"}},
+		{"a certificate without its key", `models: [{name: m, upstream: {url: "https://m", tls: {certificate: tls.crt}}}]`, []string{"models[0].upstream.tls: has a certificate or a key without the other"}},
 		{"header of no credential", `models: [{name: m, upstream: {url: "https://m", credentialHeader: api-key}}]`, []string{"models[0].upstream.credentialHeader: is for a credential"}},
 		{"credential in a header that means something else", `models: [{name: m, upstream: {url: "https://m", credential: E, credentialHeader: cookie}}]`, []string{`models[0].upstream.credentialHeader: "cookie" is none of x-api-key, api-key`}},
 		{"model twice", `models: [{name: m, embedded: iris}, {name: m, embedded: iris}]`, []string{"models[1].name: \"m\" is declared twice"}},

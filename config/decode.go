@@ -272,7 +272,7 @@ func describe(value any) string {
 var notEnforced = map[reflect.Type][]string{
 	reflect.TypeFor[Config]():   {"limits"},
 	reflect.TypeFor[Model]():    {"stateful"},
-	reflect.TypeFor[Upstream](): {"tls", "identity", "audience"},
+	reflect.TypeFor[Upstream](): {"identity", "audience"},
 	reflect.TypeFor[Client]():   {"key"},
 }
 

@@ -195,6 +195,10 @@ func (c *Config) Policy() *policy.Policy {
 		}
 		if m.Upstream != nil {
 			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model, Paths: m.Upstream.Paths}
+			if m.Upstream.TLS != nil {
+				tls := policy.TLS(*m.Upstream.TLS)
+				pm.Upstream.TLS = &tls
+			}
 			if m.Upstream.Credential != "" {
 				pm.Upstream.Credential = &policy.Credential{Env: m.Upstream.Credential, Header: m.Upstream.CredentialHeader}
 			}

@@ -310,6 +310,12 @@ func (c *checker) upstream(path string, m *Model) {
 	if err := policy.CheckPaths(m.Protocol, m.Upstream.Paths); err != nil {
 		c.errorf(path+".paths", "%v", err)
 	}
+	if m.Upstream.TLS != nil {
+		tls := policy.TLS(*m.Upstream.TLS)
+		if err := tls.Check(m.Upstream.URL); err != nil {
+			c.errorf(path+".tls", "%v", err)
+		}
+	}
 	if m.Upstream.CredentialHeader != "" && m.Upstream.Credential == "" {
 		c.errorf(path+".credentialHeader", "is for a credential: name one")
 	}

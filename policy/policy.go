@@ -7,10 +7,9 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Version of the access policy that this program writes. It reads version 1
@@ -76,11 +75,11 @@ type Upstream struct {
 	Credential *Credential `json:"credential,omitempty"`
 	// Identity says how the model server learns who calls. Absent, or
 	// "headers", means plain headers; nothing else is enforced yet.
-	Identity string         `json:"identity,omitempty"`
-	Model    string         `json:"model,omitempty"`    // what the server calls the model, where the body names it; empty for Model.Name
-	TLS      jsontext.Value `json:"tls,omitempty"`      // not enforced yet
-	Audience string         `json:"audience,omitempty"` // not enforced yet
-	Paths    []string       `json:"paths,omitempty"`    // of ProtocolPaths: what may be called, such as POST /invocations; * is any segment
+	Identity string   `json:"identity,omitempty"`
+	Model    string   `json:"model,omitempty"`    // what the server calls the model, where the body names it; empty for Model.Name
+	TLS      *TLS     `json:"tls,omitempty"`      // of https URLs; nil for what every client does
+	Audience string   `json:"audience,omitempty"` // not enforced yet
+	Paths    []string `json:"paths,omitempty"`    // of ProtocolPaths: what may be called, such as POST /invocations; * is any segment
 }
 
 // Credential names what the API shows to a model server: a secret from
@@ -89,6 +88,30 @@ type Upstream struct {
 type Credential struct {
 	Env    string `json:"env"`
 	Header string `json:"header,omitempty"` // one of CredentialHeaders(); empty for Authorization: Bearer
+}
+
+// TLS says how the API and a model server prove to each other who they are. The
+// files are the API's, in PEM, and are read again when they change.
+type TLS struct {
+	CA          string `json:"ca,omitempty"`          // file with the authorities of the server's certificate; empty for the system's
+	Certificate string `json:"certificate,omitempty"` // file with the API's own certificate and those between it and its authority
+	Key         string `json:"key,omitempty"`         // file with its private key
+	ServerName  string `json:"serverName,omitempty"`  // that the server's certificate must be for; empty for the URL's host
+}
+
+// Check says why t can't hold for a model server at this URL, after a key that
+// names it.
+func (t *TLS) Check(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Scheme != "https":
+		return errors.New("is for a URL that begins with https://")
+	case *t == TLS{}:
+		return errors.New("is empty: leave it out, or set ca, certificate and key, or serverName")
+	case (t.Certificate == "") != (t.Key == ""):
+		return errors.New("has a certificate or a key without the other")
+	}
+	return nil
 }
 
 // Client is one client of the realm, as far as the API must know it.
@@ -159,6 +182,11 @@ func (m *Model) validate(errs *problems) {
 		if err := CheckPaths(m.Protocol, u.Paths); err != nil {
 			errs.addf("%supstream.paths %w", at, err)
 		}
+		if u.TLS != nil {
+			if err := u.TLS.Check(u.URL); err != nil {
+				errs.addf("%supstream.tls %w", at, err)
+			}
+		}
 		if u.Credential != nil && u.Credential.Header != "" && !slices.Contains(CredentialHeaders(), u.Credential.Header) {
 			errs.addf("%supstream.credential.header: %q is none of %s", at, u.Credential.Header, strings.Join(CredentialHeaders(), ", "))
 		}
@@ -167,7 +195,6 @@ func (m *Model) validate(errs *problems) {
 		}
 		errs.unenforced(at,
 			member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != "headers"},
-			member{"upstream.tls", u.TLS != nil},
 			member{"upstream.audience", u.Audience != ""})
 	}
 }

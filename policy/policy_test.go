@@ -25,6 +25,10 @@ func valid() *Policy {
 func limits(all ...Limit) func(*Policy) { return func(p *Policy) { p.Limits = all } }
 
 // signIn makes a model ask for a sign-in.
+func secured(url string, t TLS) func(*Policy) {
+	return func(p *Policy) { p.Models[1].Upstream.URL, p.Models[1].Upstream.TLS = url, &t }
+}
+
 func signIn(a Authentication) func(*Policy) {
 	return func(p *Policy) { p.Models[1].Authentication = &a }
 }
@@ -140,9 +144,12 @@ func TestParseRefuses(t *testing.T) {
 		{"a model's own time that is the longer one", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "15m", MaxAge: "16m"}), `authentication.maxAge "16m" must be`},
 		{"a model's own time that is none", signIn(Authentication{ACR: []string{"2"}, LevelMaxAge: "15m", MaxAge: "0"}), "authentication.maxAge"},
 
+		{"certificates for a server without TLS", secured("http://churn:8000", TLS{CA: "ca.pem"}), "upstream.tls is for a URL that begins with https"},
+		{"a certificate without its key", secured("https://churn", TLS{Certificate: "tls.crt"}), "upstream.tls has a certificate or a key without the other"},
+		{"settings of TLS that say nothing", secured("https://churn", TLS{}), "upstream.tls is empty"},
+
 		// What no version of the API enforces yet must not look enforced.
 		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "mcp" }, `model "churn": protocol mcp is not enforced`},
-		{"a certificate for the model server", func(p *Policy) { p.Models[1].Upstream.TLS = []byte(`{}`) }, "upstream.tls is not enforced"},
 		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
 		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
 		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is not enforced`},

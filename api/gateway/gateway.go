@@ -272,6 +272,11 @@ func newServed(m policy.Model, all []*protocol.Protocol, deadlines upstream.Dead
 		}
 		header = m.Upstream.Credential.Header
 	}
+	if m.Upstream.TLS != nil {
+		if transport, err = upstream.TransportFor(m.Upstream.TLS); err != nil {
+			return nil, err
+		}
+	}
 	u, err := upstream.New(upstream.Config{
 		URL: m.Upstream.URL, Credential: credential, CredentialHeader: header, Deadlines: deadlines, Transport: transport, MediaTypes: speaks.AnswerTypes,
 		HeadersIn: speaks.HeadersIn, HeadersOut: speaks.HeadersOut,

@@ -5,35 +5,31 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
-	"time"
+
+	"keycloak-model-api/api/fresh"
 )
 
-// Secret is what a model server wants to see, or what this API wants to. Where it comes from a file, a new
-// content counts within secretFor. A file that can't be read or holds no secret
-// leaves the one from before in force.
+// Secret is what a model server wants to see, or what this API wants to. Where it
+// comes from a file, a new content counts within fresh.For. A file that can't be
+// read or holds no secret leaves the one from before in force.
 type Secret struct {
-	path string // empty for one that never changes
-
-	mu    sync.Mutex
-	value string
-	read  time.Time
+	value string // empty for one from a file
+	file  *fresh.Value[string]
 }
-
-const secretFor = 5 * time.Second
 
 // NewSecret returns the secret that a policy names: the environment variable
 // name or, when that is empty, the content of the file that name_FILE names.
 func NewSecret(name string, getenv func(string) string) (*Secret, error) {
-	s := &Secret{value: getenv(name), read: time.Now()}
+	s := &Secret{value: getenv(name)}
 	if s.value != "" {
 		return s, checkSecret(s.value)
 	}
-	if s.path = getenv(name + "_FILE"); s.path == "" {
+	path := getenv(name + "_FILE")
+	if path == "" {
 		return nil, fmt.Errorf("upstream: set %s to the secret, or %s_FILE to a file that holds it", name, name)
 	}
 	var err error
-	if s.value, err = readSecret(s.path); err != nil {
+	if s.file, err = fresh.New(func() (string, error) { return readSecret(path) }, nil); err != nil {
 		return nil, fmt.Errorf("upstream: %s_FILE: %w", name, err)
 	}
 	return s, nil
@@ -41,18 +37,10 @@ func NewSecret(name string, getenv func(string) string) (*Secret, error) {
 
 // Value returns the secret as of now.
 func (s *Secret) Value() string {
-	if s.path == "" {
+	if s.file == nil {
 		return s.value
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now := time.Now(); now.Sub(s.read) >= secretFor {
-		s.read = now
-		if value, err := readSecret(s.path); err == nil {
-			s.value = value
-		}
-	}
-	return s.value
+	return s.file.Get()
 }
 
 func readSecret(path string) (string, error) {

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"keycloak-model-api/api/fresh"
 	"keycloak-model-api/api/refusal"
 )
 
@@ -530,18 +531,18 @@ func TestSecretRotates(t *testing.T) {
 			}
 		}
 		write("two\n")
-		want(secretFor-1, "one")
+		want(fresh.For-1, "one")
 		want(1, "two")
 		write("")
-		want(secretFor, "two")
+		want(fresh.For, "two")
 		write("a line\nand another")
-		want(secretFor, "two")
+		want(fresh.For, "two")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		want(secretFor, "two")
+		want(fresh.For, "two")
 		write("three")
-		want(secretFor, "three")
+		want(fresh.For, "three")
 	})
 }
 
