@@ -56,13 +56,23 @@ func tellLimits(h http.Header, p *protocol.Protocol, states []limit.State) {
 	if !p.RateLimitHeaders {
 		return
 	}
-	for _, kind := range []limit.Kind{limit.Requests, limit.Tokens} {
-		if s := tightest(states, kind); s != nil {
-			h.Set("X-Ratelimit-Limit-"+string(kind), strconv.FormatInt(s.Limit, 10))
-			h.Set("X-Ratelimit-Remaining-"+string(kind), strconv.FormatInt(s.Remaining, 10))
-			h.Set("X-Ratelimit-Reset-"+string(kind), s.Reset.String())
+	for _, kind := range limitHeaders {
+		if s := tightest(states, kind.of); s != nil {
+			h[kind.limit] = []string{strconv.FormatInt(s.Limit, 10)}
+			h[kind.remaining] = []string{strconv.FormatInt(s.Remaining, 10)}
+			h[kind.reset] = []string{s.Reset.String()}
 		}
 	}
+}
+
+// limitHeaders are those that OpenAI's clients know, by what they are about, in the
+// spelling of http.Header.
+var limitHeaders = []struct {
+	of                      limit.Kind
+	limit, remaining, reset string
+}{
+	{limit.Requests, "X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+	{limit.Tokens, "X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
 }
 
 // tightest is the bound of a kind of which the least is left, or nil.

@@ -13,9 +13,10 @@ import (
 
 // Bounds of a Log.
 const (
-	maxLines   = 8192        // that wait or are promised; about 4 MB
-	maxBatch   = 64 << 10    // bytes of one write
-	retryAfter = time.Second // between two tries of a write that failed
+	maxLines   = 8192                 // that wait or are promised; about 4 MB
+	maxBatch   = 64 << 10             // bytes of one write
+	retryAfter = time.Second          // between two tries of a write that failed
+	gather     = 2 * time.Millisecond // between two writes, in which lines gather
 )
 
 // Log is a queue of lines in front of a file, a pipe or a terminal, with one
@@ -148,7 +149,12 @@ func (l *Log) signal() {
 // run writes until Close, many lines at once when many wait.
 func (l *Log) run() {
 	batch := make([]byte, 0, maxBatch)
+	var written time.Time
 	for range l.wake {
+		some, _ := l.state()
+		if some {
+			time.Sleep(gather - time.Since(written))
+		}
 		for {
 			var taken int
 			batch, taken = l.take(batch[:0])
@@ -157,14 +163,19 @@ func (l *Log) run() {
 			}
 			l.write(batch)
 			l.done(taken)
+			written = time.Now()
 		}
-		l.mu.Lock()
-		closed := l.closed
-		l.mu.Unlock()
-		if closed {
+		if _, closed := l.state(); closed {
 			return
 		}
 	}
+}
+
+// state says whether lines wait and whether the Log is closed.
+func (l *Log) state() (some, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines) > 0, l.closed
 }
 
 // take copies the first lines into batch. They stay in the queue, where they

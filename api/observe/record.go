@@ -54,8 +54,12 @@ type Form func(io.Writer) func(context.Context, *Record)
 // InLog is the Form of a log's lines.
 func InLog(handler func(io.Writer) slog.Handler) Form {
 	return func(w io.Writer) func(context.Context, *Record) {
-		log := slog.New(handler(w))
-		return func(ctx context.Context, r *Record) { log.LogAttrs(ctx, slog.LevelInfo, "decision", r.attrs()...) }
+		h := handler(w)
+		return func(ctx context.Context, r *Record) {
+			line := slog.NewRecord(time.Now(), slog.LevelInfo, "decision", 0) // a logger would look for who calls it
+			line.AddAttrs(r.attrs()...)
+			_ = h.Handle(ctx, line) // a Log never fails
+		}
 	}
 }
 
@@ -83,7 +87,7 @@ func (r *Record) attrs() []slog.Attr {
 		attrs = append(attrs, slog.Uint64("policy", r.Policy))
 	}
 	if u := r.Usage; u != nil {
-		attrs = append(attrs, slog.Group("usage", slog.Int64("input", u.Input), slog.Int64("output", u.Output),
+		attrs = append(attrs, slog.GroupAttrs("usage", slog.Int64("input", u.Input), slog.Int64("output", u.Output),
 			slog.Int64("cached", u.Cached), slog.Int64("reasoning", u.Reasoning), slog.Bool("estimated", u.Estimated)))
 	}
 	if r.Cause != nil {

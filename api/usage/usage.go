@@ -6,9 +6,11 @@ package usage
 
 import (
 	"bytes"
-	"encoding/json"
 	"mime"
 	"net/http"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"keycloak-model-api/api/eventstream"
 )
@@ -173,16 +175,21 @@ type details struct {
 	Reasoning int64 `json:"reasoning_tokens"`
 }
 
+// holder is what holds them in an event.
+type holder struct {
+	Usage *counts `json:"usage"`
+}
+
 // read takes the usage out of a JSON text: a whole answer, or the data of an event.
 // Every API tells totals so far, so the largest of each counts, and none twice.
 func (w *Writer) read(text []byte) (usageAlone bool) {
 	var answer struct {
-		Usage    *counts                 `json:"usage"`
-		Choices  *[]json.RawMessage      `json:"choices"`
-		Response struct{ Usage *counts } `json:"response"` // of response.completed, .incomplete and .failed
-		Message  struct{ Usage *counts } `json:"message"`  // of message_start
+		Usage    *counts   `json:"usage"`
+		Choices  *elements `json:"choices"`
+		Response holder    `json:"response"` // of response.completed, .incomplete and .failed
+		Message  holder    `json:"message"`  // of message_start
 	}
-	if json.Unmarshal(text, &answer) != nil {
+	if json.Unmarshal(text, &answer, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
 		return false // it is the caller's to make something of it
 	}
 	for _, c := range []*counts{answer.Usage, answer.Response.Usage, answer.Message.Usage} {
@@ -196,5 +203,24 @@ func (w *Writer) read(text []byte) (usageAlone bool) {
 		w.counted.Cached = max(w.counted.Cached, cached)
 		w.counted.Reasoning = max(w.counted.Reasoning, c.CompletionDetails.Reasoning+c.OutputDetails.Reasoning)
 	}
-	return answer.Usage != nil && answer.Choices != nil && len(*answer.Choices) == 0
+	return answer.Usage != nil && answer.Choices != nil && *answer.Choices == 0
+}
+
+// elements is how many elements an array has.
+type elements int
+
+// UnmarshalJSONFrom counts them, and copies none.
+func (n *elements) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '[' {
+		*n = -1
+		return dec.SkipValue()
+	}
+	_, err := dec.ReadToken()
+	for ; err == nil && dec.PeekKind() != ']'; *n++ {
+		err = dec.SkipValue()
+	}
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	return err
 }
