@@ -672,17 +672,16 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 				createUser(t, st, user, signInPassword)
 				return signIn(user).submit(t, url.Values{"submitAction": {"linkAccount"}})
 			}
-			password := url.Values{"password": {signInPassword}}
 			confirm := link("double")
 			double := giveApp(t, st, "double")
-			asked := confirm.submit(t, password)
+			asked := confirm.submit(t, loginForm("double", signInPassword))
 			asked.wantCode(t, "a link to an account that has a factor")
 			if linked := asked.submit(t, otpForm(double)); tt.factor != "" {
 				linked.exchange(t, portal, verifier)
 			}
 			confirm = link("single")
 			giveRole(t, st, "single", "model-iris")
-			confirm.submit(t, password).wantText(t, "a link to an account that needs a factor", "Your account needs a second factor")
+			confirm.submit(t, loginForm("single", signInPassword)).wantText(t, "a link to an account that needs a factor", "Your account needs a second factor")
 			if tt.factor != "" {
 				if got := levels(signIn("marie")); got["1"] == 0 || got["2"] != 0 {
 					t.Errorf("the provider's factor: levels are %v", got)
