@@ -647,7 +647,7 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 	for _, tt := range []struct{ name, factor string }{{"asked", ""}, {"trusted", "      secondFactor: trust\n"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := strings.Replace(brokeredConfig, "      trustEmail: true\n", "      trustEmail: true\n"+tt.factor, 1) +
-				"  keycloak-model-api:signIn: {secondFactor: required, for: [model-iris]}\n"
+				"  keycloak-model-api:signIn: {secondFactor: required, for: [model-iris, curator]}\n  keycloak-model-api:roles: [{name: curator}]\n"
 			st := e.up(t, at(config), secretsOf{
 				"clientSecrets":     {"model-api": "a-secret-of-the-tests-3", "portal": "a-secret-of-the-tests-4"},
 				"federationSecrets": {"partner": "a-secret-of-the-tests-2"},
@@ -680,7 +680,7 @@ func TestSignInAfterIdentityProvider(t *testing.T) {
 				linked.exchange(t, portal, verifier)
 			}
 			confirm = link("single")
-			giveRole(t, st, "single", "model-iris")
+			giveRole(t, st, "single", "curator") // which no claim of the provider takes away
 			confirm.submit(t, loginForm("single", signInPassword)).wantText(t, "a link to an account that needs a factor", "Your account needs a second factor")
 			if tt.factor != "" {
 				if got := levels(signIn("marie")); got["1"] == 0 || got["2"] != 0 {
