@@ -58,7 +58,10 @@ func (f *faults) hurt(by http.HandlerFunc) {
 func (f *faults) heal() { f.handler.Store(&f.right) }
 
 // The ways in which a server fails.
-func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+func hangs(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // otherwise net/http does not notice that the caller has left
+	<-r.Context().Done()
+}
 
 func answers(status int, mediaType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
