@@ -45,6 +45,7 @@ config:
   keycloak-model-api:limits:
     - {role: model-api-access, requests: {minute: 60}}
   keycloak-model-api:clients:
+    - {clientId: model-api, kind: api}
     - clientId: portal
       kind: web
       redirectUris: ['%[3]s/callback']
@@ -53,7 +54,7 @@ config:
   keycloak-model-api:users:
     - {username: ada, email: ada@example.com, firstName: Ada, lastName: Lovelace, password: permanent,
        roles: [model-org-talks-8b, model-writes, model-vectors, model-claude, model-endless]}
-`, llm, streams.URL, site), secretsOf{"clientSecrets": {"portal": "a-portal-secret-of-the-tests"}, "initialPasswords": {"ada": password}})
+`, llm, streams.URL, site), secretsOf{"clientSecrets": {"model-api": "an-api-client-secret-of-the-tests", "portal": "a-portal-secret-of-the-tests"}, "initialPasswords": {"ada": password}})
 	st.Env = []string{"LLM_KEY=" + llmKey}
 	a := e.startAPIOn(t, port, st)
 	axe := fetchAxe(t)
