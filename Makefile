@@ -60,6 +60,13 @@ bench: ## Measure against peers; writes the tables and plots in docs/
 	@scripts/prerequisites bench || echo "The tables say what could not be measured."
 	$(GO) run -C bench . -out ../docs/bench
 
+.PHONY: chaos soak
+chaos: prerequisites ## Faults of Keycloak, of model servers and of callers, under load: about 6 minutes
+	CHAOS=10s CHAOS_TABLE=$(CURDIR)/docs/bench/chaos.md $(GO) test -C e2e -count=1 -timeout 20m -v -run 'TestChaos$$' .
+SOAK ?= 20m
+soak: prerequisites ## A long run (SOAK, 20 minutes): flat memory, goroutines and open files
+	SOAK=$(SOAK) SOAK_TABLE=$(CURDIR)/docs/bench/soak.md $(GO) test -C e2e -count=1 -timeout 2h -v -run 'TestSoak$$' .
+
 .PHONY: release
 release: ## Programs for each system, checksums, bills of materials and the image, in dist/
 	$(GO) run -C deploy ./release -out ../dist

@@ -58,6 +58,12 @@ var checks = [...]check{
 		ready:    func(c *tokenCheck) bool { return c.payload != nil },
 	},
 	{
+		name: "clock", run: (*tokenCheck).clock,
+		expected: func(*tokenCheck) string {
+			return fmt.Sprintf("the issuer's clock at most %v from this computer's, as its last token said", maxApart)
+		},
+	},
+	{
 		name: "key", run: (*tokenCheck).key,
 		expected: func(*tokenCheck) string { return "a published signing key with the token's kid, for its alg" },
 		found:    func(c *tokenCheck) string { return "kid " + c.header.keyID },
@@ -209,6 +215,14 @@ func (c *tokenCheck) issuer() *Error {
 	}
 	if c.found.issuer = c.v.issuer([]byte(iss)); c.found.issuer == nil {
 		return refuse(IssuerUnknown, fmt.Errorf("iss %.200q is not configured", iss))
+	}
+	return nil
+}
+
+// clock: whether a token has expired can be told.
+func (c *tokenCheck) clock() *Error {
+	if err := c.found.issuer.clockWrong(); err != nil {
+		return refuse(ClockWrong, err)
 	}
 	return nil
 }

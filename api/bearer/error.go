@@ -32,6 +32,7 @@ const (
 	ClaimsMalformed          = refusal.ClaimsMalformed
 	IssuerUnknown            = refusal.IssuerUnknown
 	KeysUnavailable          = refusal.KeysUnavailable
+	ClockWrong               = refusal.ClockWrong
 	KeyIDMissing             = refusal.KeyIDMissing
 	KeyNotChecked            = refusal.KeyNotChecked
 	KeyUnknown               = refusal.KeyUnknown

@@ -604,6 +604,52 @@ func TestNotBeforeIsPolled(t *testing.T) {
 	})
 }
 
+// A clock that is half a minute off is taken as it is; one that is ten minutes off
+// makes the API unready: it would refuse what is good, or let pass what has expired.
+func TestClockOfTheIssuer(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		off  time.Duration // our clock's
+		want bearer.Code
+	}{
+		{"half a minute behind", -29 * time.Second, ""},
+		{"half a minute ahead", 29 * time.Second, ""},
+		{"ten minutes behind: each token would be of the future", -10 * time.Minute, bearer.ClockWrong},
+		{"ten minutes ahead: each token would have expired", 10 * time.Minute, bearer.ClockWrong},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := newIssuer()
+				issuer.Secrets["model-serving-api"] = url.QueryEscape("api secret:+")
+				var off atomic.Int64
+				v := newVerifier(t, issuer, func(c *bearer.Config) {
+					withCredentials(c)
+					c.Now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+				})
+				token := issuer.Token("RS256", oidctest.Claims{"exp": time.Now().Add(time.Hour).Unix()})
+				if _, err := v.Check(request(token)); err != nil {
+					t.Fatal(err) // also fills the cache
+				}
+				off.Store(int64(test.off))
+				time.Sleep(31 * time.Second)
+				for _, token := range []string{token, issuer.Token("RS256")} {
+					if _, err := v.Check(request(token)); code(err) != test.want {
+						t.Errorf("got %v, want %q", err, test.want)
+					}
+				}
+				if ready := v.Ready(); (ready == nil) != (test.want == "") {
+					t.Errorf("ready: %v", ready)
+				}
+				off.Store(0)
+				time.Sleep(31 * time.Second)
+				if _, err := v.Check(request(issuer.Token("RS256"))); err != nil || v.Ready() != nil {
+					t.Errorf("set right again: %v, ready: %v", err, v.Ready())
+				}
+			})
+		})
+	}
+}
+
 // A full deny list gives up entries, never refusals.
 func TestDenyListIsBounded(t *testing.T) {
 	issuer := newIssuer()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -33,6 +34,7 @@ type trusted struct {
 	denied       *denyList
 	feed         *feed // nil where replicas share nothing
 	introspector introspector
+	apart        atomic.Int64 // ns: the issuer's clock less ours, as last seen
 }
 
 // cacheTTL bounds the time for which a token isn't verified again; the token's
@@ -166,7 +168,7 @@ func (v *Verifier) verify(ctx context.Context, scheme Scheme, token string, ask 
 	hash := sha256.Sum256(view(token))
 	now := v.clock.Now()
 	if e := v.cache.get(&hash); !ask && e != nil && e.usable(now, cacheTTL, v.skew()) && e.matches(scheme) &&
-		e.issuer.denied.covers(&e.principal, e.issuedAt, now) == nil {
+		e.issuer.denied.covers(&e.principal, e.issuedAt, now) == nil && e.issuer.clockWrong() == nil {
 		return e, true, nil
 	}
 	c := &tokenCheck{v: v, ctx: ctx, scheme: scheme, token: token, now: now.Unix(), ask: ask}
@@ -211,12 +213,16 @@ func (v *Verifier) issuer(iss []byte) *trusted {
 	return nil
 }
 
-// Ready returns nil when the keys of at least one issuer can be used, and
-// otherwise what keeps each issuer's from being fetched.
+// Ready returns nil when tokens of at least one issuer can be judged: its keys are
+// there, and its clock agrees with ours. Otherwise it returns what is in the way of
+// each issuer's.
 func (v *Verifier) Ready() error {
 	var errs []error
 	for _, i := range v.issuers {
 		err := i.keys.ready()
+		if err == nil {
+			err = i.clockWrong()
+		}
 		if err == nil {
 			return nil
 		}

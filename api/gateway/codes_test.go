@@ -110,6 +110,30 @@ func TestProofRefused(t *testing.T) {
 	}
 }
 
+// The issuer's clock is twenty minutes behind the API's.
+func TestClocksApart(t *testing.T) {
+	issuer := oidctest.Start()
+	t.Cleanup(issuer.Close)
+	issuer.Secrets[issuer.Audience] = "s3cret"
+	f := newFixtureOf(t, issuer, func(o *Options) {
+		o.Outputs.ClientID, o.Outputs.ClientSecret, o.NotBeforeInterval = issuer.Audience, "s3cret", 100*time.Millisecond
+	})
+	issuer.Override(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":%q,"not-before-policy":0}`, issuer.Token("RS256", oidctest.Claims{"iat": time.Now().Add(-20 * time.Minute).Unix()}))
+	})
+	waitFor(t, "another readiness", func() bool { return f.gateway.verifier.Ready() != nil })
+	response, body := f.do(t, "POST", inferIris, issuer.Token("RS256"), "application/json", irisRow)
+	checkRefusal(t, response, body, inferIris, http.StatusServiceUnavailable, "clock_wrong")
+	if response.Header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+	response, body = f.do(t, "GET", "/readyz", "", "", "")
+	if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(f.log.String(), "behind the issuer's") && !strings.Contains(f.log.String(), "ahead of the issuer's") {
+		t.Errorf("%s %s; the log: %s", response.Status, body, f.log)
+	}
+}
+
 // What an authenticator finds at fault reaches the caller. A share of the memory for
 // proofs is full after 100,000 of them, which package bearer tests with fewer.
 func TestAuthenticatorFails(t *testing.T) {

@@ -169,10 +169,56 @@ func (p *person) cookie() *http.Cookie {
 	return nil
 }
 
-// The forms are of one protocol: a model of another is not shown as if it could be tried.
-func TestPlaygroundWithoutOtherProtocols(t *testing.T) {
-	if page := newSite(t, openAIOf(t, "talks", nil)).person().signIn(); strings.Contains(page, "talks") || !strings.Contains(page, "iris") {
-		t.Errorf("got %s", page)
+// A language model has a page of its own, by whatever name; one that no page can
+// ask, or that the person may not ask, has none.
+func TestChatPages(t *testing.T) {
+	var got sent
+	vectors := openAIOf(t, "vectors", nil)
+	vectors.Allow.Actions = []string{"embeddings", "metadata"}
+	mute := openAIOf(t, "mute", nil)
+	mute.Allow.Actions = []string{"metadata"}
+	sealed := openAIOf(t, "sealed", nil)
+	sealed.Allow.Roles = []string{"model-forbidden"}
+	paths := upstreamOf(t, "echo", nil)
+	paths.Protocol, paths.Upstream.Paths = policy.ProtocolPaths, []string{"POST /echo"}
+	s := newSite(t, openAIOf(t, "org/talks:8b", keeping(&got)), vectors, mute, sealed, anthropicOf(t, "claude", nil), paths)
+	p := s.person()
+	p.want(http.StatusUnauthorized, []string{`href="/login?return_to=/chat/org/talks:8b"`}, "GET", "/chat/org/talks:8b", "")
+	page := p.signIn()
+	for _, name := range []string{"mute", "sealed", "echo"} {
+		if strings.Contains(page, name) {
+			t.Errorf("the page names %s", name)
+		}
+	}
+	for _, test := range []struct {
+		path  string
+		words []string
+	}{
+		{"/chat/org/talks:8b", []string{`data-path="/v1/chat/completions"`, "chat.js", `href="?as=completions"`, "system prompt", s.url + "/v1</code>"}},
+		{"/chat/org%2Ftalks%3A8b", []string{`data-path="/v1/chat/completions"`}},
+		{"/chat/org/talks:8b?as=completions", []string{`data-path="/v1/completions"`, "Text to go on with"}},
+		{"/chat/org/talks:8b?as=%3Cb%3E", []string{`data-path="/v1/chat/completions"`}},
+		{"/chat/vectors", []string{`data-path="/v1/embeddings"`, "one on each line"}},
+		{"/chat/claude", []string{`data-path="/v1/messages"`, "anthropic-version"}},
+	} {
+		page := p.want(http.StatusOK, test.words, "GET", test.path, "")
+		s.wantNoSecret(test.path, page)
+	}
+	if page := p.want(http.StatusOK, nil, "GET", "/chat/vectors", ""); strings.Contains(page, "?as=") || strings.Contains(page, "temperature") {
+		t.Error("a model with one action has ways to choose")
+	}
+	for _, path := range []string{"/chat/mute", "/chat/sealed", "/chat/nosuch", "/chat/iris", "/models/vectors", "/chat/echo"} {
+		p.want(http.StatusNotFound, []string{"nothing here"}, "GET", path, "")
+	}
+	// What the script sends: the cookie counts, for requests of this origin alone.
+	const body = `{"model":"org/talks:8b","messages":[{"role":"user","content":"hi"}]}`
+	headers := []string{"Accept", "*/*", "Content-Type", "application/json", "Origin", s.url}
+	if response, answer := p.do("POST", "/v1/chat/completions", body, headers...); response.StatusCode != http.StatusOK || got.body != body || got.header.Get("Cookie") != "" {
+		t.Errorf("%s %s; the model's server got %+v", response.Status, answer, got)
+	}
+	elsewhere := append(slices.Clone(headers), "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
+	if response, answer := p.do("POST", "/v1/chat/completions", body, elsewhere...); response.StatusCode != http.StatusForbidden {
+		t.Errorf("%s %s", response.Status, answer)
 	}
 }
 

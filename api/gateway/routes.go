@@ -27,7 +27,7 @@ func (g *Gateway) routes() http.Handler {
 	for path, offers := range g.offers() {
 		mux.Handle(path, g.dispatch(offers))
 	}
-	handler := g.audited(g.edge(canonical(namesWithSlashes(g.protocols), g.cors(mux))))
+	handler := g.audited(g.edge(canonical(append(namesWithSlashes(g.protocols), "/chat/", "/step-up/"), g.cors(mux))))
 	nothing := g.guard(nil, nil)
 
 	// For people. Who is signed in is what the session cookie says, which
@@ -37,7 +37,8 @@ func (g *Gateway) routes() http.Handler {
 		pages := g.playground()
 		mux.Handle("/{$}", pageOf(pages.Home, http.MethodGet))
 		mux.Handle("/models/{model}", pageOf(pages.Home, http.MethodGet, http.MethodPost))
-		mux.Handle("/models/{model}/step-up", pageOf(pages.StepUp, http.MethodGet))
+		mux.Handle("/chat/{model...}", pageOf(pages.Home, http.MethodGet))
+		mux.Handle("/step-up/{model...}", pageOf(pages.StepUp, http.MethodGet))
 		mux.Handle("/login", pageOf(pages.SignIn, http.MethodGet))
 		mux.Handle("/callback", pageOf(pages.Callback, http.MethodGet))
 		mux.Handle("/logout", pageOf(pages.SignOut, http.MethodGet, http.MethodPost))

@@ -215,7 +215,7 @@ func TestPlaygroundStepsUp(t *testing.T) {
 	p.want(http.StatusOK, []string{"Sepal length", ">ledger</a>"}, "GET", "/models/ledger", "")
 
 	const values = "0.0=6.3&0.1=3.3&0.2=6&0.3=2.5"
-	const offer = `<a class="button" href="/models/ledger/step-up" target="_blank">`
+	const offer = `<a class="button" href="/step-up/ledger" target="_blank">`
 	page := p.want(http.StatusUnauthorized, []string{
 		"This model asks for a sign-in of level 2 that is not older than 5m.", offer, `value="6.3"`, `value="2.5"`,
 	}, "POST", "/models/ledger", values)
@@ -227,15 +227,15 @@ func TestPlaygroundStepsUp(t *testing.T) {
 	// The issuer signs in at the level, but the times never reach the token: that
 	// is said once, and no second step-up is offered.
 	s.issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"loa_map": nil} })
-	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/models/ledger/step-up", "")
+	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/step-up/ledger", "")
 	page = p.want(http.StatusUnauthorized, []string{"it did not help", `value="6.3"`}, "POST", "/models/ledger", values)
-	if strings.Contains(page, "/step-up") {
+	if strings.Contains(page, "/step-up/") {
 		t.Error("a second step-up is offered at once")
 	}
 
 	// As it should be.
 	s.issuer.Set(func(set *oidctest.Settings) { set.Access = nil })
-	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/models/ledger/step-up", "")
+	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/step-up/ledger", "")
 	p.want(http.StatusOK, []string{">virginica</p>"}, "POST", "/models/ledger", values)
 
 	// Somebody else ends it, and the session of before goes on.
@@ -243,11 +243,11 @@ func TestPlaygroundStepsUp(t *testing.T) {
 		set.ID = oidctest.Claims{"acr": "2", "sub": "somebody-else"}
 		set.Access = set.ID
 	})
-	p.want(http.StatusForbidden, []string{"Somebody else signed in", "step_up_by_another"}, "GET", "/models/ledger/step-up", "")
+	p.want(http.StatusForbidden, []string{"Somebody else signed in", "step_up_by_another"}, "GET", "/step-up/ledger", "")
 	s.issuer.Set(func(set *oidctest.Settings) { set.ID, set.Access = nil, nil })
 	p.want(http.StatusOK, []string{">virginica</p>"}, "POST", "/models/ledger", values)
 
-	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/models/iris/step-up", "") // which asks for nothing
-	p.want(http.StatusNotFound, nil, "GET", "/models/forbidden/step-up", "")
-	s.person().want(http.StatusUnauthorized, []string{"Sign in"}, "GET", "/models/ledger/step-up", "")
+	p.want(http.StatusOK, []string{"Sepal length"}, "GET", "/step-up/iris", "") // which asks for nothing
+	p.want(http.StatusNotFound, nil, "GET", "/step-up/forbidden", "")
+	s.person().want(http.StatusUnauthorized, []string{"Sign in"}, "GET", "/step-up/ledger", "")
 }

@@ -126,14 +126,18 @@ func (s sealer) open(state, browser string, now time.Time) (p pending, err error
 
 // ownPath is what a path of ours looks like: segments of letters, digits and
 // "-._~", none of which begins with a dot. What can't be written so is not
-// repaired.
-var ownPath = regexp.MustCompile(`^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*)?$`)
+// repaired. In pagePath a name of a model, which is never the first segment, may
+// hold a colon.
+var (
+	ownPath  = regexp.MustCompile(`^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*)?$`)
+	pagePath = regexp.MustCompile(`^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~:-]*)*)?$`)
+)
 
 // returnPath returns where to go after the sign-in: s if it can only be a path
 // of this site that doesn't begin the next sign-in, else "/". An open redirect
 // (RFC 9700, section 4.11) would lend our name to another site's page.
 func returnPath(s string) string {
-	if len(s) > 200 || !ownPath.MatchString(s) || s == "/login" || s == "/callback" || s == "/logout" {
+	if len(s) > 200 || !pagePath.MatchString(s) || s == "/login" || s == "/callback" || s == "/logout" {
 		return "/"
 	}
 	return s

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,12 +25,18 @@ const (
 // modelView is one model as the pages show it.
 type modelView struct {
 	Name   string
+	Path   string // of its page
 	Chosen bool
+
+	// Of a language model: how the person may ask it, and which way the page shows.
+	Protocol string
+	Ways     []way
+	Way      way
 
 	// Of the chosen model.
 	Unknown  string // why nothing is known of its inputs and outputs
 	Platform string
-	API, URL string // of the API, and to which inference requests go
+	API, URL string // of the API, and to which requests go
 	Form     *form
 	Outputs  []tensorView
 	Request  string // the inference request as JSON
@@ -42,8 +47,8 @@ type modelView struct {
 	classes  map[string][]string // of outputs
 }
 
-// Home serves GET / and /models/{model}, and POST /models/{model}, which a
-// form without script sends.
+// Home serves GET /, /models/{model} and /chat/{model...}, and POST /models/{model},
+// which a form without script sends.
 func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 	p.secure(w)
 	session, err := p.Login.Session(r)
@@ -53,13 +58,15 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 	}
 	content := page{You: p.you(session)}
 	current := p.Policy()
-	// The forms are those of the Open Inference Protocol.
-	visible := slices.DeleteFunc(current.Visible(session.Principal.ForPolicy()), func(m *policy.Model) bool {
-		return cmp.Or(m.Protocol, policy.ProtocolOIP) != policy.ProtocolOIP
-	})
-	chosen := r.PathValue("model")
-	for _, m := range visible {
-		content.Models = append(content.Models, &modelView{Name: m.Name, Chosen: m.Name == chosen || chosen == "" && len(content.Models) == 0})
+	who := session.Principal.ForPolicy()
+	for _, m := range current.Visible(who) {
+		if v := viewOfModel(current, who, m); v != nil {
+			v.Chosen = v.Path == r.URL.Path || r.URL.Path == "/" && len(content.Models) == 0
+			content.Models = append(content.Models, v)
+			if v.Chosen {
+				content.Model = v
+			}
+		}
 	}
 	switch {
 	case !session.Principal.HasRealmRole(current.BaseRole):
@@ -67,23 +74,24 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 		content.Text = "You are signed in, but your account lacks the role that every caller needs. Ask the people who run this realm for it, then sign out and in again. The role is"
 		p.message(w, http.StatusForbidden, content)
 		return
-	case len(visible) == 0:
+	case len(content.Models) == 0:
 		content.Title = "No model is open to you yet"
 		content.Text = "You are signed in and may use this API, but none of the models that these pages can call is open to your roles. Ask the people who run this realm for the role of the model that you need, then sign out and in again."
 		p.message(w, http.StatusForbidden, content)
 		return
-	}
-	for _, m := range content.Models {
-		if m.Chosen {
-			content.Model = m
-		}
-	}
-	if content.Model == nil {
+	case content.Model == nil:
 		p.NotFound(w, r)
 		return
 	}
-	p.describe(r, session, current, content.Model)
 	content.Title = content.Model.Name
+	content.Model.API = p.Login.PublicURL()
+	if len(content.Model.Ways) > 0 {
+		content.Script = "chat.js"
+		content.Model.converse(r.URL.Query().Get("as"))
+		p.render(w, http.StatusOK, "chat.html", content)
+		return
+	}
+	p.describe(r, session, current, content.Model)
 	status := http.StatusOK
 	if r.Method == http.MethodPost {
 		status = p.predict(w, r, session, content.Model)
@@ -91,12 +99,40 @@ func (p *Playground) Home(w http.ResponseWriter, r *http.Request) {
 	p.render(w, status, "home.html", content)
 }
 
+// viewOfModel returns a model that the person may know of; nil where no page can
+// ask it anything that the person may ask.
+func viewOfModel(current *policy.Policy, who policy.Principal, m *policy.Model) *modelView {
+	v := &modelView{Name: m.Name, Path: pathOf(m), Protocol: m.Protocol}
+	if v.Path == "" {
+		return nil
+	}
+	for _, way := range waysOf(m.Protocol) {
+		if _, decision := current.Decide(who, m.Name, way.Action); decision == policy.Allow {
+			v.Ways = append(v.Ways, way)
+		}
+	}
+	if len(v.Ways) == 0 && len(waysOf(m.Protocol)) > 0 {
+		return nil
+	}
+	return v
+}
+
+// pathOf is the path of a model's page; empty for one that has none.
+func pathOf(m *policy.Model) string {
+	switch {
+	case cmp.Or(m.Protocol, policy.ProtocolOIP) == policy.ProtocolOIP:
+		return "/models/" + m.Name
+	case len(waysOf(m.Protocol)) > 0:
+		return "/chat/" + m.Name // which may hold slashes and colons
+	}
+	return ""
+}
+
 // example is a request for a model of which nothing is known.
 const example = `{"inputs":[{"name":"input","shape":[1,1],"datatype":"FP32","data":[0]}]}`
 
 // describe asks the model, and no other one, what it takes and gives.
 func (p *Playground) describe(r *http.Request, s *login.Session, current *policy.Policy, m *modelView) {
-	m.API = p.Login.PublicURL()
 	m.URL = m.API + "/v2/models/" + m.Name + "/infer"
 	metadata, ok := p.described.get(current, m.Name)
 	if !ok {
@@ -187,7 +223,7 @@ func (p *Playground) predict(w http.ResponseWriter, r *http.Request, s *login.Se
 		m.Failure, code = failure(body)
 		switch {
 		case status != http.StatusUnauthorized || code != refusal.SignInTooWeak:
-		case s.SteppedUp(pathOf(m.Name)):
+		case s.SteppedUp(m.Path):
 			m.Failure += " You have just done that, and it did not help: tell the people who run this realm."
 		default:
 			m.StepUp = true

@@ -129,6 +129,7 @@ func TestSnippetsRun(t *testing.T) {
 		{"Request as curl", "request.sh", []string{"sh", "-n", "request.sh"}, []string{"sh", "request.sh"}},
 		{"Request in Python", "request.py", []string{"python3", "-W", "error", "-m", "py_compile", "request.py"}, []string{"python3", "-W", "error", "request.py"}},
 		{"Request in Go", "main.go", []string{"go", "vet", "main.go"}, []string{"go", "run", "main.go"}},
+		{"Request in JavaScript", "request.mjs", []string{"node", "--check", "request.mjs"}, []string{"node", "request.mjs"}},
 	} {
 		program := programs[test.label]
 		if err := os.WriteFile(filepath.Join(dir, test.file), []byte(program), 0o600); err != nil {

@@ -113,7 +113,7 @@ func (p *Playground) SignIn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// StepUp serves GET /models/{model}/step-up, where a click leads after the model
+// StepUp serves GET /step-up/{model...}, where a click leads after the model
 // has asked for another sign-in.
 func (p *Playground) StepUp(w http.ResponseWriter, r *http.Request) {
 	p.secure(w)
@@ -127,7 +127,7 @@ func (p *Playground) StepUp(w http.ResponseWriter, r *http.Request) {
 		p.NotFound(w, r)
 		return
 	}
-	back := pathOf(model.Name)
+	back := pathOf(model)
 	if model.Authentication == nil {
 		http.Redirect(w, r, p.base+back, http.StatusSeeOther)
 		return
@@ -137,9 +137,6 @@ func (p *Playground) StepUp(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 	}
 }
-
-// pathOf is the path of a model's page.
-func pathOf(model string) string { return "/models/" + model }
 
 // Callback serves GET /callback.
 func (p *Playground) Callback(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +174,8 @@ func (p *Playground) NotFound(w http.ResponseWriter, r *http.Request) {
 // page is what the templates show. The fields after Title are set where they
 // have something to say.
 type page struct {
-	Title string
+	Title  string
+	Script string // name of a file beside playground.js
 
 	Text    string // a message in place of a model
 	Code    string // stable code of a failure
@@ -257,7 +255,7 @@ func (p *Playground) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	// A page of ours to come back to; Login checks it again.
 	signIn := p.base + "/login"
-	if strings.HasPrefix(r.URL.Path, "/models/") {
+	if strings.HasPrefix(r.URL.Path, "/models/") || strings.HasPrefix(r.URL.Path, "/chat/") {
 		signIn += "?return_to=" + r.URL.Path
 	}
 	status := failed.Status

@@ -65,12 +65,13 @@ func exactly(typed string) template.HTML {
 	return template.HTML(out.String())
 }
 
-// literal makes JSON that stands as it is within ' of a shell, ` of Go and
-// rb”'…”' of Python: ASCII without the two quotes. It is the same JSON.
+// literal makes JSON that stands as it is within ' of a shell, ` of Go, rb”'…”' of
+// Python and String.raw`…` of JavaScript: ASCII without the two quotes and the
+// dollar. It is the same JSON.
 func literal(request string) string {
 	var out []byte
 	for _, r := range request {
-		if r == '\'' || r == '`' || r >= 0x7f {
+		if r == '\'' || r == '`' || r == '$' || r >= 0x7f {
 			out = escaped(out, r)
 		} else {
 			out = append(out, byte(r))

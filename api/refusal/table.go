@@ -19,6 +19,7 @@ const (
 	ClaimsMalformed          Code = "claims_malformed"
 	IssuerUnknown            Code = "issuer_unknown"
 	KeysUnavailable          Code = "keys_unavailable"
+	ClockWrong               Code = "clock_wrong"
 	KeyIDMissing             Code = "key_id_missing"
 	KeyNotChecked            Code = "key_not_checked"
 	KeyUnknown               Code = "key_unknown"
@@ -161,6 +162,9 @@ var table = []Reason{
 	{KeysUnavailable, 503, "",
 		"The issuer's signing keys are unavailable. Try again later.",
 		"Make the issuer reachable from the API (-issuer-internal-url), or give explain the keys by -jwks."},
+	{ClockWrong, 503, "",
+		"This API can't tell at the moment whether a token is still good. Try again later.",
+		"The API's clock and the issuer's are more than two minutes apart; the log says by how much. Set both by NTP."},
 	{KeyIDMissing, 401, invalidToken,
 		"The access token doesn't say which key signed it: its header has no kid. Send the token as its issuer made it.",
 		"Send access_token as Keycloak made it: each has a kid. Another program that makes tokens must set it."},

@@ -41,9 +41,9 @@ function requestOfFields() {
   return `{"inputs":[${inputs.join(",\n ")}]}`;
 }
 
-// literal makes JSON that can stand within the quotes of a shell, Go and Python.
+// literal makes JSON that can stand within the quotes of a shell, Go, Python and JavaScript.
 const literal = (request) =>
-  request.replace(/['`\u007f-\uffff]/g, (unit) => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0"));
+  request.replace(/['`$\u007f-\uffff]/g, (unit) => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0"));
 
 let request = editor?.elements.request.value; // as it stands on the page
 let answered = null; // the request of the answer on the page
