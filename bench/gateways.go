@@ -170,6 +170,11 @@ func (c *comparison) work(ctx context.Context, w work, running map[string]*progr
 			return err
 		}
 		defer t.client.close()
+		for _, conn := range t.client.connections { // one that sends nothing is closed by some
+			if err := conn.roundTrip(t.requests[0]); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
 		c.trials[w.name] = append(c.trials[w.name], t)
 	}
 	fmt.Fprintf(c.progress, "  %s\n", w.name)

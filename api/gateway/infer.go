@@ -137,18 +137,35 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (bod
 			return body, err
 		}
 	}
-	var head bytes.Buffer
-	head.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
+	most := math.MaxInt
 	if passes {
-		_, err = head.ReadFrom(io.LimitReader(from, heldBody))
-		if head.Len() == heldBody && r.ContentLength != heldBody {
-			body.Rest = from
-		}
-	} else {
-		_, err = head.ReadFrom(from)
+		most = heldBody
 	}
-	body.Head = head.Bytes()
+	body.Head, err = readHead(from, r.ContentLength, most)
+	if passes && len(body.Head) == heldBody && r.ContentLength != heldBody {
+		body.Rest = from
+	}
 	return body, err
+}
+
+// readHead reads a body of which length is said, or -1, to its end or so far. Room is
+// made as it comes: never more than 64 KiB, or three times what has come, ahead.
+func readHead(from io.Reader, length int64, most int) (head []byte, err error) {
+	const atOnce = 64 << 10
+	left := max(length, 0) + bytes.MinRead // more than is said, so that the end is seen
+	head = make([]byte, 0, min(left, atOnce))
+	for err == nil && len(head) < most {
+		if len(head) == cap(head) {
+			head = slices.Grow(head, int(min(max(left-int64(len(head)), bytes.MinRead), int64(3*len(head)))))
+		}
+		var n int
+		n, err = from.Read(head[len(head):min(cap(head), most)])
+		head = head[:len(head)+n]
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return head, err
 }
 
 // bodyLimit returns how large a body may be, in bytes. One that passes on to

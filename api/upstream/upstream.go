@@ -193,7 +193,7 @@ func (b Body) send(out *http.Request, length int64, watch *watch) {
 
 // header returns the headers of a request to the upstream.
 func (u *Upstream) header(in http.Header, who Identity) http.Header {
-	h := make(http.Header, 16)
+	h := make(http.Header, 8)
 	for _, name := range u.in {
 		if values := in[name]; len(values) > 0 {
 			h[name] = values

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"mime"
 	"net/http"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -70,6 +71,9 @@ func (w *Writer) WriteHeader(status int) {
 		mediaType, _, _ = mime.ParseMediaType(mediaType)
 	}
 	w.stream, w.failed = mediaType == "text/event-stream", status >= 300
+	if length, err := strconv.Atoi(w.Header().Get("Content-Length")); err == nil && length > 0 && length <= maxAnswer && !w.stream {
+		w.kept = make([]byte, 0, length)
+	}
 	if w.stream && w.hide {
 		w.Header().Del("Content-Length")
 	}
