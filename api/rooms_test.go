@@ -16,7 +16,7 @@ var rooms = []struct {
 	name    string
 	imports string
 }{
-	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
+	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/authorizer", ""},
 	{"api/gateway", "api/playground api/login api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
@@ -26,7 +26,7 @@ var rooms = []struct {
 	{"api/access", "api/stepup internal/keycloak policy"},
 
 	{"api/playground", "api/login api/stepup api/embedded api/refusal internal/look policy"},
-	{"api/login", "api/bearer api/issuer api/refusal internal/clock"},
+	{"api/login", "api/bearer api/issuer api/refusal api/store internal/clock"},
 	{"api/stepup", "api/bearer api/refusal policy"},
 	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},
 	{"api/issuer", ""},
@@ -34,7 +34,7 @@ var rooms = []struct {
 	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},
 	{"api/protocol/body", "api/protocol api/refusal policy"},
 	{"api/protocol", "api/embedded api/refusal policy"},
-	{"api/limit", "api/refusal api/usage policy"},
+	{"api/limit", "api/store policy"},
 	{"api/usage", "api/eventstream"},
 	{"api/upstream", "api/eventstream api/fresh api/refusal policy"},
 	{"api/eventstream", ""},
