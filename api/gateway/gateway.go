@@ -25,6 +25,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/servicekey"
 	"keycloak-model-api/api/store"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
@@ -100,6 +101,7 @@ type Gateway struct {
 	// sessionEnded is called for each logout that the issuer reports. May be nil.
 	sessionEnded func(context.Context, bearer.Logout) error
 	login        *login.Login // of people with a browser; nil where they can't sign in
+	keys         *servicekey.Exchange
 	transport    http.RoundTripper
 
 	authenticators []authenticator
@@ -139,6 +141,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.verifier = verifier
 	g.enforce(access)
+	g.keys = g.exchange()
 	sources := observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost}
 	if o.Store != nil {
 		shared, err := limit.NewShared(ctx, o.Store, o.LimitsWithoutRedis, time.Now)
@@ -238,6 +241,7 @@ type access struct {
 	generation uint64 // 1 for the first policy
 	policy     *policy.Policy
 	models     map[string]*served
+	keyed      map[string]bool // client ids that may have a service key
 }
 
 // served is one model of the policy: it is either embedded or upstream.
@@ -254,7 +258,10 @@ type served struct {
 // newAccess prepares the models of a policy. The error lists all that can't
 // be served.
 func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*access, error) {
-	a := &access{generation: 1, policy: p, models: map[string]*served{}}
+	a := &access{generation: 1, policy: p, models: map[string]*served{}, keyed: map[string]bool{}}
+	for _, c := range p.Clients {
+		a.keyed[c.ClientID] = c.Key
+	}
 	var errs []error
 	all := protocols()
 	for _, m := range p.Models {
