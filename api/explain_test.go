@@ -50,12 +50,12 @@ func TestExplainCommand(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"accepted", nil, good + "\n", 0, []string{"12  revocation        ok", " 8  introspection     skipped", "base role         ok", "The token is accepted."}},
+		{"accepted", nil, good + "\n", 0, []string{"13  revocation        ok", " 9  introspection     skipped", "base role         ok", "The token is accepted."}},
 		{"model allowed", []string{"-model", "iris"}, good, 0, []string{"model             ok"}},
 		{"model forbidden", []string{"-model", "forbidden"}, good, 1, []string{"model             refused", "role model-forbidden", "code      model_unknown"}},
 		{"no such model", []string{"-model", "x"}, good, 1, []string{`model "x" in the policy`, "model_unknown"}},
 		{"sign-in fresh", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.Claims{"loa_map": fmt.Sprintf(`{"2":%d}`, time.Now().Unix())}), 0,
-			[]string{"15  sign-in           ok", "expected  level 2 at most 15m0s ago by the claim loa_map", "found     acr 1; level 2 at 20"}},
+			[]string{"16  sign-in           ok", "expected  level 2 at most 15m0s ago by the claim loa_map", "found     acr 1; level 2 at 20"}},
 		{"sign-in not told", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.Claims{"acr": nil}), 1,
 			[]string{"sign-in           refused", "found     acr (none); no loa_map", "code      sign_in_untold", `default scopes of client "my-api-client"`}},
 		{"sign-in by a service account", []string{"-model", "ledger"}, issuer.Token("RS256", oidctest.ServiceAccount("batch")), 1,
