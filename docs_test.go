@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"keycloak-model-api/internal/keycloak"
+	"keycloak-model-api/policy"
 )
 
 // stackFiles are the stack files that a document shows: its blocks of YAML that
@@ -46,6 +47,9 @@ func shown(t *testing.T, text string) settings {
 		t.Fatal(err)
 	}
 	s := with(t, string(over))
+	for id := range s[project+":clientSecrets"].(map[string]string) {
+		s[project+":clientSecrets"].(map[string]string)[id] = "b1946ac92492d2347c6235b4d2611184a3f07c1e5d8b9620c7d4e5f60718293a"
+	}
 	names := func(key, by string) map[string]string {
 		secrets := map[string]string{}
 		list, _ := s[project+":"+key].([]any)
@@ -68,7 +72,7 @@ func shown(t *testing.T, text string) settings {
 
 // Each stack file in the documents goes up.
 func TestDocumentedConfiguration(t *testing.T) {
-	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/limits.md", "docs/pulumi.md", "docs/realm.md", "docs/sign-in.md", "docs/ten-minutes.md", "docs/users.md"}
+	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/limits.md", "docs/pulumi.md", "docs/realm.md", "docs/service-keys.md", "docs/sign-in.md", "docs/ten-minutes.md", "docs/users.md"}
 	n := 0
 	for _, document := range documents {
 		for i, text := range stackFiles(t, document) {
@@ -82,6 +86,17 @@ func TestDocumentedConfiguration(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("%d stack files in the documents: are they marked as YAML?", n)
+	}
+}
+
+// The pattern for programs that look for secrets is the one of the keys.
+func TestDocumentedKeyPattern(t *testing.T) {
+	text, err := os.ReadFile("docs/service-keys.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), policy.ServiceKeyPattern); n != 2 {
+		t.Errorf("docs/service-keys.md has the pattern %s %d times, want twice", policy.ServiceKeyPattern, n)
 	}
 }
 

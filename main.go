@@ -43,9 +43,10 @@ func run(ctx *pulumi.Context, getenv func(string) string, readFile func(string) 
 	guard, err := guardrails.Register(ctx, guardrails.Options{
 		Dev: cfg.Dev(),
 		Told: []string{ // by config
-			"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant", guardrails.UnverifiedEmailLogin, guardrails.SecondFactor,
+			"no-wildcard-redirect", "no-wildcard-origin", "no-web-password-grant", guardrails.UnverifiedEmailLogin, guardrails.SecondFactor, guardrails.NoServiceKey,
 		},
 		PasswordAlone: cfg.PasswordAlone(),
+		NoServiceKeys: cfg.Level().RefuseServiceKey,
 		Exemptions:    exemptions(cfg),
 		Policy:        cfg.Policy(),
 	})
@@ -242,5 +243,22 @@ func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
 	// What the API reads, in one piece: a deployment hands over this and no secret
 	// that is somebody else's.
 	out["api"] = pulumi.ToSecret(maps.Clone(out))
+	if keys := serviceKeys(cfg, made); len(keys) > 0 {
+		out["service_keys"] = pulumi.ToSecret(keys)
+	}
 	return out, nil
+}
+
+// serviceKeys are the keys of the clients that have one, by client id. They are for
+// those who call the API, which never needs them.
+func serviceKeys(cfg *config.Config, made *clients.Clients) pulumi.StringMap {
+	keys := pulumi.StringMap{}
+	for _, c := range cfg.Clients {
+		if c.Key {
+			keys[c.ClientID] = made.Clients[c.ClientID].ClientSecret.ApplyT(func(secret string) (string, error) {
+				return policy.NewServiceKey(c.ClientID, secret)
+			}).(pulumi.StringOutput)
+		}
+	}
+	return keys
 }

@@ -388,6 +388,36 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
+// A client with a service key gets it in an output of its own: the API, whose
+// output holds other secrets, has no use for it. The client has no scope that it
+// could ask for more by.
+func TestServiceKeys(t *testing.T) {
+	s := with(t, `
+clients: [{clientId: api, kind: api}, {clientId: batch, kind: service, key: true, serviceAccountRoles: [model-api-access]}]
+`)
+	s[project+":clientSecrets"] = map[string]string{"api": "api-secret", "batch": "b1946ac92492d2347c6235b4d2611184a3f07c1e5d8b9620c7d4e5f60718293a"}
+	m, exported, err := up(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := exported["service_keys"]
+	if !keys.IsSecret() {
+		t.Fatalf("the output service_keys is not secret: %v", keys)
+	}
+	key := keys.SecretValue().Element.ObjectValue()["batch"]
+	for key.IsSecret() {
+		key = key.SecretValue().Element
+	}
+	id, secret, err := policy.ParseServiceKey(key.StringValue())
+	if err != nil || id != "batch" || !strings.HasPrefix(secret, "b1946ac9") {
+		t.Errorf("the key %v is of %q: %v", key, id, err)
+	}
+	if _, ok := exported["api"].SecretValue().Element.ObjectValue()["service_keys"]; ok {
+		t.Error("the output for the API has the keys")
+	}
+	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "batch", `{"optionalScopes":[]}`)
+}
+
 // Where a model asks for groups, every client's tokens carry them by their full
 // paths, and only then.
 func TestGroupsInTokens(t *testing.T) {

@@ -413,6 +413,9 @@ type Client struct {
 	JWKS string `json:"jwks"`
 	// URL of the key set, for authentication jwt.
 	JWKSURL string `json:"jwksUrl"`
+	// Give this client of kind service a service key, one fixed string for programs that can send
+	// nothing else: docs/service-keys.md. It can then do nothing but call this API.
+	Key bool `json:"key"`
 
 	// typ in the header of its access tokens; at+jwt follows RFC 9068.
 	AccessTokenType string `json:"accessTokenType" enum:"JWT,at+jwt" default:"JWT"`

@@ -94,7 +94,6 @@ func TestRefusals(t *testing.T) {
 		{"unknown key of the provider", `{"keycloak:clientTimout": "60"}`, []string{"keycloak:clientTimout: the Keycloak provider does not have it: unknown key; did you mean clientTimeout?"}},
 		{"stored responses, which nothing enforces yet", `models: [{name: m, protocol: openai, upstream: {url: "https://m"}, stateful: true}]`, []string{"models[0].stateful: this version does not enforce it yet"}},
 		{"identity for a model server, which nothing enforces yet", `models: [{name: m, upstream: {url: "https://m", identity: exchange}}]`, []string{"models[0].upstream.identity: this version does not enforce it yet"}},
-		{"key of a client, which nothing enforces yet", `clients: [{clientId: api, kind: api, key: true}]`, []string{"clients[0].key: this version does not enforce it yet"}},
 		{"unknown nested key", "clients:\n  - {clientId: api, kind: api, redirectURIs: []}", []string{"clients[0].redirectURIs: unknown key; did you mean redirectUris?"}},
 		{"unknown key two levels down", "models:\n  - {name: m, upstream: {url: 'https://m', header: x}}", []string{"models[0].upstream.header: unknown key"}},
 		{"list where an object belongs", `lifetimes: []`, []string{"lifetimes: expected an object, got a list"}},

@@ -273,7 +273,6 @@ var notEnforced = map[reflect.Type][]string{
 	reflect.TypeFor[Config]():   {"limits"},
 	reflect.TypeFor[Model]():    {"stateful"},
 	reflect.TypeFor[Upstream](): {"identity", "audience"},
-	reflect.TypeFor[Client]():   {"key"},
 }
 
 // unknownKey says which key an unknown one was meant to be, or which there are.

@@ -206,7 +206,7 @@ func (c *Config) Policy() *policy.Policy {
 		p.Models = append(p.Models, pm)
 	}
 	for i := range c.Clients {
-		p.Clients = append(p.Clients, policy.Client{ClientID: c.Clients[i].ClientID, Kind: c.Clients[i].Kind, Public: c.Clients[i].Public()})
+		p.Clients = append(p.Clients, policy.Client{ClientID: c.Clients[i].ClientID, Kind: c.Clients[i].Kind, Public: c.Clients[i].Public(), Key: c.Clients[i].Key})
 	}
 	return p
 }

@@ -37,7 +37,8 @@ func Kinds() []string {
 func (c *Client) Public() bool { return kinds[c.Kind].public }
 
 // WithDefaults returns the client with everything set that it left out, except
-// Roles and OptionalScopes, where nil stands for the realm's.
+// Roles and OptionalScopes, where nil stands for the realm's. A client with a
+// service key has no optional scope.
 func (c Client) WithDefaults() Client {
 	k := kinds[c.Kind]
 	set := func(p **bool, value bool) {
@@ -57,6 +58,9 @@ func (c Client) WithDefaults() Client {
 	}
 	if c.Authentication == "" {
 		c.Authentication = "secret"
+	}
+	if c.Key && c.OptionalScopes == nil {
+		c.OptionalScopes = &[]string{} // offline_access would give it tokens that outlast its secret
 	}
 	if c.AccessTokenType == "" {
 		c.AccessTokenType = "JWT"

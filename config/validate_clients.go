@@ -73,6 +73,7 @@ func (c *checker) client(cl *Client, path string) {
 	c.serviceAccount(cl, path)
 	c.scopes(cl, path)
 	c.mappers(cl, path)
+	c.serviceKey(cl, path)
 	c.text(path+".name", cl.Name)
 	c.text(path+".description", cl.Description)
 	level := c.cfg.Level()

@@ -29,9 +29,12 @@ type Options struct {
 	// PasswordAlone says that people sign in to the realm by a password alone, where
 	// they need a second factor.
 	PasswordAlone bool
+	// NoServiceKeys refuses clients with a service key, which Policy names.
+	NoServiceKeys bool
 	// Exemptions each free one resource from one rule.
 	Exemptions []Exemption
-	// Policy that the program exports, for the rule on models. May be nil.
+	// Policy that the program exports, for the rules on models and service keys. May
+	// be nil.
 	Policy *policy.Policy
 }
 
@@ -140,6 +143,7 @@ func (c *Checker) Check(typ, name string, inputs resource.PropertyMap) []Violati
 	if typ == realm && c.options.PasswordAlone {
 		found = append(found, c.allow(secondFactor, Violation{Rule: SecondFactor, Type: typ, Resource: name, Sentence: "people sign in by a password alone: require a second factor"}))
 	}
+	found = append(found, c.serviceKey(typ, name, inputs)...)
 	in := &reader{root: resource.NewProperty(inputs)}
 	for _, m := range c.claims.add(typ, name, in) {
 		found = append(found, c.allow(selfServiceClaim, Violation{Rule: selfServiceClaim.Name, Type: m.typ, Resource: m.name, Sentence: m.sentence()}))

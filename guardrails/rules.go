@@ -29,6 +29,7 @@ const (
 
 	UnverifiedEmailLogin = "no-unverified-email-login"
 	SecondFactor         = "second-factor-in-prod"
+	NoServiceKey         = "no-service-key"
 )
 
 // HasWildcard says that a redirect URI or web origin is not written in full
@@ -42,6 +43,8 @@ func TakesPasswords(passwordGrant, browserFlow bool) bool { return passwordGrant
 var (
 	selfServiceClaim = Rule{Name: "no-self-service-claim", Sentence: "No attribute that users may edit is mapped onto a claim that decides on access."}
 	secondFactor     = Rule{Name: SecondFactor, Sentence: "Where hardening is `strict`, people sign in with a second factor.", Dev: true}
+	keyAlone         = Rule{Name: "service-key-alone", Sentence: "A client with a service key can do nothing but call the API: whoever reads its key has its secret."}
+	noServiceKey     = Rule{Name: NoServiceKey, Sentence: "Where hardening is `strict`, no client has a service key.", Dev: true}
 	rolelessModel    = Rule{Name: "no-roleless-model", Sentence: "Each model of the access policy says who may call it: by roles, groups, clients or scopes."}
 )
 
@@ -58,6 +61,8 @@ var rules = []Rule{
 	{Name: UnverifiedEmailLogin, Sentence: "Where people register themselves and sign in by an email address, the address is verified: otherwise anybody takes that of somebody else.", Dev: true, check: unverifiedEmailLogin},
 	secondFactor,
 	{Name: "no-client-levels", Sentence: "No client maps levels of sign-in itself (`acr.loa.map`): the realm says what a level is (RFC 9470).", check: clientLevels},
+	keyAlone,
+	noServiceKey,
 }
 
 // Rules returns all rules.

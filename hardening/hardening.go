@@ -32,6 +32,7 @@ type Level struct {
 	RefuseFullScope     bool
 	RefuseNoPKCE        bool // for confidential clients; public ones always need it
 	RefusePlainHTTP     bool // in URLs that are not on loopback
+	RefuseServiceKey    bool // without an exemption
 
 	// What a realm may not do outside dev.
 	RefusePasswordAlone bool // a sign-in without a second factor
@@ -177,5 +178,6 @@ var strict = Level{
 	RefuseFullScope:     true,
 	RefuseNoPKCE:        true,
 	RefusePlainHTTP:     true,
+	RefuseServiceKey:    true,
 	RefusePasswordAlone: true,
 }

@@ -119,7 +119,7 @@ type Client struct {
 	ClientID string `json:"clientId"`
 	Kind     string `json:"kind"` // api, web, service or cli
 	Public   bool   `json:"public,omitempty"`
-	Key      bool   `json:"key,omitempty"` // not enforced yet
+	Key      bool   `json:"key,omitempty"` // may be called with by its service key; of kind service
 }
 
 // Validate reports everything that is wrong with p at once, and what this
@@ -143,7 +143,9 @@ func (p *Policy) Validate() error {
 		m.validate(&errs)
 	}
 	for _, c := range p.Clients {
-		errs.unenforced(fmt.Sprintf("client %q: ", c.ClientID), member{"key", c.Key})
+		if c.Key && (c.Kind != "service" || c.Public) {
+			errs.addf("client %q: key is for confidential clients of kind service", c.ClientID)
+		}
 	}
 	return errors.Join(errs...)
 }

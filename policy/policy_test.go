@@ -152,7 +152,7 @@ func TestParseRefuses(t *testing.T) {
 		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "mcp" }, `model "churn": protocol mcp is not enforced`},
 		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
 		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
-		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is not enforced`},
+		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is for confidential clients of kind service`},
 
 		{"a limit for nobody", limits(Limit{Requests: Rate{Minute: 1}}), "limits[0] must name exactly one of role, group, client and model"},
 		{"a limit for two", limits(Limit{Role: "a", Model: "churn", Concurrent: 1}), "limits[0] must name exactly one"},

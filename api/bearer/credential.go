@@ -16,6 +16,16 @@ const (
 	DPoP   Scheme = "DPoP"
 )
 
+// Credential returns the one credential in r and the scheme that it came with. It
+// checks neither, and reads no body. The error is an *Error.
+func (v *Verifier) Credential(r *http.Request) (Scheme, string, error) {
+	scheme, token, refusal := v.credential(r)
+	if refusal != nil {
+		return "", "", refusal
+	}
+	return scheme, token, nil
+}
+
 // credential takes the one token out of r. It reads no body.
 //
 // A token in a form body (RFC 6750, section 2.2) can't be seen without

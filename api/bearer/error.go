@@ -80,9 +80,9 @@ func (v *Verifier) WriteChallenge(w http.ResponseWriter, e *Error) {
 }
 
 // retryAfter returns after how many seconds the caller of a 429 or 503 may try again.
-// Many may have waited for the same fetch of keys: they come back spread.
+// Many may have waited for the same: they come back spread.
 func retryAfter(code Code) int {
-	if code == KeyNotChecked {
+	if code == KeyNotChecked || code == refusal.ServiceKeyWaits {
 		return 1 + rand.IntN(5)
 	}
 	return 5

@@ -34,13 +34,13 @@ type credential struct {
 // reads no body.
 type authenticator func(*http.Request) (*credential, error)
 
-// allAuthenticators returns all ways to prove who one is. The first answers a request
-// that uses none of them.
+// allAuthenticators returns all ways to prove who one is. A service key is looked for
+// first, so that no parser of tokens sees one.
 func (g *Gateway) allAuthenticators() []authenticator {
 	if g.login == nil {
-		return []authenticator{g.byToken, g.byKeyHeader}
+		return []authenticator{g.byServiceKey, g.byToken, g.byKeyHeader}
 	}
-	return []authenticator{g.byToken, g.byKeyHeader, g.bySession}
+	return []authenticator{g.byServiceKey, g.byToken, g.byKeyHeader, g.bySession}
 }
 
 // authenticate takes the one credential out of a request.
@@ -62,7 +62,7 @@ func (g *Gateway) authenticate(r *http.Request) (*credential, error) {
 		if err == nil || !errors.As(err, &refused) || refused.Code != refusal.NoCredential {
 			return c, err
 		}
-		if none == nil {
+		if none == nil || refused.Cause != nil { // the one that has something to say
 			none = err
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/servicekey"
 	"keycloak-model-api/api/store"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/policy"
@@ -96,6 +97,7 @@ type Gateway struct {
 	// sessionEnded is called for each logout that the issuer reports. May be nil.
 	sessionEnded func(context.Context, bearer.Logout) error
 	login        *login.Login // of people with a browser; nil where they can't sign in
+	keys         *servicekey.Exchange
 	transport    http.RoundTripper
 
 	authenticators []authenticator
@@ -135,6 +137,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.verifier = verifier
 	g.enforce(access)
+	g.keys = g.exchange()
 	sources := observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost}
 	if o.Store != nil {
 		sources.Redis = func() observe.Redis { return observe.Redis(o.Store.Status()) }
@@ -226,6 +229,7 @@ type access struct {
 	generation uint64 // 1 for the first policy
 	policy     *policy.Policy
 	models     map[string]*served
+	keyed      map[string]bool // client ids that may have a service key
 }
 
 // served is one model of the policy: it is either embedded or upstream.
@@ -242,7 +246,10 @@ type served struct {
 // newAccess prepares the models of a policy. The error lists all that can't
 // be served.
 func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*access, error) {
-	a := &access{generation: 1, policy: p, models: map[string]*served{}}
+	a := &access{generation: 1, policy: p, models: map[string]*served{}, keyed: map[string]bool{}}
+	for _, c := range p.Clients {
+		a.keyed[c.ClientID] = c.Key
+	}
 	var errs []error
 	all := protocols()
 	for _, m := range p.Models {

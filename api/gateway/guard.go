@@ -265,6 +265,7 @@ type record struct {
 	allowed    bool         // by the policy
 	code       refusal.Code // of the decision, or of the failure after it; empty where nothing was decided
 	cause      error        // of a refusal
+	key        string       // which service key it came with; empty for none
 	status     int
 	route      string // pattern of its path; empty for none
 	span       *observe.Span
@@ -281,8 +282,8 @@ func (d *record) name(route *protocol.Route, model string) {
 	if route != nil {
 		d.action, d.route = route.Action, route.Path
 	}
-	if d.model = model; len(model) > 80 {
-		d.model = fmt.Sprintf("%.80s", model)
+	if d.model = withoutCredential(model); len(d.model) > 80 {
+		d.model = fmt.Sprintf("%.80s", d.model)
 	}
 }
 
@@ -351,15 +352,23 @@ var (
 )
 
 // shownPath is a path as a record may hold it: cut to what a line holds, which is
-// less than any access token, and without what looks like one.
+// less than any access token, and without what looks like a credential.
 func shownPath(path string) string {
-	if i := strings.Index(path, "eyJ"); i >= 0 { // the beginning of each JWT
-		path = path[:i] + "…"
-	}
+	path = withoutCredential(path)
 	if len(path) > maxShownPath {
 		path = path[:maxShownPath] + "…"
 	}
 	return path
+}
+
+// withoutCredential cuts text where a JSON Web Token or a service key may begin.
+func withoutCredential(text string) string {
+	for _, begins := range []string{"eyJ", policy.ServiceKeyPrefix} {
+		if i := strings.Index(text, begins); i >= 0 {
+			text = text[:i] + "…"
+		}
+	}
+	return text
 }
 
 const maxShownPath = 120 // bytes
@@ -369,7 +378,7 @@ func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 	o := &observe.Record{
 		Request: d.id, Trace: d.span.TraceID(), Method: r.Method, Action: d.action, Model: d.model,
 		Allowed: d.allowed, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
-		Policy: d.generation, Cause: d.cause, Usage: (*observe.Usage)(d.usage),
+		Policy: d.generation, Cause: d.cause, Key: d.key, Usage: (*observe.Usage)(d.usage),
 	}
 	if p := d.principal; p != nil {
 		o.Issuer, o.Subject, o.Username, o.Client, o.Session = p.Issuer, p.Subject, p.Username, p.ClientID, p.SessionID

@@ -180,7 +180,7 @@ func streamingGateway(t *testing.T, issuer *oidctest.Issuer, options Options, gr
 	t.Helper()
 	options.HTTPClient, options.UpstreamDeadlines, options.StreamGrace = issuer.Client(), deadlines(time.Minute), grace
 	p := options.Outputs.Policy
-	p.Clients = []policy.Client{{ClientID: "my-api-client", Kind: "web"}}
+	p.Clients = append(p.Clients, policy.Client{ClientID: "my-api-client", Kind: "web"})
 	p.Models = append(p.Models, policy.Model{Name: "talks", Protocol: policy.ProtocolOpenAI, Allow: policy.Conditions{Roles: []string{"model-api-access"}}, Upstream: &policy.Upstream{URL: "http://talks"}})
 	g := newGateway(t, options)
 	gone := make(chan struct{})

@@ -147,6 +147,7 @@ func (i *Issuer) do(r *http.Request) (*Answer, error) {
 // Grant is what a client gets for itself.
 type Grant struct {
 	AccessToken string `json:"access_token"`
+	ExpiresIn   int64  `json:"expires_in"`        // seconds that it lives; 0 if it is missing
 	IDToken     string `json:"id_token"`          // with the scope openid
 	NotBefore   *int64 `json:"not-before-policy"` // Unix seconds; Keycloak's own. Nil if it is missing
 }

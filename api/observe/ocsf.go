@@ -188,6 +188,9 @@ func (r *Record) ocsf(now time.Time, metadata ocsfMetadata) *ocsfEvent {
 	if r.Policy > 0 {
 		e.Unmapped["policy"] = r.Policy
 	}
+	if r.Key != "" {
+		e.Unmapped["key"] = r.Key
+	}
 	if r.Usage != nil {
 		e.Unmapped["usage"] = r.Usage
 	}

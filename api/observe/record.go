@@ -26,6 +26,11 @@ type Record struct {
 	// Who asked, as far as a valid credential says.
 	Issuer, Subject, Username, Client, Session string
 
+	// Key tells which service key a request came with, valid or not: the client id
+	// that it names, if the policy lets that have one, a slash, and the first 8 hex
+	// digits of the key's SHA-256. Empty for none.
+	Key string
+
 	Usage *Usage // of a language model; nil for none
 
 	notRecorded int // refusals with this code before it that have no record
@@ -75,7 +80,7 @@ func (r *Record) attrs() []slog.Attr {
 	if r.Subject != "" {
 		attrs = append(attrs, slog.String("issuer", r.Issuer), slog.String("subject", r.Subject))
 	}
-	for _, optional := range []struct{ name, value string }{{"username", r.Username}, {"client", r.Client}, {"session", r.Session}} {
+	for _, optional := range []struct{ name, value string }{{"username", r.Username}, {"client", r.Client}, {"session", r.Session}, {"key", r.Key}} {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
 		}

@@ -38,6 +38,12 @@ const (
 	LogoutJustNow            Code = "logout_just_now"
 	ActionRepeated           Code = "action_repeated"
 
+	// The service key.
+	ServiceKeyMalformed   Code = "service_key_malformed"
+	ServiceKeyRefused     Code = "service_key_refused"
+	ServiceKeyWaits       Code = "service_key_waits"
+	ServiceKeyUnavailable Code = "service_key_unavailable"
+
 	// The proof of possession (RFC 9449).
 	ProofMissing  Code = "dpop_proof_missing"
 	ProofInvalid  Code = "dpop_proof_invalid"
@@ -215,6 +221,18 @@ var table = []Reason{
 	{ActionRepeated, 400, invalidRequest,
 		"This admin action was carried out before.",
 		"Keycloak sends each action once: what stands before the API repeats requests."},
+	{ServiceKeyMalformed, 401, invalidToken,
+		"The service key is not whole: compare it with the one that you were given.",
+		"Nothing: the caller has cut it off or mistyped it. The log says what is wrong."},
+	{ServiceKeyRefused, 401, invalidToken,
+		"The service key is not valid, or not any more. Ask for a new one.",
+		"Stack configuration: key of the client; the output service_keys has its key. Keycloak: the client must be enabled. A new secret is a new key."},
+	{ServiceKeyWaits, 429, "",
+		"Another service key of this client is being checked. Try again in a moment.",
+		"Nothing, unless it lasts: then somebody tries keys of this client, and the records have from where. A key that was good is not held up."},
+	{ServiceKeyUnavailable, 503, "",
+		"The issuer can't be asked about the service key at the moment. Try again later.",
+		"Make the issuer reachable from the API: -issuer-internal-url. The log has what it answered."},
 	{ProofMissing, 401, invalidDPoPProof,
 		"Send one DPoP header with a proof made for this request.",
 		"The client must send one proof with each request; a proxy before the API must pass the header DPoP on."},

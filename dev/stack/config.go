@@ -156,8 +156,8 @@ func (s *secrets) get(key, name string) string {
 	}
 	if s.values[key][name] == "" {
 		// Upper and lower case, a digit and another character: what password
-		// policies ask for.
-		s.values[key][name] = rand.Text() + "-a7"
+		// policies ask for, and the 256 bits of a service key.
+		s.values[key][name] = rand.Text() + rand.Text() + "-a7"
 		s.isNew = true
 	}
 	return s.values[key][name]

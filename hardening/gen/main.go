@@ -131,6 +131,12 @@ var clientRows = []row{
 	{"RefusePasswordAlone", "people who sign in by a password alone (`signIn.secondFactor` is not `required`)", func(l hardening.Level) string { return refused(l.RefusePasswordAlone) }, "NIST SP 800-63B, 4.2"},
 	{"RefuseNoPKCE", "confidential client without PKCE (`pkce: false`)", func(l hardening.Level) string { return refused(l.RefuseNoPKCE) }, "RFC 9700, 2.1.1"},
 	{"RefuseFullScope", "all roles in tokens (`fullScope`)", func(l hardening.Level) string { return refused(l.RefuseFullScope) }, "RFC 9700, 2.3"},
+	{"RefuseServiceKey", "service keys (`key`)", func(l hardening.Level) string {
+		if l.RefuseServiceKey {
+			return "refused without an exemption"
+		}
+		return "allowed"
+	}, "RFC 9700, 2.5: prefer keys of a pair to shared secrets"},
 }
 
 func markdown(rows []row) string {
