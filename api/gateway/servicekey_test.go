@@ -132,6 +132,36 @@ func TestServiceKeysAreOff(t *testing.T) {
 	}
 }
 
+// While another key of the client is being checked, or the issuer is away, a key that
+// is not known is neither right nor wrong.
+func TestServiceKeysNotChecked(t *testing.T) {
+	f := newFixture(t)
+	p := *f.gateway.access.Load().policy
+	key := keyedClient(t, f.issuer, &p)
+	if err := f.gateway.Reload(&policy.Outputs{Issuer: f.issuer.URL, Audience: f.issuer.Audience, Policy: &p}); err != nil {
+		t.Fatal(err)
+	}
+	asked, release := make(chan bool, 10), make(chan bool)
+	f.issuer.Override(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- true
+		<-release
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	done := make(chan string)
+	go func() {
+		response, body := f.do(t, "GET", "/v2", key, "", "")
+		done <- response.Status + body
+	}()
+	<-asked
+	response, body := f.do(t, "GET", "/v2", serviceKey(t, "batch", keySecret[1:]), "", "")
+	checkRefusal(t, response, body, "/v2", http.StatusTooManyRequests, "service_key_waits")
+	close(release)
+	if got := <-done; !strings.Contains(got, "service_key_unavailable") || !strings.HasPrefix(got, "503") || response.Header.Get("Retry-After") == "" {
+		t.Errorf("got %s", got)
+	}
+	f.issuer.SetOutage(false)
+}
+
 // A stream of who has sent a key outlasts the access token and an outage of the
 // issuer, and ends within a minute of the client's.
 func TestStreamsOfServiceKeys(t *testing.T) {
