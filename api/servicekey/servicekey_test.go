@@ -288,7 +288,7 @@ func TestNotBefore(t *testing.T) {
 		b.want("", "batch", goodSecret)
 		time.Sleep(10 * time.Second)
 		revoke := func(upTo time.Time) {
-			if err := b.verifier.Revoke(bearer.Revocation{Issuer: b.issuer.URL, UpTo: upTo}); err != nil {
+			if err := b.verifier.Revoke(context.Background(), bearer.Revocation{Issuer: b.issuer.URL, UpTo: upTo}); err != nil {
 				b.Fatal(err)
 			}
 		}
