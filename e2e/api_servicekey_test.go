@@ -15,13 +15,18 @@ import (
 // keySecretOf the tests: 256 bits, as clients with a service key need.
 const keySecretOf = "b1946ac92492d2347c6235b4d2611184a3f07c1e5d8b9620c7d4e5f60718293a"
 
-// talking is a model server of OpenAI's API that tells who called it.
+// talking is a model server of OpenAI's and Anthropic's APIs that tells who called it.
 func talking(t *testing.T) (url string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.Header.Get("Authorization")+r.Header.Get("X-Api-Key")+r.Header.Get("Api-Key") != "" {
 			w.WriteHeader(http.StatusTeapot) // a credential got through
+		}
+		if r.URL.Path == "/v1/messages" {
+			_, _ = io.WriteString(w, fmt.Sprintf(`{"id":"1","type":"message","role":"assistant","model":"m","stop_reason":"end_turn",`+
+				`"content":[{"type":"text","text":"Hello, %s."}],"usage":{"input_tokens":1,"output_tokens":1}}`, r.Header.Get("X-Principal-Client")))
+			return
 		}
 		_, _ = io.WriteString(w, fmt.Sprintf(`{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",`+
 			`"message":{"role":"assistant","content":"Hello, %s."}}]}`, r.Header.Get("X-Principal-Client")))

@@ -70,6 +70,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		err = c.predict(ctx)
 	case "token":
 		err = c.token(ctx)
+	case "proxy":
+		err = c.runProxy(ctx)
+	case "setup":
+		err = c.setup()
+	case "key":
+		err = c.printKey()
 	case "version":
 		err = c.version()
 	}

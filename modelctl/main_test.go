@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -24,6 +26,7 @@ import (
 	"github.com/zalando/go-keyring"
 
 	"keycloak-model-api/internal/oidctest"
+	"keycloak-model-api/modelctl/proxy"
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +51,10 @@ func TestMain(m *testing.M) {
 					stdout = io.MultiWriter(stdout, log)
 				}
 			}
-			os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, stdout, stderr))
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, stdout, stderr)
+			stop()
+			os.Exit(code)
 		},
 		// A browser whose user agrees to everything: it saves the last page.
 		"browser": func() {
@@ -104,6 +110,7 @@ func TestScripts(t *testing.T) {
 			"issuer": cmdIssuer,
 			"api":    cmdAPI,
 			"page":   cmdPage,
+			"proxy":  cmdProxy,
 			"status": cmdStatus,
 		},
 	})
@@ -123,6 +130,36 @@ func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// cmdProxy is "proxy up", which waits until one runs, or "proxy STATUS METHOD PATH
+// BODY TEXT": sends a request with the proxy's key, and wants that status and text.
+func cmdProxy(ts *testscript.TestScript, _ bool, args []string) {
+	file := filepath.Join(ts.Getenv("MODELCTL_CONFIG"), "proxy.json")
+	running, err := proxy.ReadRunning(file)
+	for end := time.Now().Add(time.Minute); args[0] == "up" && err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		running, err = proxy.ReadRunning(file)
+	}
+	ts.Check(err)
+	if args[0] == "up" {
+		return
+	}
+	r, err := http.NewRequest(args[1], running.URL+args[2], strings.NewReader(args[3]))
+	ts.Check(err)
+	r.Header.Set("Authorization", "Bearer "+running.Key)
+	r.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{DisableKeepAlives: true}
+	if running.Socket != "" {
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", running.Socket) }
+	}
+	response, err := transport.RoundTrip(r)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if strconv.Itoa(response.StatusCode) != args[0] || !strings.Contains(string(body), args[4]) {
+		ts.Fatalf("%s %s: %s %s", args[1], args[2], response.Status, body)
 	}
 }
 

@@ -6,20 +6,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"keycloak-model-api/internal/cli"
 	"keycloak-model-api/internal/local"
+	"keycloak-model-api/modelctl/proxy"
 	"keycloak-model-api/modelctl/session"
 	"keycloak-model-api/policy"
 )
 
-const defaultClientID = "model-cli"
+const (
+	defaultClientID = "model-cli"
+	usualProxy      = "127.0.0.1:8484"
+)
 
 // settings are what the command line and the environment say.
 type settings struct {
 	Command string   // name of the command
-	Args    []string // of describe: the model; of predict: the model and the file
+	Args    []string // of describe: the model; of predict: the model and the file; of setup: the tool
 
 	API      string // URL of the API; empty: that of the session, otherwise local.API
 	Issuer   string // login: issuer URL that the person confirms; empty: asks
@@ -27,6 +32,10 @@ type settings struct {
 	ClientID string // login: client id; empty: that of the session, otherwise defaultClientID
 	Device   bool   // login: by the device authorization grant
 	Bearer   bool   // login: for tokens that are bound to no key
+	Listen   string // proxy: address on the loopback interface
+	Socket   string // proxy: file of a Unix socket, instead of Listen
+	AnyKey   bool   // proxy: takes requests without the key
+	Model    string // setup: the model that the tool calls
 	Output   string // table or json
 	Dir      string // folder of the session
 }
@@ -76,6 +85,14 @@ func program(s *settings, getenv func(string) string) *cli.Program {
 		f.BoolVar(&s.Bearer, "bearer", false,
 			"Get bearer tokens, which modelctl token can hand to other programs.\nWhoever has such a token can use it.")
 	}
+	proxyFlags := func(f *flag.FlagSet) {
+		f.StringVar(&s.Listen, "listen", usualProxy, "`ADDRESS`: 127.0.0.1 or [::1], and a port. Default: "+usualProxy+".")
+		f.StringVar(&s.Socket, "socket", "", "`FILE`: listen on a Unix socket instead, which only you can connect to.")
+		f.BoolVar(&s.AnyKey, "any-key", false, "Take requests without the key. Every user of this computer can then\ncall models as you.")
+	}
+	setup := func(f *flag.FlagSet) {
+		f.StringVar(&s.Model, "model", "MODEL", "`NAME` of the model, where the tool is told one.")
+	}
 	return &cli.Program{Name: "modelctl", Notes: notes, Commands: []*cli.Command{
 		command("login", "Sign in with a browser.",
 			"The API names its issuer, which is the identity provider to sign in at. Before the\n"+
@@ -90,6 +107,14 @@ func program(s *settings, getenv func(string) string) *cli.Program {
 		command("token", "Print an access token for other programs.",
 			"The token lives for at least half a minute. It needs a sign-in by modelctl login -bearer:\n\n"+
 				"  curl -H \"Authorization: Bearer $(modelctl token)\" ...", nil, api),
+		command("proxy", "Let tools on this computer call the API as you.",
+			"The proxy puts your access token, and a proof where it is bound to a key, into each\n"+
+				"request. Tools send the key of this start, which modelctl setup prints, as\n"+
+				"Authorization: Bearer, x-api-key or api-key. It runs until you stop it.", nil, api, proxyFlags),
+		command("setup", "Print the lines by which a tool uses the proxy.",
+			"TOOL is one of "+toolNames()+".\n"+
+				"The lines hold the key of the proxy that runs. For a shell: eval \"$(modelctl setup openai)\"", []string{"TOOL"}, setup),
+		command("key", "Print the key of the proxy, for tools that ask a program for it.", "", nil),
 		command("version", "Print the version of this program.", "", nil),
 	}}
 }
@@ -108,6 +133,17 @@ func parse(p *cli.Program, s *settings, args []string, getenv func(string) strin
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(command.Args) > 0 && command.Args[0] == "MODEL" && !policy.ValidModelName(s.Args[0]) {
 		fail("%q can't be a model's name: see modelctl models", s.Args[0])
+	}
+	if command.Name == "setup" && !slices.ContainsFunc(tools(), func(t tool) bool { return t.name == s.Args[0] }) {
+		fail("%q is none of %s", s.Args[0], toolNames())
+	}
+	if s.Model != "" && s.Model != "MODEL" && policy.CheckModelName(policy.ProtocolOpenAI, s.Model) != nil {
+		fail("-model: %q can't be a model's name", s.Model)
+	}
+	if s.Listen != "" {
+		if err := proxy.CheckListen(s.Listen); err != nil {
+			fail("-listen: %w", err)
+		}
 	}
 	s.API = strings.TrimRight(s.API, "/")
 	for _, u := range []struct{ name, url string }{{"-api", s.API}, {"-issuer", s.Issuer}, {"MODELCTL_ISSUER", s.Issuers}} {

@@ -186,11 +186,16 @@ func wantsNonce(resp *http.Response) bool {
 // redirect and sends nothing elsewhere.
 func (a *Access) Client(timeout time.Duration) *http.Client {
 	client := NewHTTP(timeout)
-	client.Transport = &authorized{access: a, next: http.DefaultTransport}
-	if a.key != nil {
-		client.Transport = &authorized{access: a, next: newProver(a.key, a.Token, http.DefaultTransport)}
-	}
+	client.Transport = a.Transport(http.DefaultTransport)
 	return client
+}
+
+// Transport is that of Client over another one.
+func (a *Access) Transport(next http.RoundTripper) http.RoundTripper {
+	if a.key != nil {
+		next = newProver(a.key, a.Token, next)
+	}
+	return &authorized{access: a, next: next}
 }
 
 // authorized adds the access token to requests to the API of its session.
