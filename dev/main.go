@@ -15,10 +15,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"keycloak-model-api/internal/child"
+	"keycloak-model-api/internal/cli"
 )
 
 func main() {
@@ -79,8 +79,8 @@ const (
 // returns; when patience ends too, it kills it.
 func run(ctx, patience context.Context, args []string, getenv func(string) string, environ []string, stdout, stderr io.Writer) error {
 	o, command, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		_, err := io.WriteString(stdout, help)
+	if help, ok := errors.AsType[*cli.HelpError](err); ok {
+		_, err := io.WriteString(stdout, help.Text)
 		return err
 	} else if err != nil {
 		return &usageError{err}
@@ -120,37 +120,49 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	return err
 }
 
+// program is the command line, which sets o.
+func (o *options) program() *cli.Program {
+	command := func(name, summary, details string, define func(*flag.FlagSet)) *cli.Command {
+		flags := flag.NewFlagSet(name, flag.ContinueOnError)
+		flags.StringVar(&o.stack, "stack", "dev", "`NAME` of the stack, whose file is Pulumi.NAME.yaml. Secrets that a stack of environment dev lacks are made at random and kept.")
+		define(flags)
+		return &cli.Command{Name: name, Summary: summary, Details: details, Flags: flags}
+	}
+	live := func(flags *flag.FlagSet) {
+		flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of the Keycloak with the realm. Default: keycloak:url of the stack, otherwise KEYCLOAK_URL.")
+	}
+	return &cli.Program{Name: "go run ./dev", Notes: notes, Commands: []*cli.Command{
+		command("", "Starts Keycloak, makes the realm that the stack declares, starts the API, and\nprints what to type next.", upDetails, func(flags *flag.FlagSet) {
+			flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of a Keycloak to make the realm in, instead of starting one. Only a realm that was made by this command is replaced.")
+		}),
+		command("render", "Print the realm as one file, which needs no Keycloak.", renderDetails, func(flags *flag.FlagSet) {
+			flags.BoolVar(&o.preview, "preview", false, "Print the resources and the access policy instead.")
+			flags.StringVar(&o.export, "diff", "", "Print what would change against `REALM.json`, an export of the realm.")
+			flags.BoolVar(&o.showSecrets, "show-secrets", false, "Print secrets too, for a file that --import-realm takes: send it to a file that only its owner may read (umask 077).")
+		}),
+		command("drift", "Tell what the next pulumi up would overwrite in a live realm.", driftDetails, func(flags *flag.FlagSet) {
+			live(flags)
+			flags.BoolVar(&o.json, "json", false, "Print what was found as JSON.")
+		}),
+		command("repair", "Print the commands that lead out where every pulumi up fails.", "", func(flags *flag.FlagSet) {
+			live(flags)
+			flags.StringVar(&o.stateFile, "state", "", "`FILE` that pulumi stack export --file FILE wrote. Without it repair names all that could be at fault.")
+		}),
+		command("end-sessions", "End all sessions that began before a time.", endSessionsDetails, func(flags *flag.FlagSet) {
+			live(flags)
+			flags.StringVar(&o.before, "before", "", "`NOW`, or a time such as 2027-01-31T08:00:00Z.")
+		}),
+	}}
+}
+
 // parse reads the command line.
 func parse(args []string) (o options, command string, err error) {
-	flags := flag.NewFlagSet("dev", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.StringVar(&o.stack, "stack", "dev", "")
-	if len(args) > 0 && slices.Contains([]string{"render", "drift", "repair", "end-sessions"}, args[0]) {
-		command, args = args[0], args[1:]
+	chosen, _, err := o.program().Parse(args)
+	if err != nil {
+		return o, "", fmt.Errorf("dev: %w", err)
 	}
-	if command == "render" {
-		flags.BoolVar(&o.preview, "preview", false, "")
-		flags.StringVar(&o.export, "diff", "", "")
-		flags.BoolVar(&o.showSecrets, "show-secrets", false, "")
-	} else {
-		flags.StringVar(&o.keycloakURL, "keycloak", "", "")
-	}
-	switch command {
-	case "drift":
-		flags.BoolVar(&o.json, "json", false, "")
-	case "repair":
-		flags.StringVar(&o.stateFile, "state", "", "")
-	case "end-sessions":
-		flags.StringVar(&o.before, "before", "", "")
-	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return o, "", err
-	} else if err != nil {
-		return o, "", fmt.Errorf("dev: %w: see go run ./dev -h", err)
-	}
+	command = chosen.Name
 	switch {
-	case flags.NArg() > 0:
-		return o, "", fmt.Errorf("dev: %q is no command and no flag: see go run ./dev -h", flags.Arg(0))
 	case command == "end-sessions" && o.before == "":
 		return o, "", errors.New("dev: end-sessions ends the sessions of everybody: say of which by -before NOW, or -before 2027-01-31T08:00:00Z")
 	case o.keycloakURL != "" && !isHTTP(o.keycloakURL):
@@ -222,39 +234,21 @@ func toldBy(err error) error {
 	return err
 }
 
-const help = `Usage: go run ./dev [-stack NAME] [-keycloak URL]
-       go run ./dev render [-stack NAME] [-show-secrets | -preview | -diff REALM.json]
-       go run ./dev drift [-stack NAME] [-keycloak URL] [-json]
-       go run ./dev repair [-stack NAME] [-keycloak URL] [-state FILE]
-       go run ./dev end-sessions [-stack NAME] [-keycloak URL] -before NOW
+const (
+	upDetails = `Ctrl-C stops all three, a second Ctrl-C kills them. Each start begins with the
+realm as it is declared: what was changed in it by hand is gone.`
 
-The first starts Keycloak, makes the realm that the stack declares, starts the
-API, and prints what to type next. Ctrl-C stops all three, a second Ctrl-C kills
-them. Each start begins with the realm as it is declared: what was changed in it
-by hand is gone. The second prints the realm as one file, and needs no Keycloak.
-Secrets in it are masked; with them Keycloak's --import-realm takes the file. The
-third reads a live realm and tells what the next pulumi up would overwrite in it,
-what it would leave, and what the stack could declare: docs/drift.md. The fourth
-prints the commands that lead out where every pulumi up fails. The fifth ends all
-sessions of the realm that began before a time, offline ones too, and has every token
-from before refused: docs/revocation.md.
+	renderDetails = `Secrets in it are masked. With them Keycloak's --import-realm takes the file.`
 
-  -stack NAME       Read Pulumi.NAME.yaml (default dev). Secrets that a stack of
-                    environment dev lacks are made at random and kept.
-  -keycloak URL     Make the realm in this Keycloak and start none. Only a realm
-                    that was made by this command is replaced. For drift,
-                    repair and end-sessions: find it there; without it, where
-                    keycloak:url of the stack says, otherwise KEYCLOAK_URL.
-  -show-secrets     Print secrets too, for a file that --import-realm takes: send
-                    it to a file that only its owner may read (umask 077).
-  -preview          Print the resources and the access policy instead.
-  -diff REALM.json  Print what would change against an export of the realm.
-  -json             Print what drift found as JSON.
-  -before NOW       Of which sessions: NOW, or a time such as 2027-01-31T08:00:00Z.
-  -state FILE       What pulumi stack export --file FILE wrote. Without it repair
-                    names all that could be at fault.
+	driftDetails = `It also tells what an up would leave, and what the stack could declare:
+docs/drift.md. Exit status: 0 no difference, 1 a difference, 2 a failure. go run
+makes 1 of each, so build it for that: go build -o bin/ ./dev && bin/dev drift.`
 
-Environment:
+	endSessionsDetails = `Offline sessions too. Every token from before is refused from then on:
+docs/revocation.md.`
+)
+
+const notes = `Environment:
   KEYCLOAK_HOME     An unpacked Keycloak to start instead of a fetched one.
   KEYCLOAK_USER, KEYCLOAK_PASSWORD, or
   KEYCLOAK_CLIENT_ID, KEYCLOAK_CLIENT_SECRET
@@ -264,7 +258,6 @@ Environment:
                     Decrypts the stack's secure: values.
   API_...           Settings of the API: go run ./api -h. API_LISTEN is where it
                     listens; without it, 127.0.0.1:8000 or a free port.
-  KEYCLOAK_URL      For drift, repair and end-sessions alone: see -keycloak.
 
 Files, all in .dev, for the owner alone:
   stack.json            The stack's outputs, where go run ./api finds them.
@@ -276,6 +269,5 @@ Files, all in .dev, for the owner alone:
   curl-secrets          Secrets of the commands to type next.
 
 Exit status: 0 after Ctrl-C or when all was printed, 1 after a failure, 2 for a
-wrong command line. Of drift: 0 no difference, 1 a difference, 2 a failure; go run
-makes 1 of each, so build it for that: go build -o bin/ ./dev && bin/dev drift.
+wrong command line.
 `

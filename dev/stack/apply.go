@@ -202,7 +202,7 @@ type example struct {
 	Embedded string   `json:"embedded"`
 }
 
-// grant chooses who gets a token by a command: a user by the API's client, or else
+// grant chooses who gets a token by a command: a user by the API's client, otherwise
 // the account of a service that has roles.
 func (e *example) grant(d declared, passwords map[string]string) {
 	byPassword := slices.ContainsFunc(d.clients, func(c config.Client) bool { return c.ClientID == e.ClientID && *c.DirectAccessGrants })

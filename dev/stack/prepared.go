@@ -72,8 +72,8 @@ func (p *program) takePrepared(ctx context.Context, realms []*render.Realm, dige
 	return true, nil
 }
 
-// answers tells whether Keycloak answers 200. Whatever else there is to say, it
-// will say to makeRealms.
+// answers tells whether Keycloak answers 200. makeRealms finds out what is wrong
+// otherwise.
 func (p *program) answers(ctx context.Context, path string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.keycloakURL+path, nil)
 	if err != nil {
