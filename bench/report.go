@@ -80,7 +80,7 @@ func (r report) markdown() string {
 type goal struct {
 	name    string
 	value   float64
-	atLeast bool // else at most
+	atLeast bool // otherwise at most
 	bound   float64
 	unit    string
 }

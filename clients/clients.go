@@ -240,7 +240,7 @@ func lifespan(duration string) pulumi.StringPtrInput {
 }
 
 // roleMappings let realm roles into the tokens of a client without full scope:
-// those that it names, else those of its service account that the shared scope
+// those that it names, otherwise those of its service account that the shared scope
 // does not bring.
 func (c *Clients) roleMappings(ctx *pulumi.Context, d *config.Client, args *Args) error {
 	if *d.FullScope {

@@ -36,9 +36,9 @@ config:
 
 const authorizeSecret = "a-secret-of-the-proxies-in-the-tests"
 
-// asker is a proxy that passes requests on itself and asks the API about them, as
+// askingProxy is a proxy that passes requests on itself and asks the API about them, as
 // docs/authorizer.md shows it.
-type asker struct {
+type askingProxy struct {
 	name   string
 	bodies bool // it sends them
 	run    func(t *testing.T, port, api, modelServer string) *exec.Cmd
@@ -55,7 +55,7 @@ func TestAuthorizer(t *testing.T) {
 	})
 	st.Env = []string{"API_AUTHORIZE_SECRET=" + authorizeSecret}
 	ada := st.token(t, st.password("ada", password)).AccessToken
-	for _, p := range []asker{
+	for _, p := range []askingProxy{
 		{"nginx", false, runNginx},
 		{"haproxy", false, runHAProxy},
 		{"envoy by gRPC", true, func(t *testing.T, port, api, models string) *exec.Cmd { return runEnvoy(t, port, api, models, 0) }},

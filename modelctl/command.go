@@ -29,7 +29,7 @@ const issuerTimeout = 30 * time.Second
 // command is one run of modelctl.
 type command struct {
 	*settings
-	keeper         *session.Keeper
+	sessions       *session.Manager
 	getenv         func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -37,7 +37,7 @@ type command struct {
 
 func (c *command) login(ctx context.Context) error {
 	s := session.Session{API: c.API, Issuer: c.Issuer, ClientID: c.ClientID}
-	if before, err := c.keeper.Session(); err == nil {
+	if before, err := c.sessions.Session(); err == nil {
 		if s.API == "" {
 			s.API = before.API
 		}
@@ -60,14 +60,14 @@ func (c *command) login(ctx context.Context) error {
 	var who *session.Session
 	var err error
 	if c.Device {
-		who, err = c.keeper.LoginDevice(ctx, s, c.showCode)
+		who, err = c.sessions.LoginDevice(ctx, s, c.showCode)
 	} else {
-		who, err = c.keeper.LoginBrowser(ctx, s, c.showBrowser)
+		who, err = c.sessions.LoginBrowser(ctx, s, c.showBrowser)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.keeper.Trust(ctx, who.API, who.Issuer); err != nil {
+	if err := c.sessions.Trust(ctx, who.API, who.Issuer); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stderr, "Signed in to %s as %s. See what you may call: modelctl models\n", who.API, printable(displayName(who)))
@@ -85,7 +85,7 @@ func (c *command) confirmedIssuer(ctx context.Context, api string) (string, erro
 			return "", err
 		}
 	}
-	trusted, err := c.keeper.Trusted(api)
+	trusted, err := c.sessions.Trusted(api)
 	if err != nil || issuer == trusted {
 		return issuer, err
 	}
@@ -166,12 +166,12 @@ func (c *command) openBrowser(authURL string, failed func(error)) {
 }
 
 func (c *command) logout(ctx context.Context) error {
-	err := c.keeper.Logout(ctx)
+	err := c.sessions.Logout(ctx)
 	if errors.Is(err, session.ErrSignedOut) {
 		fmt.Fprintln(c.stderr, "You were not signed in.")
 		return nil
 	}
-	if _, gone := c.keeper.Session(); errors.Is(gone, session.ErrSignedOut) {
+	if _, gone := c.sessions.Session(); errors.Is(gone, session.ErrSignedOut) {
 		fmt.Fprintln(c.stderr, "The tokens on this computer are forgotten.")
 	}
 	if err != nil {
@@ -327,14 +327,14 @@ func (c *command) predict(ctx context.Context) error {
 
 // stepUp signs the person in again as a model asks for.
 func (c *command) stepUp(ctx context.Context, model string, up *session.StepUp) (*client, error) {
-	s, err := c.keeper.Session()
+	s, err := c.sessions.Session()
 	if err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(c.stderr, "Model %s asks for a sign-in of level %s that is fresh. The request is sent again after it.\n", model, up.ACR)
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	_, err = c.keeper.StepUp(waiting, *s, up, func(authURL string) {
+	_, err = c.sessions.StepUp(waiting, *s, up, func(authURL string) {
 		c.openBrowser(authURL, func(why error) {
 			cancel(fmt.Errorf("no browser opened on this computer (%w), and the device flow has no levels: "+
 				"run the command where a browser is, or name one by BROWSER", why))
@@ -391,7 +391,7 @@ func (c *command) version() error {
 // access returns an access token for the API that the command line names,
 // otherwise for that of the session.
 func (c *command) access(ctx context.Context) (*session.Access, error) {
-	a, err := c.keeper.Access(ctx)
+	a, err := c.sessions.Access(ctx)
 	if err == nil && c.API != "" && c.API != a.Session.API {
 		return nil, fmt.Errorf("%w to %s, only to %s", session.ErrSignedOut, c.API, a.Session.API)
 	}

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	c := &command{
 		settings: s, getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr,
-		keeper: &session.Keeper{
+		sessions: &session.Manager{
 			Dir:     s.Dir,
 			Keyring: hasKeyring(getenv),
 			Bearer:  s.Bearer,

@@ -162,7 +162,7 @@ func realmArgs(args *Args) *keycloak.RealmArgs {
 	return a
 }
 
-// lifetime is the configured duration, else the level's, in the form in which
+// lifetime is the configured duration, otherwise the level's, in the form in which
 // the provider reads it back.
 func lifetime(configured string, level time.Duration) pulumi.StringPtrInput {
 	if configured == "" {

@@ -33,7 +33,7 @@ type Settings struct {
 }
 
 // set writes the settings into the realm's inputs. The provider turns each switch
-// that is left out into false and keeps the last value of much else, so all is said
+// that is left out into false and keeps the last value of many others, so all is said
 // that has a value to say.
 func (s *Settings) set(a *keycloak.RealmArgs, events config.Events) {
 	s.login(a)

@@ -61,7 +61,7 @@ func TestKeysComeLater(t *testing.T) {
 	})
 }
 
-// forged returns a token of nobody's key under a key id, good in all else.
+// forged returns a token of nobody's key under a key id, good in every other way.
 func forged(issuer *oidctest.Issuer, id string, changes ...oidctest.Claims) string {
 	header := oidctest.Header{"alg": "RS256", "typ": "JWT", "kid": id}
 	return oidctest.Sign(&oidctest.Key{Private: []byte("x")}, header, issuer.Claims(changes...))

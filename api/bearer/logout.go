@@ -32,7 +32,7 @@ type Logout struct {
 // tokens issued later pass, since an offline session keeps its `sid`.
 //
 // clients returns the client ids whose logout tokens count: those of the
-// policy. ended, which may be nil, ends what else hangs on the session, such
+// policy. ended, which may be nil, ends what depends on the session, such
 // as a browser's; its error makes the issuer hear that the logout failed.
 func (v *Verifier) BackchannelLogout(clients func() []string, ended func(context.Context, Logout) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

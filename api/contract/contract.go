@@ -35,7 +35,7 @@ type Target struct {
 	Token string             // an access token that the resource accepts
 	Keys  jose.JSONWebKeySet // the issuer's published keys
 
-	// What else could be minted; cases that need what is empty are left out.
+	// Tokens that could be minted beside it. Cases that need an empty one are left out.
 	OtherAudience string // a good access token without this resource's audience
 	IDToken       string
 	ClientSecret  string // of the resource server

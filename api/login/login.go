@@ -453,10 +453,10 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 	return nil
 }
 
-// Farewell is the request that ends the session at the issuer too, to be sent
+// IssuerLogout is the request that ends the session at the issuer too, to be sent
 // by the browser as a form POST (OpenID Connect RP-Initiated Logout 1.0,
 // section 2).
-type Farewell struct {
+type IssuerLogout struct {
 	URL                   string // end_session_endpoint
 	IDTokenHint           string
 	ClientID              string
@@ -466,7 +466,7 @@ type Farewell struct {
 // Logout answers POST /logout: it ends the session and returns what the
 // browser sends to the issuer, or nil where there is nothing to end. The
 // caller writes the answer. The error is a *refusal.Error.
-func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error) {
+func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*IssuerLogout, error) {
 	if err := l.crossOrigin.Check(r); err != nil {
 		return nil, refusal.New(refusal.CrossOrigin, err)
 	}
@@ -487,7 +487,7 @@ func (l *Login) Logout(w http.ResponseWriter, r *http.Request) (*Farewell, error
 	if ended == nil || p == nil || p.endSession == "" {
 		return nil, nil
 	}
-	return &Farewell{URL: p.endSession, IDTokenHint: ended.IDToken, ClientID: p.oauth.ClientID, PostLogoutRedirectURI: l.PublicURL() + "/"}, nil
+	return &IssuerLogout{URL: p.endSession, IDTokenHint: ended.IDToken, ClientID: p.oauth.ClientID, PostLogoutRedirectURI: l.PublicURL() + "/"}, nil
 }
 
 // IssuerOrigin is the scheme and host of the issuer, where forms may lead.

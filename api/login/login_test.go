@@ -109,10 +109,10 @@ func (s *site) routes() http.Handler {
 	})
 	mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) { answer(w, s.login.Callback(w, r)) })
 	mux.HandleFunc("/logout", func(w http.ResponseWriter, r *http.Request) {
-		farewell, err := s.login.Logout(w, r)
+		logout, err := s.login.Logout(w, r)
 		answer(w, err)
 		if err == nil {
-			_ = json.NewEncoder(w).Encode(farewell)
+			_ = json.NewEncoder(w).Encode(logout)
 		}
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -300,7 +300,7 @@ func TestReturnPath(t *testing.T) {
 		"/javascript:alert(1)":         "/",
 		"/models/\u2215evil":           "/",
 		"/\uff0fevil.example":          "/",
-		"/login":                       "/", // else the next sign-in begins at once
+		"/login":                       "/", // otherwise the next sign-in begins at once
 		"/callback":                    "/",
 		"/logout":                      "/",
 		"/" + strings.Repeat("a", 300): "/",
@@ -1149,13 +1149,13 @@ func TestLogout(t *testing.T) {
 		b.signIn()
 		kept := *b.cookies["__Host-session"]
 		response, body := b.do(httptest.NewRequest(http.MethodPost, publicURL+"/logout", nil))
-		var farewell *Farewell
-		if err := json.Unmarshal([]byte(body), &farewell); err != nil || farewell == nil {
+		var logout *IssuerLogout
+		if err := json.Unmarshal([]byte(body), &logout); err != nil || logout == nil {
 			t.Fatalf("%d %s: %v", response.StatusCode, body, err)
 		}
-		if farewell.URL != issuerURL+"/protocol/openid-connect/logout" || farewell.ClientID != s.issuer.ClientID ||
-			farewell.PostLogoutRedirectURI != publicURL+"/" || strings.Count(farewell.IDTokenHint, ".") != 2 {
-			t.Errorf("%+v", farewell)
+		if logout.URL != issuerURL+"/protocol/openid-connect/logout" || logout.ClientID != s.issuer.ClientID ||
+			logout.PostLogoutRedirectURI != publicURL+"/" || strings.Count(logout.IDTokenHint, ".") != 2 {
+			t.Errorf("%+v", logout)
 		}
 		if len(b.cookies) != 0 {
 			t.Errorf("cookies left: %v", b.cookies)
@@ -1356,7 +1356,7 @@ func TestSessionsAreForgotten(t *testing.T) {
 func TestExpiredSessionIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := newStore()
-		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // else Find hides it
+		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // otherwise Find hides it
 			t.Fatal(err)
 		}
 		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour), true)

@@ -17,7 +17,7 @@ import (
 // Session is a signed-in browser.
 type Session struct {
 	Principal *bearer.Principal
-	Name      string        // for people to read: full name, else username
+	Name      string        // for people to read: full name, otherwise username
 	Ends      time.Time     // when it ends whatever happens
 	Idle      time.Duration // it ends sooner after this time without a request
 

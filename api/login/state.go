@@ -130,7 +130,7 @@ func (s sealer) open(state, browser string, now time.Time) (p pending, err error
 var ownPath = regexp.MustCompile(`^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*)?$`)
 
 // returnPath returns where to go after the sign-in: s if it can only be a path
-// of this site that doesn't begin the next sign-in, else "/". An open redirect
+// of this site that doesn't begin the next sign-in, otherwise "/". An open redirect
 // (RFC 9700, section 4.11) would lend our name to another site's page.
 func returnPath(s string) string {
 	if len(s) > 200 || !ownPath.MatchString(s) || s == "/login" || s == "/callback" || s == "/logout" {

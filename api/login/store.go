@@ -62,7 +62,7 @@ func (s *store) index(id string, g *grant, expires time.Time, fresh bool) bool {
 	entry.expires = time.AfterFunc(time.Until(expires), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.indexed[id] == entry { // else it was used meanwhile
+		if s.indexed[id] == entry { // otherwise it was used meanwhile
 			s.forget(id)
 			_ = s.MemStore.Delete(id) // which can't fail
 		}

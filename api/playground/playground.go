@@ -158,14 +158,14 @@ func (p *Playground) SignOut(w http.ResponseWriter, r *http.Request) {
 		p.message(w, http.StatusOK, page{Title: "Sign out?", Text: "This ends your session here and at the identity provider.", SignOut: true})
 		return
 	}
-	farewell, err := p.Login.Logout(w, r)
+	logout, err := p.Login.Logout(w, r)
 	switch {
 	case err != nil:
 		p.fail(w, r, err)
-	case farewell == nil:
+	case logout == nil:
 		http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
 	default:
-		p.render(w, http.StatusOK, "farewell.html", page{Title: "Signing out", Farewell: farewell})
+		p.render(w, http.StatusOK, "signing-out.html", page{Title: "Signing out", IssuerLogout: logout})
 	}
 }
 
@@ -188,7 +188,7 @@ type page struct {
 	SignOut bool   // button that signs out
 	Welcome bool   // the front page for who is not signed in
 
-	Farewell *login.Farewell
+	IssuerLogout *login.IssuerLogout
 
 	You    *you
 	Models []*modelView

@@ -118,7 +118,7 @@ func TestHeadersIn(t *testing.T) {
 	// CVE-2024-45410 and, in lower case, CVE-2026-29054; fabio, CVE-2025-48865).
 	r.Header["Connection"] = []string{"X-Principal-Subject, x-principal-client, Authorization, X-Request-Id, Content-Type, traceparent"}
 	r.Header["Content-Type"] = []string{"application/json"}
-	r.Header["Accept-Encoding"] = []string{"gzip"} // else net/http adds none beside Range
+	r.Header["Accept-Encoding"] = []string{"gzip"} // otherwise net/http adds none beside Range
 	r.Header["Traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	response, _ := do(t, r)
 	if response.StatusCode != http.StatusOK {

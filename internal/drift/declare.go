@@ -20,7 +20,7 @@ import (
 type Declaration struct {
 	Key   string   `json:"key"`            // such as keycloak-model-api:lifetimes
 	Lines []string `json:"lines"`          // to paste, the key's own first
-	Note  string   `json:"note,omitempty"` // what else it takes
+	Note  string   `json:"note,omitempty"` // what it takes beside the line
 	Paths []string `json:"paths"`          // of the differences that they end
 }
 

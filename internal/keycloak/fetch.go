@@ -100,7 +100,7 @@ func Fetch(ctx context.Context, o FetchOptions) (*Distribution, error) {
 }
 
 // containerEngine returns the path of docker or podman if its engine answers,
-// else "": a client alone starts nothing.
+// otherwise "": a client alone starts nothing.
 func containerEngine(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 )
 
 // checkJava returns nil if Keycloak's own start script finds a Java that is
-// new enough: in $JAVA, else under $JAVA_HOME, else in the PATH.
+// new enough: in $JAVA, then under $JAVA_HOME, then in the PATH.
 func checkJava(ctx context.Context) error {
 	path := os.Getenv("JAVA")
 	if path == "" {

@@ -331,7 +331,7 @@ func bootEnv(a *admin) map[string]string {
 		"KC_BOOTSTRAP_ADMIN_CLIENT_ID":     a.ClientID,
 		"KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": a.ClientSecret,
 		"JAVA_OPTS_APPEND":                 javaOptions,
-		"KC_DEBUG":                         "false", // else kc.sh reads DEBUG
+		"KC_DEBUG":                         "false", // otherwise kc.sh reads DEBUG
 	}
 }
 
@@ -354,7 +354,7 @@ func environ(env []string, extra map[string]string) []string {
 	return out
 }
 
-// ChoosePort returns usual if nothing listens on it, else a free port.
+// ChoosePort returns usual if nothing listens on it, otherwise a free port.
 func ChoosePort(usual int) (string, error) {
 	// The second address finds a server that listens on all of them, which
 	// macOS doesn't hold against one that listens on 127.0.0.1.
@@ -447,7 +447,7 @@ func (s *Server) wait() {
 // Done is closed when the server has ended.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err returns nil while the server runs and after Stop, else why it ended,
+// Err returns nil while the server runs and after Stop, otherwise why it ended,
 // with the last lines of its log.
 func (s *Server) Err() error {
 	select {

@@ -30,7 +30,7 @@ type Resource struct {
 	Type   string // token, such as keycloak:index/realm:Realm
 	Name   string // logical name
 	Parent string // URN, empty for the stack itself
-	Custom bool   // a provider's resource; else a component
+	Custom bool   // a provider's resource; otherwise a component
 
 	Inputs  resource.PropertyMap // as registered, after transforms; secrets are *resource.Secret
 	Outputs resource.PropertyMap // what the program reads; for the stack its outputs

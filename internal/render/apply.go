@@ -23,7 +23,7 @@ import (
 const Marker = "keycloak-model-api.local"
 
 // Apply makes the realm in a running Keycloak as the provider would. A realm of
-// that name is replaced if Apply made it, and else left alone with an error.
+// that name is replaced if Apply made it, and otherwise left alone with an error.
 //
 // A POST of the whole representation would be one call, but Keycloak then
 // leaves out its built-in client scopes, and takes time that grows faster than

@@ -227,7 +227,8 @@ func (a *applier) step(ctx context.Context, executions string, s *step) (string,
 	return "", fmt.Errorf("sub-flow %s has no execution", s.flow.alias)
 }
 
-// bind binds the flows. What else is sent would be reset if it were left out.
+// bind binds the flows. It also sends the settings of the device grant, which Keycloak
+// resets where they are left out.
 func (a *applier) bind(ctx context.Context) error {
 	if len(a.bindings) == 0 {
 		return nil

@@ -30,15 +30,15 @@ const browserTimeout = 10 * time.Minute
 // LoginDevice signs in by the device authorization grant (RFC 8628) with PKCE.
 // s names the API, the issuer and the client; prompt shows the person where to
 // go and what to type.
-func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, completeURI, code string)) (*Session, error) {
-	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+func (m *Manager) LoginDevice(ctx context.Context, s Session, prompt func(uri, completeURI, code string)) (*Session, error) {
+	p, err := m.discover(ctx, s.Issuer, s.ClientID)
 	if err != nil {
 		return nil, err
 	}
 	if p.oauth.Endpoint.DeviceAuthURL == "" {
 		return nil, errors.New("session: the issuer has no device authorization grant: sign in without -device")
 	}
-	key, err := k.newKey(p)
+	key, err := m.newKey(p)
 	if err != nil {
 		return nil, err
 	}
@@ -60,22 +60,22 @@ func (k *Keeper) LoginDevice(ctx context.Context, s Session, prompt func(uri, co
 	case err != nil:
 		return nil, fmt.Errorf("session: signing in: %w", describe(err))
 	}
-	return k.finish(ctx, p, s, tok, key, "", nil)
+	return m.finish(ctx, p, s, tok, key, "", nil)
 }
 
 // LoginBrowser signs in by the authorization code flow with PKCE and a redirect
 // to a port of this computer (RFC 8252). s names the API, the issuer and the
 // client; open shows the URL to the person's browser.
-func (k *Keeper) LoginBrowser(ctx context.Context, s Session, open func(authURL string)) (*Session, error) {
-	return k.loginBrowser(ctx, s, nil, open)
+func (m *Manager) LoginBrowser(ctx context.Context, s Session, open func(authURL string)) (*Session, error) {
+	return m.loginBrowser(ctx, s, nil, open)
 }
 
-func (k *Keeper) loginBrowser(ctx context.Context, s Session, up *StepUp, open func(authURL string)) (*Session, error) {
-	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+func (m *Manager) loginBrowser(ctx context.Context, s Session, up *StepUp, open func(authURL string)) (*Session, error) {
+	p, err := m.discover(ctx, s.Issuer, s.ClientID)
 	if err != nil {
 		return nil, err
 	}
-	key, err := k.newKey(p)
+	key, err := m.newKey(p)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (k *Keeper) loginBrowser(ctx context.Context, s Session, up *StepUp, open f
 		if err != nil {
 			return nil, fmt.Errorf("session: exchanging the authorization code: %w", describe(err))
 		}
-		return k.finish(ctx, p, s, tok, key, nonce, up)
+		return m.finish(ctx, p, s, tok, key, nonce, up)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /callback", cb)
@@ -220,8 +220,8 @@ func (p *provider) checkAuthorizationResponse(q url.Values, issuer string) (code
 }
 
 // newKey makes the key for a sign-in, nil for one with bearer tokens.
-func (k *Keeper) newKey(p *provider) (*proofKey, error) {
-	if k.Bearer {
+func (m *Manager) newKey(p *provider) (*proofKey, error) {
+	if m.Bearer {
 		return nil, nil
 	}
 	if !slices.Contains(p.proofAlgorithms, string(proofAlgorithm)) {
@@ -234,7 +234,7 @@ func (k *Keeper) newKey(p *provider) (*proofKey, error) {
 // finish verifies the ID token and stores the session in place of the one
 // before. key is nil for bearer tokens, nonce is empty in a flow that has none,
 // up is nil for a sign-in that is no step-up.
-func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, key *proofKey, nonce string, up *StepUp) (*Session, error) {
+func (m *Manager) finish(ctx context.Context, p *provider, s Session, tok *oauth2.Token, key *proofKey, nonce string, up *StepUp) (*Session, error) {
 	raw, _ := tok.Extra("id_token").(string)
 	if raw == "" {
 		return nil, errors.New("session: the issuer gives no ID token: allow the scope openid to the client")
@@ -271,15 +271,15 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 		s.Thumbprint = key.thumbprint
 	}
 
-	unlock, err := k.lock(ctx)
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	// The old tokens go, the new session comes, then its tokens: whenever this
 	// ends early, no tokens are with a session that they don't belong to.
-	if before, err := k.Session(); err == nil && *before != s {
-		if err := k.forget(ctx, before); err != nil {
+	if before, err := m.Session(); err == nil && *before != s {
+		if err := m.forget(ctx, before); err != nil {
 			return nil, err
 		}
 	}
@@ -287,15 +287,15 @@ func (k *Keeper) finish(ctx context.Context, p *provider, s Session, tok *oauth2
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	if err := writeFile(k.path("session.json"), data); err != nil {
+	if err := writeFile(m.path("session.json"), data); err != nil {
 		return nil, err
 	}
-	file, err := k.save(ctx, &s, t)
+	file, err := m.save(ctx, &s, t)
 	if err != nil {
 		return nil, err
 	}
 	if file != "" {
-		k.Notice("This system has no keyring that works: the tokens are in " + file + ", which only you may read (mode 0600).")
+		m.Notice("This system has no keyring that works: the tokens are in " + file + ", which only you may read (mode 0600).")
 	}
 	return &s, nil
 }

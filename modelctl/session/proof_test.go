@@ -22,12 +22,12 @@ import (
 // Every token of a login is bound to its key, and the key to the login.
 func TestTokensAreBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
+		issuer, sessions, s := fixture(t)
 		thumbprints := map[string]bool{}
 		for range 2 {
-			signIn(t, keeper, s)
+			signIn(t, sessions, s)
 			for range 2 {
-				access, err := keeper.Access(t.Context())
+				access, err := sessions.Access(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -47,11 +47,11 @@ func TestTokensAreBound(t *testing.T) {
 
 func TestBearerTokensOnRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		keeper.Bearer = true
-		signIn(t, keeper, s)
+		issuer, sessions, s := fixture(t)
+		sessions.Bearer = true
+		signIn(t, sessions, s)
 		time.Sleep(5 * time.Minute)
-		access, err := (&session.Keeper{Dir: keeper.Dir, HTTP: issuer.Client()}).Access(t.Context()) // as any later command
+		access, err := (&session.Manager{Dir: sessions.Dir, HTTP: issuer.Client()}).Access(t.Context()) // as any later command
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestBearerTokensOnRequest(t *testing.T) {
 
 // signInByBrowser is signIn without the wait between polls, for tests on the
 // wall clock.
-func signInByBrowser(t *testing.T, issuer *oidctest.Provider, k *session.Keeper, s session.Session) {
+func signInByBrowser(t *testing.T, issuer *oidctest.Provider, k *session.Manager, s session.Session) {
 	t.Helper()
 	if _, err := k.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
 		t.Fatal(err)
@@ -73,28 +73,28 @@ func signInByBrowser(t *testing.T, issuer *oidctest.Provider, k *session.Keeper,
 // A nonce that the issuer demands is sent, also where it changes (RFC 9449,
 // section 8), in every flow.
 func TestNonceOfTheIssuer(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	nonce := func(n string) { issuer.Set(func(set *oidctest.Settings) { set.Nonce, set.Lifetime = n, 1 }) }
 	nonce("one")
-	signInByBrowser(t, issuer, keeper, s)
+	signInByBrowser(t, issuer, sessions, s)
 	nonce("two")
-	signIn(t, keeper, s)
+	signIn(t, sessions, s)
 	nonce("three")
-	if _, err := keeper.Access(t.Context()); err != nil {
+	if _, err := sessions.Access(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := issuer.Count("refresh_token"); got != 2 {
 		t.Errorf("%d requests, want one without the nonce and one with it", got)
 	}
-	if err := keeper.Logout(t.Context()); err != nil {
+	if err := sessions.Logout(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // A server that never has enough is asked twice, not for ever.
 func TestNonceIsTriedOnce(t *testing.T) {
-	issuer, keeper, s := fixture(t)
-	signInByBrowser(t, issuer, keeper, s)
+	issuer, sessions, s := fixture(t)
+	signInByBrowser(t, issuer, sessions, s)
 	calls := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls++
@@ -103,7 +103,7 @@ func TestNonceIsTriedOnce(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	defer server.Close()
-	access := accessFor(t, keeper, server.URL)
+	access := accessFor(t, sessions, server.URL)
 	resp, err := access.Client(time.Minute).Post(server.URL+"/v2/models/iris/infer", "application/json", strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
@@ -114,11 +114,11 @@ func TestNonceIsTriedOnce(t *testing.T) {
 	}
 }
 
-// accessFor returns the keeper's access with the API at another address, such
+// accessFor returns the sessions's access with the API at another address, such
 // as that of a test server.
-func accessFor(t *testing.T, keeper *session.Keeper, api string) *session.Access {
+func accessFor(t *testing.T, sessions *session.Manager, api string) *session.Access {
 	t.Helper()
-	access, err := keeper.Access(t.Context())
+	access, err := sessions.Access(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,11 +129,11 @@ func accessFor(t *testing.T, keeper *session.Keeper, api string) *session.Access
 // The token goes to the API of its session and nowhere else, whatever the
 // caller asks for.
 func TestTokenGoesToItsAPIOnly(t *testing.T) {
-	issuer, keeper, s := fixture(t)
-	signInByBrowser(t, issuer, keeper, s)
+	issuer, sessions, s := fixture(t)
+	signInByBrowser(t, issuer, sessions, s)
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was sent") }))
 	defer server.Close()
-	access := accessFor(t, keeper, server.URL+"/models")
+	access := accessFor(t, sessions, server.URL+"/models")
 	for _, target := range []string{server.URL, server.URL + "/", server.URL + "/models-of-others", "http://" + server.Listener.Addr().String() + "/v2/models"} {
 		resp, err := access.Client(time.Minute).Get(target)
 		if err == nil {
@@ -149,7 +149,7 @@ func TestTokenGoesToItsAPIOnly(t *testing.T) {
 // API they are worth nothing: the proof names the false one (htu, RFC 9449,
 // section 4.3), and without a proof the token is refused.
 func TestFalseAPIHasNothing(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	real := httptest.NewUnstartedServer(nil)
 	realURL := "http://" + real.Listener.Addr().String()
 	verifier, err := bearer.New(t.Context(), bearer.Config{
@@ -172,7 +172,7 @@ func TestFalseAPIHasNothing(t *testing.T) {
 	falseAPI := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen <- r.Header.Clone() }))
 	defer falseAPI.Close()
 
-	signInByBrowser(t, issuer, keeper, s)
+	signInByBrowser(t, issuer, sessions, s)
 	ask := func(client *http.Client, base string, header http.Header) string {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v2/models", nil)
@@ -191,10 +191,10 @@ func TestFalseAPIHasNothing(t *testing.T) {
 		}
 		return strings.TrimSpace(string(body))
 	}
-	if got := ask(accessFor(t, keeper, realURL).Client(time.Minute), realURL, http.Header{}); got != "welcome" {
+	if got := ask(accessFor(t, sessions, realURL).Client(time.Minute), realURL, http.Header{}); got != "welcome" {
 		t.Fatalf("the person's own call: %s", got)
 	}
-	ask(accessFor(t, keeper, falseAPI.URL).Client(time.Minute), falseAPI.URL, http.Header{})
+	ask(accessFor(t, sessions, falseAPI.URL).Client(time.Minute), falseAPI.URL, http.Header{})
 	sent := <-stolen
 	token := strings.TrimPrefix(sent.Get("Authorization"), "DPoP ")
 	if issuer.BoundTo(token) == "" || sent.Get("DPoP") == "" {
@@ -219,57 +219,57 @@ func TestFalseAPIHasNothing(t *testing.T) {
 
 func TestKeyIsKept(t *testing.T) {
 	t.Run("in a file that only the person reads", func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signInByBrowser(t, issuer, keeper, s)
-		data, err := os.ReadFile(filepath.Join(keeper.Dir, "tokens.json"))
+		issuer, sessions, s := fixture(t)
+		signInByBrowser(t, issuer, sessions, s)
+		data, err := os.ReadFile(filepath.Join(sessions.Dir, "tokens.json"))
 		if err != nil || !strings.Contains(string(data), `"key"`) {
 			t.Errorf("tokens.json has no key (%v)", err)
 		}
 	})
 	t.Run("in the keyring, for one login", func(t *testing.T) {
 		keyring.MockInit()
-		issuer, keeper, s := fixture(t)
-		keeper.Keyring = true
-		signInByBrowser(t, issuer, keeper, s)
+		issuer, sessions, s := fixture(t)
+		sessions.Keyring = true
+		signInByBrowser(t, issuer, sessions, s)
 		item := func() string {
-			data, err := keyring.Get("modelctl "+api, "key of "+keeper.Dir)
+			data, err := keyring.Get("modelctl "+api, "key of "+sessions.Dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return data
 		}
 		first := item()
-		signInByBrowser(t, issuer, keeper, s)
+		signInByBrowser(t, issuer, sessions, s)
 		if item() == first {
 			t.Error("two logins have one key")
 		}
-		if err := keeper.Logout(t.Context()); err != nil {
+		if err := sessions.Logout(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keyring.Get("modelctl "+api, "key of "+keeper.Dir); !errors.Is(err, keyring.ErrNotFound) {
+		if _, err := keyring.Get("modelctl "+api, "key of "+sessions.Dir); !errors.Is(err, keyring.ErrNotFound) {
 			t.Errorf("the key is left in the keyring (%v)", err)
 		}
 	})
 	t.Run("with its tokens: those of another key are not used", func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signInByBrowser(t, issuer, keeper, s)
-		file := filepath.Join(keeper.Dir, "tokens.json")
+		issuer, sessions, s := fixture(t)
+		signInByBrowser(t, issuer, sessions, s)
+		file := filepath.Join(sessions.Dir, "tokens.json")
 		old, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		signInByBrowser(t, issuer, keeper, s)
+		signInByBrowser(t, issuer, sessions, s)
 		if err := os.WriteFile(file, old, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keeper.Access(t.Context()); !errors.Is(err, session.ErrSignedOut) {
+		if _, err := sessions.Access(t.Context()); !errors.Is(err, session.ErrSignedOut) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("not quoted when it is damaged", func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signInByBrowser(t, issuer, keeper, s)
-		file := filepath.Join(keeper.Dir, "tokens.json")
+		issuer, sessions, s := fixture(t)
+		signInByBrowser(t, issuer, sessions, s)
+		file := filepath.Join(sessions.Dir, "tokens.json")
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -279,32 +279,32 @@ func TestKeyIsKept(t *testing.T) {
 		if err := os.WriteFile(file, []byte(before+`"key":{`+after), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keeper.Access(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "zq9") {
+		if _, err := sessions.Access(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "zq9") {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
 func TestTrust(t *testing.T) {
-	_, keeper, s := fixture(t)
-	if issuer, err := keeper.Trusted(api); err != nil || issuer != "" {
+	_, sessions, s := fixture(t)
+	if issuer, err := sessions.Trusted(api); err != nil || issuer != "" {
 		t.Errorf("trusts %q before anything was confirmed (%v)", issuer, err)
 	}
 	for _, pair := range [][2]string{{api, s.Issuer}, {api + "/other", "https://other.example.com"}, {api, "https://new.example.com"}} {
-		if err := keeper.Trust(t.Context(), pair[0], pair[1]); err != nil {
+		if err := sessions.Trust(t.Context(), pair[0], pair[1]); err != nil {
 			t.Fatal(err)
 		}
-		if issuer, err := keeper.Trusted(pair[0]); err != nil || issuer != pair[1] {
+		if issuer, err := sessions.Trusted(pair[0]); err != nil || issuer != pair[1] {
 			t.Errorf("%s: trusts %q, want %q (%v)", pair[0], issuer, pair[1], err)
 		}
 	}
-	if issuer, err := keeper.Trusted(api + "/x"); err != nil || issuer != "" {
+	if issuer, err := sessions.Trusted(api + "/x"); err != nil || issuer != "" {
 		t.Errorf("trusts %q below an API that was confirmed (%v)", issuer, err)
 	}
-	if err := os.WriteFile(filepath.Join(keeper.Dir, "trust.json"), []byte(`{"`+api+`":"a","`+api+`":"b"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(sessions.Dir, "trust.json"), []byte(`{"`+api+`":"a","`+api+`":"b"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keeper.Trusted(api); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := sessions.Trusted(api); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged file: %v", err)
 	}
 }

@@ -34,13 +34,13 @@ var idAlgorithms = []string{
 
 // discover reads the issuer's metadata. Every endpoint in it must be fit to
 // carry tokens, and to be handed to a browser.
-func (k *Keeper) discover(ctx context.Context, url, clientID string) (*provider, error) {
+func (m *Manager) discover(ctx context.Context, url, clientID string) (*provider, error) {
 	p := &provider{http: &http.Client{
-		Transport:     unavailable{k.HTTP.Transport},
-		CheckRedirect: k.HTTP.CheckRedirect,
-		Timeout:       k.HTTP.Timeout,
+		Transport:     unavailable{m.HTTP.Transport},
+		CheckRedirect: m.HTTP.CheckRedirect,
+		Timeout:       m.HTTP.Timeout,
 	}}
-	m, err := issuer.New(issuer.Config{URL: url}, p.http.Transport, p.http.Timeout).Metadata(ctx)
+	metadata, err := issuer.New(issuer.Config{URL: url}, p.http.Transport, p.http.Timeout).Metadata(ctx)
 	if e, ok := errors.AsType[*issuer.MismatchError](err); ok {
 		return nil, fmt.Errorf("session: the issuer at %s calls itself %q: sign in with -issuer set to exactly that, if you trust it", url, e.Found)
 	}
@@ -55,11 +55,11 @@ func (k *Keeper) discover(ctx context.Context, url, clientID string) (*provider,
 		name, url string
 		required  bool
 	}{
-		{"authorization_endpoint", m.Authorization, true},
-		{"token_endpoint", m.Token, true},
-		{"jwks_uri", m.JWKS, true},
-		{"device_authorization_endpoint", m.Device, false},
-		{"revocation_endpoint", m.Revocation, false},
+		{"authorization_endpoint", metadata.Authorization, true},
+		{"token_endpoint", metadata.Token, true},
+		{"jwks_uri", metadata.JWKS, true},
+		{"device_authorization_endpoint", metadata.Device, false},
+		{"revocation_endpoint", metadata.Revocation, false},
 	} {
 		if e.url == "" && !e.required {
 			continue
@@ -69,10 +69,10 @@ func (k *Keeper) discover(ctx context.Context, url, clientID string) (*provider,
 		}
 	}
 	p.oidc = (&oidc.ProviderConfig{
-		IssuerURL: m.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, DeviceAuthURL: m.Device, JWKSURL: m.JWKS,
-		Algorithms: slices.DeleteFunc(slices.Clone(m.IDAlgorithms), func(a string) bool { return !slices.Contains(idAlgorithms, a) }),
+		IssuerURL: metadata.Issuer, AuthURL: metadata.Authorization, TokenURL: metadata.Token, DeviceAuthURL: metadata.Device, JWKSURL: metadata.JWKS,
+		Algorithms: slices.DeleteFunc(slices.Clone(metadata.IDAlgorithms), func(a string) bool { return !slices.Contains(idAlgorithms, a) }),
 	}).NewProvider(p.context(ctx))
-	p.revocation, p.sendsIss, p.proofAlgorithms = m.Revocation, m.SendsIssuer, m.ProofAlgorithms
+	p.revocation, p.sendsIss, p.proofAlgorithms = metadata.Revocation, metadata.SendsIssuer, metadata.ProofAlgorithms
 	p.oauth = oauth2.Config{
 		ClientID: clientID,
 		Endpoint: p.oidc.Endpoint(),

@@ -67,9 +67,9 @@ type Access struct {
 	key *proofKey // that the token is bound to; nil for a bearer token
 }
 
-// Keeper keeps the session in a folder, and its tokens in the system's keyring
+// Manager keeps the session in a folder, and its tokens in the system's keyring
 // or in that folder.
-type Keeper struct {
+type Manager struct {
 	Dir     string       // folder of the session, made with mode 0700 when missing
 	Keyring bool         // try the system's keyring first
 	Bearer  bool         // sign in for bearer tokens, which are bound to no key
@@ -78,8 +78,8 @@ type Keeper struct {
 }
 
 // Session returns the session, or ErrSignedOut.
-func (k *Keeper) Session() (*Session, error) {
-	data, err := os.ReadFile(k.path("session.json"))
+func (m *Manager) Session() (*Session, error) {
+	data, err := os.ReadFile(m.path("session.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrSignedOut
 	}
@@ -88,7 +88,7 @@ func (k *Keeper) Session() (*Session, error) {
 	}
 	var s Session
 	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("session: %s is damaged, sign in again: %w", k.path("session.json"), err)
+		return nil, fmt.Errorf("session: %s is damaged, sign in again: %w", m.path("session.json"), err)
 	}
 	return &s, nil
 }
@@ -96,20 +96,20 @@ func (k *Keeper) Session() (*Session, error) {
 // Access returns an access token, refreshed when needed. Of several processes
 // one refreshes and the others wait for its result. The error is ErrSignedOut
 // when the session has ended and ErrUnavailable when the issuer can't tell.
-func (k *Keeper) Access(ctx context.Context) (*Access, error) {
-	s, t, err := k.current(ctx)
+func (m *Manager) Access(ctx context.Context) (*Access, error) {
+	s, t, err := m.current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if t.fresh() {
 		return t.access(s)
 	}
-	unlock, err := k.lock(ctx)
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	s, t, err = k.current(ctx) // again: another process may have refreshed, or signed out, meanwhile
+	s, t, err = m.current(ctx) // again: another process may have refreshed, or signed out, meanwhile
 	if err != nil {
 		return nil, err
 	}
@@ -120,25 +120,25 @@ func (k *Keeper) Access(ctx context.Context) (*Access, error) {
 	// Whatever the person does, that answer is stored.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
 	defer cancel()
-	t, err = k.refresh(ctx, s, t)
+	t, err = m.refresh(ctx, s, t)
 	if err != nil {
 		return nil, err
 	}
 	return t.access(s)
 }
 
-func (k *Keeper) current(ctx context.Context) (*Session, *tokens, error) {
-	s, err := k.Session()
+func (m *Manager) current(ctx context.Context) (*Session, *tokens, error) {
+	s, err := m.Session()
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := k.load(ctx, s)
+	t, err := m.load(ctx, s)
 	return s, t, err
 }
 
 // refresh stores the new tokens before it returns them. The lock is held.
-func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens, error) {
-	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+func (m *Manager) refresh(ctx context.Context, s *Session, old *tokens) (*tokens, error) {
+	p, err := m.discover(ctx, s.Issuer, s.ClientID)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens,
 	}
 	tok, err := p.oauth.TokenSource(p.proving(ctx, key), &oauth2.Token{RefreshToken: old.Refresh.Value}).Token()
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.ErrorCode == "invalid_grant" {
-		if err := k.forget(ctx, s); err != nil {
+		if err := m.forget(ctx, s); err != nil {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: the session has ended", ErrSignedOut)
@@ -160,7 +160,7 @@ func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens,
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.save(ctx, s, t); err != nil {
+	if _, err := m.save(ctx, s, t); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -170,21 +170,21 @@ func (k *Keeper) refresh(ctx context.Context, s *Session, old *tokens) (*tokens,
 // (RFC 7009), which ends the session there. Any error but ErrSignedOut says
 // what could not be ended; unless it is about a file of the session, the
 // tokens are forgotten all the same.
-func (k *Keeper) Logout(ctx context.Context) error {
-	unlock, err := k.lock(ctx)
+func (m *Manager) Logout(ctx context.Context) error {
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	s, err := k.Session()
+	s, err := m.Session()
 	if err != nil {
 		return err
 	}
-	t, loadErr := k.load(ctx, s)
-	if err := k.forget(ctx, s); err != nil {
+	t, loadErr := m.load(ctx, s)
+	if err := m.forget(ctx, s); err != nil {
 		return err
 	}
-	if err := os.Remove(k.path("session.json")); err != nil {
+	if err := os.Remove(m.path("session.json")); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	if errors.Is(loadErr, ErrSignedOut) {
@@ -193,7 +193,7 @@ func (k *Keeper) Logout(ctx context.Context) error {
 	if loadErr != nil {
 		return loadErr
 	}
-	p, err := k.discover(ctx, s.Issuer, s.ClientID)
+	p, err := m.discover(ctx, s.Issuer, s.ClientID)
 	if err != nil {
 		return err
 	}
@@ -205,18 +205,18 @@ func (k *Keeper) Logout(ctx context.Context) error {
 }
 
 // lock keeps other processes of this user from changing the tokens.
-func (k *Keeper) lock(ctx context.Context) (unlock func(), err error) {
-	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
+func (m *Manager) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(m.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	l := flock.New(k.path("lock"), flock.SetPermissions(0o600))
+	l := flock.New(m.path("lock"), flock.SetPermissions(0o600))
 	if _, err := l.TryLockContext(ctx, 50*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("session: waiting for %s: %w", l.Path(), err)
 	}
 	return func() { _ = l.Close() }, nil
 }
 
-func (k *Keeper) path(name string) string { return filepath.Join(k.Dir, name) }
+func (m *Manager) path(name string) string { return filepath.Join(m.Dir, name) }
 
 // NewHTTP returns a client that is fit to carry tokens: it follows no redirect,
 // which could carry them to another host, and gives up after timeout.

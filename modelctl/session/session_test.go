@@ -28,17 +28,17 @@ import (
 
 const api = "https://models.example.com"
 
-// fixture is an issuer without a network and a keeper in a folder of its own.
-func fixture(t *testing.T) (*oidctest.Provider, *session.Keeper, session.Session) {
+// fixture is an issuer without a network and a sessions in a folder of its own.
+func fixture(t *testing.T) (*oidctest.Provider, *session.Manager, session.Session) {
 	t.Helper()
 	issuer := oidctest.NewProvider(oidctest.New("https://issuer.example.com/realms/example-realm"), "model-cli", "")
-	keeper := &session.Keeper{Dir: filepath.Join(t.TempDir(), "modelctl"), HTTP: issuer.Client(), Notice: func(string) {}}
-	return issuer, keeper, session.Session{API: api, Issuer: issuer.URL, ClientID: issuer.ClientID}
+	sessions := &session.Manager{Dir: filepath.Join(t.TempDir(), "modelctl"), HTTP: issuer.Client(), Notice: func(string) {}}
+	return issuer, sessions, session.Session{API: api, Issuer: issuer.URL, ClientID: issuer.ClientID}
 }
 
 func noPrompt(string, string, string) {}
 
-func signIn(t *testing.T, k *session.Keeper, s session.Session) {
+func signIn(t *testing.T, k *session.Manager, s session.Session) {
 	t.Helper()
 	if _, err := k.LoginDevice(t.Context(), s, noPrompt); err != nil {
 		t.Fatal(err)
@@ -47,9 +47,9 @@ func signIn(t *testing.T, k *session.Keeper, s session.Session) {
 
 func TestLoginDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, keeper, s := fixture(t)
+		_, sessions, s := fixture(t)
 		var shown []string
-		who, err := keeper.LoginDevice(t.Context(), s, func(uri, complete, code string) { shown = []string{uri, complete, code} })
+		who, err := sessions.LoginDevice(t.Context(), s, func(uri, complete, code string) { shown = []string{uri, complete, code} })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,10 +80,10 @@ func TestDevicePolling(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				issuer, keeper, s := fixture(t)
+				issuer, sessions, s := fixture(t)
 				issuer.Set(func(set *oidctest.Settings) { set.Interval, set.Device = tt.interval, tt.answers })
 				last := time.Now()
-				signIn(t, keeper, s)
+				signIn(t, sessions, s)
 				var got []int
 				for _, at := range issuer.Polls() {
 					got = append(got, int(at.Sub(last).Seconds()))
@@ -152,9 +152,9 @@ func TestLoginDeviceRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				issuer, keeper, s := fixture(t)
+				issuer, sessions, s := fixture(t)
 				issuer.Set(tt.change)
-				_, err := keeper.LoginDevice(t.Context(), s, noPrompt)
+				_, err := sessions.LoginDevice(t.Context(), s, noPrompt)
 				if err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, want an error that says %q", err, tt.want)
 				}
@@ -163,7 +163,7 @@ func TestLoginDeviceRefused(t *testing.T) {
 						t.Errorf("the error holds the secret %s", secret)
 					}
 				}
-				if _, err := keeper.Session(); !errors.Is(err, session.ErrSignedOut) {
+				if _, err := sessions.Session(); !errors.Is(err, session.ErrSignedOut) {
 					t.Errorf("after a refused sign-in there is a session (%v)", err)
 				}
 			})
@@ -175,13 +175,13 @@ func TestLoginDeviceRefused(t *testing.T) {
 // another API or issuer, though Keycloak has a claim named clientId.
 func TestClaimsDoNotChangeTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
+		issuer, sessions, s := fixture(t)
 		issuer.Set(func(set *oidctest.Settings) {
 			set.ID = oidctest.Claims{"api": "https://evil.example.com", "issuer": "https://evil.example.com", "clientId": "evil"}
 			set.ID["\u017fub"] = "evil" // encoding/json takes a long s for an s
 		})
-		signIn(t, keeper, s)
-		got, err := keeper.Session()
+		signIn(t, sessions, s)
+		got, err := sessions.Session()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,9 +232,9 @@ func get(t *testing.T, callback *url.URL, edit func(*url.URL, *http.Request)) (i
 }
 
 func TestLoginBrowser(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	pages := make(chan string, 1)
-	who, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) {
+	who, err := sessions.LoginBrowser(t.Context(), s, func(authURL string) {
 		go func() {
 			_, page := visit(t, issuer.Client(), authURL, nil)
 			pages <- page
@@ -254,13 +254,13 @@ func TestLoginBrowser(t *testing.T) {
 
 // The page has the look of the playground, which its own policy lets in.
 func TestPageHasTheLookOfThePlayground(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	type answer struct {
 		header http.Header
 		page   string
 	}
 	answers := make(chan answer, 1)
-	_, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) {
+	_, err := sessions.LoginBrowser(t.Context(), s, func(authURL string) {
 		go func() {
 			client := http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Hostname() == "127.0.0.1" {
@@ -322,10 +322,10 @@ func TestLoginBrowserRefused(t *testing.T) {
 		}, "another sign-in (nonce)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			issuer, keeper, s := fixture(t)
+			issuer, sessions, s := fixture(t)
 			issuer.Set(tt.change)
 			pages := make(chan string, 1)
-			_, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) {
+			_, err := sessions.LoginBrowser(t.Context(), s, func(authURL string) {
 				go func() {
 					_, page := visit(t, issuer.Client(), authURL, nil)
 					pages <- page
@@ -337,7 +337,7 @@ func TestLoginBrowserRefused(t *testing.T) {
 			if page := <-pages; !strings.Contains(page, "Sign-in failed") {
 				t.Errorf("page is %s", page)
 			}
-			if _, err := keeper.Session(); !errors.Is(err, session.ErrSignedOut) {
+			if _, err := sessions.Session(); !errors.Is(err, session.ErrSignedOut) {
 				t.Errorf("after a refused sign-in there is a session (%v)", err)
 			}
 		})
@@ -346,9 +346,9 @@ func TestLoginBrowserRefused(t *testing.T) {
 
 // What does not belong to the sign-in is refused and does not end it.
 func TestCallbackIgnoresStrangers(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	done := make(chan struct{})
-	_, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) {
+	_, err := sessions.LoginBrowser(t.Context(), s, func(authURL string) {
 		go func() {
 			defer close(done)
 			u, err := url.Parse(authURL)
@@ -389,23 +389,23 @@ func TestCallbackIgnoresStrangers(t *testing.T) {
 }
 
 func TestLoginBrowserInterrupted(t *testing.T) {
-	_, keeper, s := fixture(t)
+	_, sessions, s := fixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := keeper.LoginBrowser(ctx, s, func(string) { cancel() }); !errors.Is(err, context.Canceled) {
+	if _, err := sessions.LoginBrowser(ctx, s, func(string) { cancel() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signIn(t, keeper, s)
-		first, err := keeper.Access(t.Context())
+		issuer, sessions, s := fixture(t)
+		signIn(t, sessions, s)
+		first, err := sessions.Access(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(4 * time.Minute)
-		again, err := keeper.Access(t.Context())
+		again, err := sessions.Access(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,7 +413,7 @@ func TestAccess(t *testing.T) {
 			t.Error("refreshed with a minute to go")
 		}
 		time.Sleep(31 * time.Second)
-		fresh, err := keeper.Access(t.Context())
+		fresh, err := sessions.Access(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -425,7 +425,7 @@ func TestAccess(t *testing.T) {
 		}
 		// Each refresh token works once: a second refresh proves that the new one was stored.
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Errorf("after rotation: %v", err)
 		}
 	})
@@ -433,14 +433,14 @@ func TestAccess(t *testing.T) {
 
 func TestAccessOfEndedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, sessions, s := fixture(t)
+		signIn(t, sessions, s)
 		issuer.Set(func(set *oidctest.Settings) { set.Ended = true })
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); !errors.Is(err, session.ErrSignedOut) {
+		if _, err := sessions.Access(t.Context()); !errors.Is(err, session.ErrSignedOut) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := os.Stat(filepath.Join(keeper.Dir, "tokens.json")); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(sessions.Dir, "tokens.json")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the useless tokens are still there (%v)", err)
 		}
 	})
@@ -448,18 +448,18 @@ func TestAccessOfEndedSession(t *testing.T) {
 
 func TestAccessWhileTheIssuerIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, sessions, s := fixture(t)
+		signIn(t, sessions, s)
 		issuer.SetOutage(true)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Errorf("a token that lives: %v", err)
 		}
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); !errors.Is(err, session.ErrUnavailable) {
+		if _, err := sessions.Access(t.Context()); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}
 		issuer.SetOutage(false)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Errorf("when the issuer is back: %v", err)
 		}
 	})
@@ -469,20 +469,20 @@ func TestAccessWhileTheIssuerIsDown(t *testing.T) {
 // rotation the old refresh token is spent.
 func TestRefreshIsNotInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
-		signIn(t, keeper, s)
+		issuer, sessions, s := fixture(t)
+		signIn(t, sessions, s)
 		time.Sleep(5 * time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
-		next := keeper.HTTP.Transport
-		keeper.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		next := sessions.HTTP.Transport
+		sessions.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 			cancel()
 			return next.RoundTrip(r)
 		})
-		if _, err := keeper.Access(ctx); err != nil {
+		if _, err := sessions.Access(ctx); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Errorf("the refresh after it: %v", err)
 		}
 		if got := issuer.Count("refresh_token"); got != 2 {
@@ -498,14 +498,14 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // Keepers with files of their own behave as processes do. The refresh tokens
 // work once, so a second refresh would fail.
 func TestOneRefreshForMany(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	issuer.Set(func(set *oidctest.Settings) { set.Lifetime = 1 })
-	signIn(t, keeper, s)
+	signIn(t, sessions, s)
 	issuer.Set(func(set *oidctest.Settings) { set.Lifetime = 300 })
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			other := &session.Keeper{Dir: keeper.Dir, HTTP: issuer.Client(), Notice: func(string) {}}
+			other := &session.Manager{Dir: sessions.Dir, HTTP: issuer.Client(), Notice: func(string) {}}
 			if _, err := other.Access(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -532,20 +532,20 @@ func TestLogout(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				issuer, keeper, s := fixture(t)
-				signIn(t, keeper, s)
+				issuer, sessions, s := fixture(t)
+				signIn(t, sessions, s)
 				tt.change(issuer)
-				err := keeper.Logout(t.Context())
+				err := sessions.Logout(t.Context())
 				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, want %q", err, tt.want)
 				}
 				if got := issuer.Count("revoke"); got != tt.revoked {
 					t.Errorf("%d revoked", got)
 				}
-				if files := secretsIn(t, keeper.Dir, issuer); len(files) > 0 {
+				if files := secretsIn(t, sessions.Dir, issuer); len(files) > 0 {
 					t.Errorf("tokens are left in %v", files)
 				}
-				if err := keeper.Logout(t.Context()); !errors.Is(err, session.ErrSignedOut) {
+				if err := sessions.Logout(t.Context()); !errors.Is(err, session.ErrSignedOut) {
 					t.Errorf("a second logout: %v", err)
 				}
 			})
@@ -577,11 +577,11 @@ func secretsIn(t *testing.T, dir string, issuer *oidctest.Provider) (files []str
 
 func TestFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer, keeper, s := fixture(t)
+		issuer, sessions, s := fixture(t)
 		var notices []string
-		keeper.Notice = func(text string) { notices = append(notices, text) }
-		signIn(t, keeper, s)
-		if diff := cmp.Diff([]string{"tokens.json"}, secretsIn(t, keeper.Dir, issuer)); diff != "" {
+		sessions.Notice = func(text string) { notices = append(notices, text) }
+		signIn(t, sessions, s)
+		if diff := cmp.Diff([]string{"tokens.json"}, secretsIn(t, sessions.Dir, issuer)); diff != "" {
 			t.Error(diff)
 		}
 		if len(notices) != 1 || !strings.Contains(notices[0], "tokens.json") {
@@ -589,7 +589,7 @@ func TestFile(t *testing.T) {
 		}
 		if runtime.GOOS != "windows" {
 			for name, want := range map[string]os.FileMode{"": 0o700, "tokens.json": 0o600, "session.json": 0o600, "lock": 0o600} {
-				info, err := os.Stat(filepath.Join(keeper.Dir, name))
+				info, err := os.Stat(filepath.Join(sessions.Dir, name))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -599,7 +599,7 @@ func TestFile(t *testing.T) {
 			}
 		}
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if len(notices) != 1 {
@@ -610,12 +610,12 @@ func TestFile(t *testing.T) {
 
 func TestDamagedFileIsNotQuoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, keeper, s := fixture(t)
-		signIn(t, keeper, s)
-		if err := os.WriteFile(filepath.Join(keeper.Dir, "tokens.json"), []byte("zq9secret"), 0o600); err != nil {
+		_, sessions, s := fixture(t)
+		signIn(t, sessions, s)
+		if err := os.WriteFile(filepath.Join(sessions.Dir, "tokens.json"), []byte("zq9secret"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keeper.Access(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "invalid character") {
+		if _, err := sessions.Access(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "invalid character") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -624,17 +624,17 @@ func TestDamagedFileIsNotQuoted(t *testing.T) {
 func TestKeyring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keyring.MockInit()
-		issuer, keeper, s := fixture(t)
-		keeper.Keyring = true
-		keeper.Notice = func(text string) { t.Errorf("notice: %s", text) }
-		signIn(t, keeper, s)
-		if files := secretsIn(t, keeper.Dir, issuer); len(files) > 0 {
+		issuer, sessions, s := fixture(t)
+		sessions.Keyring = true
+		sessions.Notice = func(text string) { t.Errorf("notice: %s", text) }
+		signIn(t, sessions, s)
+		if files := secretsIn(t, sessions.Dir, issuer); len(files) > 0 {
 			t.Errorf("tokens are in %v", files)
 		}
 		var item struct {
 			Value string `json:"value"`
 		}
-		data, err := keyring.Get("modelctl "+api, "access token of "+keeper.Dir)
+		data, err := keyring.Get("modelctl "+api, "access token of "+sessions.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -643,16 +643,16 @@ func TestKeyring(t *testing.T) {
 		}
 		for range 2 {
 			time.Sleep(5 * time.Minute)
-			if _, err := keeper.Access(t.Context()); err != nil {
+			if _, err := sessions.Access(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 
-		if err := keeper.Logout(t.Context()); err != nil {
+		if err := sessions.Logout(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for _, item := range []string{"access token", "refresh token"} {
-			if _, err := keyring.Get("modelctl "+api, item+" of "+keeper.Dir); !errors.Is(err, keyring.ErrNotFound) {
+			if _, err := keyring.Get("modelctl "+api, item+" of "+sessions.Dir); !errors.Is(err, keyring.ErrNotFound) {
 				t.Errorf("%s is left in the keyring (%v)", item, err)
 			}
 		}
@@ -662,17 +662,17 @@ func TestKeyring(t *testing.T) {
 func TestKeyringThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keyring.MockInitWithError(errors.New("no such service"))
-		issuer, keeper, s := fixture(t)
-		keeper.Keyring = true
-		signIn(t, keeper, s)
-		if diff := cmp.Diff([]string{"tokens.json"}, secretsIn(t, keeper.Dir, issuer)); diff != "" {
+		issuer, sessions, s := fixture(t)
+		sessions.Keyring = true
+		signIn(t, sessions, s)
+		if diff := cmp.Diff([]string{"tokens.json"}, secretsIn(t, sessions.Dir, issuer)); diff != "" {
 			t.Error(diff)
 		}
 		time.Sleep(5 * time.Minute)
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if err := keeper.Logout(t.Context()); err != nil {
+		if err := sessions.Logout(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -682,11 +682,11 @@ func TestKeyringThatFails(t *testing.T) {
 func TestKeyringThatIsLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keyring.MockInit()
-		_, keeper, s := fixture(t)
-		keeper.Keyring = true
-		signIn(t, keeper, s)
+		_, sessions, s := fixture(t)
+		sessions.Keyring = true
+		signIn(t, sessions, s)
 		keyring.MockInitWithError(errors.New("locked"))
-		if _, err := keeper.Access(t.Context()); err == nil || errors.Is(err, session.ErrSignedOut) || !strings.Contains(err.Error(), "keyring: locked") {
+		if _, err := sessions.Access(t.Context()); err == nil || errors.Is(err, session.ErrSignedOut) || !strings.Contains(err.Error(), "keyring: locked") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -696,18 +696,18 @@ func TestKeyringThatIsLocked(t *testing.T) {
 func TestLoginReplacesTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keyring.MockInit()
-		_, keeper, s := fixture(t)
-		keeper.Keyring = true
-		signIn(t, keeper, s)
-		if _, err := keyring.Get("modelctl "+api, "refresh token of "+keeper.Dir); err != nil {
+		_, sessions, s := fixture(t)
+		sessions.Keyring = true
+		signIn(t, sessions, s)
+		if _, err := keyring.Get("modelctl "+api, "refresh token of "+sessions.Dir); err != nil {
 			t.Fatal(err)
 		}
 		s.API = "https://other.example.com"
-		signIn(t, keeper, s)
-		if _, err := keyring.Get("modelctl "+api, "refresh token of "+keeper.Dir); !errors.Is(err, keyring.ErrNotFound) {
+		signIn(t, sessions, s)
+		if _, err := keyring.Get("modelctl "+api, "refresh token of "+sessions.Dir); !errors.Is(err, keyring.ErrNotFound) {
 			t.Errorf("the old refresh token is left (%v)", err)
 		}
-		if _, err := keeper.Access(t.Context()); err != nil {
+		if _, err := sessions.Access(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -717,9 +717,9 @@ func TestLoginReplacesTheSession(t *testing.T) {
 // with the session of the other: it would go to the wrong API, and a refresh
 // token to the wrong issuer.
 func TestLoginReplacesTheSessionAtOnce(t *testing.T) {
-	issuer, keeper, s := fixture(t)
+	issuer, sessions, s := fixture(t)
 	check := func() {
-		access, err := (&session.Keeper{Dir: keeper.Dir, HTTP: issuer.Client()}).Access(t.Context())
+		access, err := (&session.Manager{Dir: sessions.Dir, HTTP: issuer.Client()}).Access(t.Context())
 		if errors.Is(err, session.ErrSignedOut) {
 			return
 		}
@@ -735,11 +735,11 @@ func TestLoginReplacesTheSessionAtOnce(t *testing.T) {
 	signInTo := func(api string) {
 		issuer.Set(func(set *oidctest.Settings) { set.Access = oidctest.Claims{"aud": api} })
 		s.API = api
-		if _, err := keeper.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
+		if _, err := sessions.LoginBrowser(t.Context(), s, func(authURL string) { go visit(t, issuer.Client(), authURL, nil) }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	keeper.Notice = func(string) { check() } // in the middle of the sign-in
+	sessions.Notice = func(string) { check() } // in the middle of the sign-in
 	signInTo("https://one.example.com")
 	signInTo("https://two.example.com")
 

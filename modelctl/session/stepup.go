@@ -45,9 +45,9 @@ func ParseStepUp(challenges []string) *StepUp {
 // StepUp signs the person of the session in again, as LoginBrowser does, in the
 // way that an API asks for. The session stays as it was unless the same person
 // comes back at the level. The device authorization grant has no levels.
-func (k *Keeper) StepUp(ctx context.Context, s Session, up *StepUp, open func(authURL string)) (*Session, error) {
-	k.Bearer = s.Thumbprint == "" // tokens of the kind that there were
-	return k.loginBrowser(ctx, s, up, open)
+func (m *Manager) StepUp(ctx context.Context, s Session, up *StepUp, open func(authURL string)) (*Session, error) {
+	m.Bearer = s.Thumbprint == "" // tokens of the kind that there were
+	return m.loginBrowser(ctx, s, up, open)
 }
 
 // options demand the level (OpenID Connect Core, section 5.5.1.1), of this person.

@@ -107,8 +107,8 @@ func (s *Session) id() string {
 
 // load reads the tokens of s, or returns ErrSignedOut, also where the tokens
 // are those of another session: of a sign-in that is under way or was cut off.
-func (k *Keeper) load(ctx context.Context, s *Session) (*tokens, error) {
-	t, err := k.loadAny(ctx, s)
+func (m *Manager) load(ctx context.Context, s *Session) (*tokens, error) {
+	t, err := m.loadAny(ctx, s)
 	if err == nil && !t.belongTo(s) {
 		return nil, ErrSignedOut
 	}
@@ -117,30 +117,30 @@ func (k *Keeper) load(ctx context.Context, s *Session) (*tokens, error) {
 
 // loadAny reads the tokens that are there. The file comes first: it is there
 // only when the keyring failed at the last save.
-func (k *Keeper) loadAny(ctx context.Context, s *Session) (*tokens, error) {
-	t, err := k.loadFile()
+func (m *Manager) loadAny(ctx context.Context, s *Session) (*tokens, error) {
+	t, err := m.loadFile()
 	if !errors.Is(err, os.ErrNotExist) {
 		return t, err
 	}
-	if !k.Keyring {
+	if !m.Keyring {
 		return nil, ErrSignedOut
 	}
 	t = &tokens{}
-	if err := k.getItem(ctx, s, refreshItem, &t.Refresh); errors.Is(err, keyring.ErrNotFound) {
+	if err := m.getItem(ctx, s, refreshItem, &t.Refresh); errors.Is(err, keyring.ErrNotFound) {
 		return nil, ErrSignedOut
 	} else if err != nil {
 		return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
 	}
 	for item, into := range map[string]*token{accessItem: &t.Access, keyItem: &t.Key} {
-		if err := k.getItem(ctx, s, item, into); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+		if err := m.getItem(ctx, s, item, into); err != nil && !errors.Is(err, keyring.ErrNotFound) {
 			return nil, fmt.Errorf("session: reading the system's keyring: %w", err)
 		}
 	}
 	return t, nil
 }
 
-func (k *Keeper) loadFile() (*tokens, error) {
-	name := k.path("tokens.json")
+func (m *Manager) loadFile() (*tokens, error) {
+	name := m.path("tokens.json")
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -152,15 +152,15 @@ func (k *Keeper) loadFile() (*tokens, error) {
 	return &t, nil
 }
 
-// save keeps the tokens of s in the keyring, else in a file with mode 0600, and
+// save keeps the tokens of s in the keyring, otherwise in a file with mode 0600, and
 // returns the name of that file.
-func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
+func (m *Manager) save(ctx context.Context, s *Session, t *tokens) (file string, err error) {
 	t.Access.Session, t.Refresh.Session = s.id(), s.id()
 	if t.Key.Value != "" {
 		t.Key.Session = s.id()
 	}
-	if k.Keyring && k.saveKeyring(ctx, s, t) == nil {
-		if err := removeFile(k.path("tokens.json")); err != nil {
+	if m.Keyring && m.saveKeyring(ctx, s, t) == nil {
+		if err := removeFile(m.path("tokens.json")); err != nil {
 			return "", err
 		}
 		return "", nil
@@ -169,57 +169,57 @@ func (k *Keeper) save(ctx context.Context, s *Session, t *tokens) (file string, 
 	if err != nil {
 		return "", fmt.Errorf("session: %w", err)
 	}
-	file = k.path("tokens.json")
+	file = m.path("tokens.json")
 	if err := writeFile(file, data); err != nil {
 		return "", err
 	}
-	if k.Keyring { // what the keyring still holds is spent
-		_ = k.forgetKeyring(ctx, s)
+	if m.Keyring { // what the keyring still holds is spent
+		_ = m.forgetKeyring(ctx, s)
 	}
 	return file, nil
 }
 
 // saveKeyring writes the key and the refresh token first: without them the
 // session is lost, without the access token the next call only refreshes.
-func (k *Keeper) saveKeyring(ctx context.Context, s *Session, t *tokens) error {
+func (m *Manager) saveKeyring(ctx context.Context, s *Session, t *tokens) error {
 	if t.Key.Value != "" {
-		if err := k.setItem(ctx, s, keyItem, t.Key); err != nil {
+		if err := m.setItem(ctx, s, keyItem, t.Key); err != nil {
 			return err
 		}
 	}
-	if err := k.setItem(ctx, s, refreshItem, t.Refresh); err != nil {
+	if err := m.setItem(ctx, s, refreshItem, t.Refresh); err != nil {
 		return err
 	}
-	err := k.setItem(ctx, s, accessItem, t.Access)
+	err := m.setItem(ctx, s, accessItem, t.Access)
 	if errors.Is(err, keyring.ErrSetDataTooBig) {
-		return k.deleteItem(ctx, s, accessItem)
+		return m.deleteItem(ctx, s, accessItem)
 	}
 	return err
 }
 
 // forget removes the tokens of s from where they are.
-func (k *Keeper) forget(ctx context.Context, s *Session) error {
-	err := os.Remove(k.path("tokens.json"))
+func (m *Manager) forget(ctx context.Context, s *Session) error {
+	err := os.Remove(m.path("tokens.json"))
 	inKeyring := errors.Is(err, os.ErrNotExist)
 	if err != nil && !inKeyring {
 		return fmt.Errorf("session: %w", err)
 	}
-	if !k.Keyring {
+	if !m.Keyring {
 		return nil
 	}
-	if err := k.forgetKeyring(ctx, s); err != nil && inKeyring {
+	if err := m.forgetKeyring(ctx, s); err != nil && inKeyring {
 		return fmt.Errorf("session: removing the tokens from the system's keyring: %w", err)
 	}
 	return nil
 }
 
-func (k *Keeper) forgetKeyring(ctx context.Context, s *Session) error {
-	return errors.Join(k.deleteItem(ctx, s, refreshItem), k.deleteItem(ctx, s, accessItem), k.deleteItem(ctx, s, keyItem))
+func (m *Manager) forgetKeyring(ctx context.Context, s *Session) error {
+	return errors.Join(m.deleteItem(ctx, s, refreshItem), m.deleteItem(ctx, s, accessItem), m.deleteItem(ctx, s, keyItem))
 }
 
-func (k *Keeper) getItem(ctx context.Context, s *Session, item string, t *token) error {
+func (m *Manager) getItem(ctx context.Context, s *Session, item string, t *token) error {
 	var data string
-	err := bounded(ctx, func() (err error) { data, err = keyring.Get(service(s), k.account(item)); return err })
+	err := bounded(ctx, func() (err error) { data, err = keyring.Get(service(s), m.account(item)); return err })
 	if err != nil {
 		return err
 	}
@@ -229,16 +229,16 @@ func (k *Keeper) getItem(ctx context.Context, s *Session, item string, t *token)
 	return nil
 }
 
-func (k *Keeper) setItem(ctx context.Context, s *Session, item string, t token) error {
+func (m *Manager) setItem(ctx context.Context, s *Session, item string, t token) error {
 	data, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	return bounded(ctx, func() error { return keyring.Set(service(s), k.account(item), string(data)) })
+	return bounded(ctx, func() error { return keyring.Set(service(s), m.account(item), string(data)) })
 }
 
-func (k *Keeper) deleteItem(ctx context.Context, s *Session, item string) error {
-	err := bounded(ctx, func() error { return keyring.Delete(service(s), k.account(item)) })
+func (m *Manager) deleteItem(ctx context.Context, s *Session, item string) error {
+	err := bounded(ctx, func() error { return keyring.Delete(service(s), m.account(item)) })
 	if errors.Is(err, keyring.ErrNotFound) {
 		return nil
 	}
@@ -247,8 +247,8 @@ func (k *Keeper) deleteItem(ctx context.Context, s *Session, item string) error 
 
 // service and account name an item. Keepers with folders of their own, whose
 // locks differ, share none.
-func service(s *Session) string              { return "modelctl " + s.API }
-func (k *Keeper) account(item string) string { return item + " of " + k.Dir }
+func service(s *Session) string               { return "modelctl " + s.API }
+func (m *Manager) account(item string) string { return item + " of " + m.Dir }
 
 func bounded(ctx context.Context, call func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, keyringTimeout)

@@ -17,19 +17,19 @@ const trustFile = "trust.json"
 // Trusted returns the issuer that the person confirmed for an API, empty when
 // there is none. Nobody else may say where to sign in for it (RFC 9728,
 // sections 3.3 and 7.3: anybody can claim to be a resource of any issuer).
-func (k *Keeper) Trusted(api string) (issuer string, err error) {
-	issuers, err := k.trusted()
+func (m *Manager) Trusted(api string) (issuer string, err error) {
+	issuers, err := m.trusted()
 	return issuers[api], err
 }
 
 // Trust remembers that the person confirmed an issuer for an API.
-func (k *Keeper) Trust(ctx context.Context, api, issuer string) error {
-	unlock, err := k.lock(ctx)
+func (m *Manager) Trust(ctx context.Context, api, issuer string) error {
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	issuers, err := k.trusted()
+	issuers, err := m.trusted()
 	if err != nil || issuers[api] == issuer {
 		return err
 	}
@@ -38,12 +38,12 @@ func (k *Keeper) Trust(ctx context.Context, api, issuer string) error {
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	return writeFile(k.path(trustFile), data)
+	return writeFile(m.path(trustFile), data)
 }
 
-func (k *Keeper) trusted() (map[string]string, error) {
+func (m *Manager) trusted() (map[string]string, error) {
 	issuers := map[string]string{}
-	data, err := os.ReadFile(k.path(trustFile))
+	data, err := os.ReadFile(m.path(trustFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return issuers, nil
 	}
@@ -51,7 +51,7 @@ func (k *Keeper) trusted() (map[string]string, error) {
 		return nil, fmt.Errorf("session: %w", err)
 	}
 	if err := json.Unmarshal(data, &issuers); err != nil {
-		return nil, fmt.Errorf("session: %s is damaged, remove it to be asked again: %w", k.path(trustFile), err)
+		return nil, fmt.Errorf("session: %s is damaged, remove it to be asked again: %w", m.path(trustFile), err)
 	}
 	return issuers, nil
 }
