@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"keycloak-model-api/internal/keycloak"
 	"keycloak-model-api/policy"
