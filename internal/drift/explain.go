@@ -73,7 +73,8 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 		id := live.keyIDs[k[2]]
 		f.Note = "no up sees this key provider, and its keys stay published"
 		if strings.HasPrefix(k[2], "fallback-") {
-			f.Note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays published"
+			f.Note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays " +
+				"published"
 		}
 		f.Note += ". Remove it when the last token that it signed has expired"
 		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
@@ -81,7 +82,8 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
 		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
 	case k[0] == "authenticationFlows" && len(k) == 2 && d.Want == nil && strings.HasPrefix(k[1], ownFlows):
-		f.Note = "a flow of the stack, or one below it, of a configuration before this one: an up that was killed left it, and no up sees it"
+		f.Note = "a flow of the stack, or one below it, of a configuration before this one: an up that was killed left it, and no up " +
+			"sees it"
 		if id := live.flowIDs[k[1]]; id != "" {
 			f.Remedy = []string{fmt.Sprintf("kcadm.sh delete authentication/flows/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
 		}
@@ -93,7 +95,8 @@ func explain(f *Finding, d render.Difference, p *program, live facts) {
 	case k[0] == "clients" && len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
 		f.Note = "this client's sign-ins take another flow than the realm's"
 	case k[0] == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
-		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at every up"
+		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at " +
+			"every up"
 		f.Remedy = giveBack(p.realm.Text("realm"), k, d.Want)
 	case f.Refresh && f.Plain == "" && f.Note == "":
 		f.Note = "taken away by hand: a plain up does not see it"
