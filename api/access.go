@@ -34,37 +34,40 @@ Exit status: 0 done, 1 a failure, such as no such user, 2 wrong usage.`
 func (e environment) access() *command {
 	flags := flag.NewFlagSet("access", flag.ContinueOnError)
 	stackFile := flags.String("stack", defaultStack, "File with the stack's outputs.")
-	realmFile := flags.String("realm", "", "File with the realm, as go run ./dev render prints it; - is standard input. Default: the live realm.")
+	realmFile := flags.String("realm", "", "File with the realm, as go run ./dev render prints it; - is standard input. Default: the "+
+		"live realm.")
 	server := flags.String("keycloak", "", "URL of Keycloak as this computer reaches it. Default: that of the issuer.")
 	format := flags.String("format", "table", "table, csv or markdown.")
 	user := flags.String("for", "", "Explain this user, by its username.")
-	return &command{cli.Command{Name: "access", Summary: "Who may call what.", Details: accessDetails, Flags: flags}, func(ctx context.Context) error {
-		var wrong []error
-		if !slices.Contains(access.Formats(), *format) {
-			wrong = append(wrong, fmt.Errorf("api: access: -format: %q is none of %s", *format, strings.Join(access.Formats(), ", ")))
-		}
-		stack, err := readStack(*stackFile)
-		if err := errors.Join(append(wrong, err, checkURL("keycloak", *server, "http://keycloak:8080"))...); err != nil {
-			return &usageError{err}
-		}
-		realm, err := reviewedRealm(ctx, stack, *realmFile, *server, e.getenv, e.stdin)
-		if err != nil {
-			return err
-		}
-		if *user != "" {
-			rows, ok := access.Explain(stack.Policy, realm, *user)
-			if !ok {
-				return fmt.Errorf("api: access: there is no user %q in the realm %s", *user, stack.RealmName)
+	return &command{cli.Command{Name: "access", Summary: "Who may call what.", Details: accessDetails, Flags: flags},
+		func(ctx context.Context) error {
+			var wrong []error
+			if !slices.Contains(access.Formats(), *format) {
+				wrong = append(wrong, fmt.Errorf("api: access: -format: %q is none of %s", *format, strings.Join(access.Formats(), ", ")))
 			}
+			stack, err := readStack(*stackFile)
+			if err := errors.Join(append(wrong, err, checkURL("keycloak", *server, "http://keycloak:8080"))...); err != nil {
+				return &usageError{err}
+			}
+			realm, err := reviewedRealm(ctx, stack, *realmFile, *server, e.getenv, e.stdin)
+			if err != nil {
+				return err
+			}
+			if *user != "" {
+				rows, ok := access.Explain(stack.Policy, realm, *user)
+				if !ok {
+					return fmt.Errorf("api: access: there is no user %q in the realm %s", *user, stack.RealmName)
+				}
+				return access.Write(e.stdout, *format, rows)
+			}
+			rows := slices.DeleteFunc(access.Review(stack.Policy, realm), func(r access.Row) bool { return !r.Allowed })
 			return access.Write(e.stdout, *format, rows)
-		}
-		rows := slices.DeleteFunc(access.Review(stack.Policy, realm), func(r access.Row) bool { return !r.Allowed })
-		return access.Write(e.stdout, *format, rows)
-	}}
+		}}
 }
 
 // reviewedRealm reads the realm from a file, or the live one if there is none.
-func reviewedRealm(ctx context.Context, stack *policy.Outputs, file, server string, getenv func(string) string, stdin io.Reader) (*access.Realm, error) {
+func reviewedRealm(ctx context.Context, stack *policy.Outputs, file, server string, getenv func(string) string,
+	stdin io.Reader) (*access.Realm, error) {
 	switch file {
 	case "":
 	case "-":
@@ -85,7 +88,8 @@ func reviewedRealm(ctx context.Context, stack *policy.Outputs, file, server stri
 	}
 	admin := adminOf(base, getenv)
 	if admin == nil {
-		return nil, &usageError{errors.New("api: access: the live realm needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET; or give a file by -realm")}
+		return nil, &usageError{errors.New("api: access: the live realm needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or " +
+			"KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET; or give a file by -realm")}
 	}
 	return access.Fetch(ctx, admin, stack.RealmName, stack.Policy)
 }

@@ -38,29 +38,32 @@ func (e environment) doctor() *command {
 	flags.StringVar(&o.InternalURL, "issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	flags.StringVar(&o.PublicURL, "public-url", local.API(), "URL of the API as its callers see it: sign-in and sign-out lead back there.")
 	flags.DurationVar(&o.Skew, "clock-skew", 30*time.Second, "How far the clocks of the issuer and the API may differ.")
-	redis := flags.String("redis", "", "Redis that the API's replicas share. Its password is API_REDIS_PASSWORD, or in the file API_REDIS_PASSWORD_FILE.")
+	redis := flags.String("redis", "", "Redis that the API's replicas share. Its password is API_REDIS_PASSWORD, or in the file "+
+		"API_REDIS_PASSWORD_FILE.")
 	redisKeys := flags.String("redis-keys", "", "File with the keys that seal the records in Redis.")
 	asJSON := flags.Bool("json", false, "Print the findings as a JSON array.")
-	return &command{cli.Command{Name: "doctor", Summary: "What is wrong with the realm.", Details: doctorDetails, Flags: flags}, func(ctx context.Context) error {
-		var err error
-		o.Outputs, err = readStack(*stack)
-		if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew), checkRedisFlag(*redis)); err != nil {
-			return &usageError{err}
-		}
-		if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
-			o.Admin = adminOf(base, e.getenv)
-		}
-		if o.Store, err = newStore(*redis, *redisKeys, o.Outputs.Issuer, e.getenv, slog.New(slog.DiscardHandler)); err != nil {
-			return &usageError{err}
-		} else if o.Store != nil {
-			defer o.Store.Close()
-		}
-		findings, err := doctor.Examine(ctx, o)
-		if err != nil {
-			return &usageError{err}
-		}
-		return doctor.Print(e.stdout, findings, *asJSON)
-	}}
+	return &command{cli.Command{Name: "doctor", Summary: "What is wrong with the realm.", Details: doctorDetails, Flags: flags},
+		func(ctx context.Context) error {
+			var err error
+			o.Outputs, err = readStack(*stack)
+			if err := errors.Join(err, checkInternalURL(o.InternalURL), checkPublicURL(o.PublicURL), checkClockSkew(o.Skew),
+				checkRedisFlag(*redis)); err != nil {
+				return &usageError{err}
+			}
+			if base, _, ok := strings.Cut(cmp.Or(o.InternalURL, o.Outputs.Issuer), "/realms/"); ok {
+				o.Admin = adminOf(base, e.getenv)
+			}
+			if o.Store, err = newStore(*redis, *redisKeys, o.Outputs.Issuer, e.getenv, slog.New(slog.DiscardHandler)); err != nil {
+				return &usageError{err}
+			} else if o.Store != nil {
+				defer o.Store.Close()
+			}
+			findings, err := doctor.Examine(ctx, o)
+			if err != nil {
+				return &usageError{err}
+			}
+			return doctor.Print(e.stdout, findings, *asJSON)
+		}}
 }
 
 const explainDetails = `Makes each check of an access token that the API makes, and says what it
@@ -78,27 +81,28 @@ func (e environment) explain() *command {
 	flags.StringVar(&o.Model, "model", "", "Model to ask for: its roles are checked too.")
 	flags.StringVar(&o.InternalURL, "issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	flags.DurationVar(&o.Skew, "clock-skew", 30*time.Second, "How far the clocks may differ.")
-	return &command{cli.Command{Name: "explain", Summary: "Why a token is refused.", Details: explainDetails, Flags: flags}, func(ctx context.Context) error {
-		var err error
-		o.Outputs, err = readStack(*stack)
-		if err := errors.Join(err, checkInternalURL(o.InternalURL), checkClockSkew(o.Skew)); err != nil {
-			return &usageError{err}
-		}
-		if *keys != "" {
-			if o.Keys, err = os.ReadFile(*keys); err != nil {
-				return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
+	return &command{cli.Command{Name: "explain", Summary: "Why a token is refused.", Details: explainDetails, Flags: flags},
+		func(ctx context.Context) error {
+			var err error
+			o.Outputs, err = readStack(*stack)
+			if err := errors.Join(err, checkInternalURL(o.InternalURL), checkClockSkew(o.Skew)); err != nil {
+				return &usageError{err}
 			}
-		}
-		token, err := readToken(*tokenFile, e.stdin)
-		if err != nil {
-			return &usageError{err}
-		}
-		steps, err := explain.Steps(ctx, o, token)
-		if err != nil {
-			return &usageError{err}
-		}
-		return explain.Print(e.stdout, steps)
-	}}
+			if *keys != "" {
+				if o.Keys, err = os.ReadFile(*keys); err != nil {
+					return &usageError{fmt.Errorf("api: explain: -jwks: %w", err)}
+				}
+			}
+			token, err := readToken(*tokenFile, e.stdin)
+			if err != nil {
+				return &usageError{err}
+			}
+			steps, err := explain.Steps(ctx, o, token)
+			if err != nil {
+				return &usageError{err}
+			}
+			return explain.Print(e.stdout, steps)
+		}}
 }
 
 const contractDetails = `Tries attacks on a running resource server, this API or another gateway, and
@@ -121,7 +125,8 @@ func (e environment) contract() *command {
 	internal := flags.String("issuer-internal-url", "", "URL of the issuer as this computer reaches it.")
 	clientID := flags.String("client-id", "", "Confidential client whose service account may call the resource.")
 	tokenFile := flags.String("token-file", "", "File with a good access token, instead of -client-id; - is standard input.")
-	return &command{cli.Command{Name: "contract", Summary: "Try attacks on a running deployment.", Details: contractDetails, Flags: flags}, func(ctx context.Context) error {
+	return &command{cli.Command{Name: "contract", Summary: "Try attacks on a running deployment.", Details: contractDetails,
+		Flags: flags}, func(ctx context.Context) error {
 		secret := e.getenv("CONTRACT_CLIENT_SECRET")
 		switch {
 		case target.URL == "":

@@ -179,6 +179,8 @@ func (s *settings) config() (Config, error) {
 // from what bearer.Config says about its own part.
 func (c Config) validate() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
+	c.validateRecords(wrong)
+	c.validateTimes(wrong)
 	errs = append(errs, checkListen("listen", c.Listen))
 	if c.AdminListen != "" {
 		errs = append(errs, checkListen("admin-listen", c.AdminListen))
@@ -202,6 +204,22 @@ func (c Config) validate() (errs []error) {
 			wrong("-cors-origins: %q is not an origin such as https://app.example.com", origin)
 		}
 	}
+	for _, text := range list(c.TrustedProxies) {
+		if _, err := prefix(text); err != nil {
+			wrong("-trusted-proxies: %q is not an address such as 10.0.0.1 or 10.0.0.0/8", text)
+		}
+	}
+	if c.MaxBody != 0 && c.MaxBody < 1024 {
+		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
+	}
+	if (c.Redis == "") != (c.RedisKeys == "") {
+		wrong("-redis, -redis-keys: give both, or neither")
+	}
+	return errs
+}
+
+// validateRecords says what is wrong with the log and the audit records.
+func (c Config) validateRecords(wrong func(format string, args ...any)) {
 	if c.Log != "json" && c.Log != "text" {
 		wrong("-log: %q is neither json nor text", c.Log)
 	}
@@ -214,11 +232,10 @@ func (c Config) validate() (errs []error) {
 	if c.AuditFailure != string(observe.Refuse) && c.AuditFailure != string(observe.Drop) {
 		wrong("-audit-failure: %q is neither refuse nor drop", c.AuditFailure)
 	}
-	for _, text := range list(c.TrustedProxies) {
-		if _, err := prefix(text); err != nil {
-			wrong("-trusted-proxies: %q is not an address such as 10.0.0.1 or 10.0.0.0/8", text)
-		}
-	}
+}
+
+// validateTimes says which times can't be waited for.
+func (c Config) validateTimes(wrong func(format string, args ...any)) {
 	if c.NotBeforeInterval <= 0 {
 		wrong("-not-before-interval: %v is not a time to wait: use one such as 30s", c.NotBeforeInterval)
 	}
@@ -227,9 +244,6 @@ func (c Config) validate() (errs []error) {
 	}
 	if c.SessionIdle < time.Second || c.SessionLifetime < c.SessionIdle {
 		wrong("-session-idle, -session-lifetime: %v and %v: give at least 1s, and a lifetime that is not the shorter", c.SessionIdle, c.SessionLifetime)
-	}
-	if c.MaxBody != 0 && c.MaxBody < 1024 {
-		wrong("-max-body: %d bytes are too few for an inference request: use at least 1024", c.MaxBody)
 	}
 	for name, d := range map[string]time.Duration{
 		"upstream-timeout": c.UpstreamTimeout, "upstream-first-byte": c.UpstreamFirstByte, "upstream-idle": c.UpstreamIdle,
@@ -255,7 +269,6 @@ func (c Config) validate() (errs []error) {
 	if c.ShutdownTimeout <= 0 {
 		wrong("-shutdown-timeout: %v is not a time to wait: use one such as 25s", c.ShutdownTimeout)
 	}
-	return errs
 }
 
 // headerName is of a header that no proxy drops: some do so where there is an underscore.

@@ -210,17 +210,21 @@ func (c *comparison) report() report {
 		}
 		s.rows = append(s.rows, c.absent(len(header), w.does)...)
 		if i == 0 {
-			s.text = fmt.Sprintf("%d connections that stay open, with one request under way on each, and the body of the answer as large as that of the request. "+
-				"Medians over pairs; the first row is the plain proxy beside itself, so that what differs from 1 there is noise.", connections)
+			s.text = fmt.Sprintf("%d connections that stay open, with one request under way on each, and the body of the answer as "+
+				"large as that of the request. "+
+				"Medians over pairs; the first row is the plain proxy beside itself, so that what differs from 1 there is "+
+				"noise.", connections)
 		}
 		if i < 2 {
-			s.chart = &chart{file: fmt.Sprintf("gateways-%d.svg", i+1), title: "Requests per second, of the plain proxy's: JSON of " + w.name}
+			s.chart = &chart{file: fmt.Sprintf("gateways-%d.svg", i+1),
+				title: "Requests per second, of the plain proxy's: JSON of " + w.name}
 			for _, t := range c.trials[w.name] {
 				s.chart.bars = append(s.chart.bars, bar{t.contender, ratios[t.contender], t.contender == ourGateway})
 			}
 			reached = append(reached, goal{w.name + ": requests per second of the plain proxy's", ratios[ourGateway], true, 1, ""})
 			if checking := max(ratios[haproxy], ratios[apache]); checking > 0 {
-				reached = append(reached, goal{w.name + ": of the fastest that checks tokens, too", ratios[ourGateway] / checking, true, 1, ""})
+				reached = append(reached, goal{w.name + ": of the fastest that checks tokens, too", ratios[ourGateway] / checking,
+					true, 1, ""})
 			}
 		}
 		r.sections = append(r.sections, s)

@@ -27,8 +27,10 @@ const (
 func keySets(ctx context.Context, _ options, _ io.Writer) (report, error) {
 	s := section{
 		text: fmt.Sprintf("%s forged tokens a second for %.0f seconds, and how often the key set was fetched at the issuer. "+
-			"In the first column each names another key that the issuer does not have; in the second all name one that it has, with a wrong signature. "+
-			"In the last one the issuer signs with a new key while the first flood goes on: after how long its tokens are accepted.", thousands(floodRate), floodTime.Seconds()),
+			"In the first column each names another key that the issuer does not have; in the second all name one that it has, with a "+
+			"wrong signature. "+
+			"In the last one the issuer signs with a new key while the first flood goes on: after how long its tokens are "+
+			"accepted.", thousands(floodRate), floodTime.Seconds()),
 		header: []string{"", "fetches, unknown keys", "fetches, wrong signatures", "new key accepted after"},
 	}
 	names := []string{oursCold, goOIDC, jwx, auth0}

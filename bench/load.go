@@ -22,7 +22,8 @@ const readAtOnce = 16 << 10
 // requestWith is one request as bytes: a client of net/http would cost more
 // than the server that is to be measured.
 func requestWith(token string) []byte {
-	return []byte("GET /v2/models/iris HTTP/1.1\r\nHost: api.example\r\nAccept: application/json\r\nAuthorization: Bearer " + token + "\r\n\r\n")
+	return []byte("GET /v2/models/iris HTTP/1.1\r\nHost: api.example\r\nAccept: application/json\r\nAuthorization: Bearer " +
+		token + "\r\n\r\n")
 }
 
 // client is a set of open connections to one server.

@@ -356,13 +356,15 @@ func (s *site) nginx(ctx context.Context, dir, address string) (*exec.Cmd, error
 	if err != nil {
 		return nil, err
 	}
-	text := "daemon off;\nmaster_process off;\nworker_rlimit_nofile 8192;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr crit;\n" +
+	text := "daemon off;\nmaster_process off;\nworker_rlimit_nofile 8192;\npid " + filepath.Join(dir,
+		"pid") + ";\nerror_log stderr crit;\n" +
 		"events { worker_connections 4096; }\nhttp {\n  access_log off;\n  keepalive_requests 1000000000;\n  client_max_body_size 0;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		text += "  " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
 	}
 	text += "  upstream model { server " + s.model.Addr().String() + "; keepalive 2048; keepalive_requests 1000000000; }\n" +
-		"  server {\n    listen " + address + " backlog=4096;\n    location / {\n      proxy_pass http://model;\n      proxy_http_version 1.1;\n" +
+		"  server {\n    listen " + address + " backlog=4096;\n    location / {\n      proxy_pass http://model;\n      " +
+		"proxy_http_version 1.1;\n" +
 		"      proxy_set_header Connection \"\";\n      proxy_buffering off;\n      proxy_request_buffering off;\n    }\n  }\n}\n"
 	config := filepath.Join(dir, "nginx.conf")
 	return exec.CommandContext(ctx, binary, "-e", "stderr", "-c", config), os.WriteFile(config, []byte(text), 0o600)
@@ -383,7 +385,8 @@ func (s *site) liteLLM(ctx context.Context, dir, address string) (*exec.Cmd, err
 	if len(found) == 0 {
 		return nil, missing{"not measured: go test -C e2e -run 'TestLanguageModels$' . installs it"}
 	}
-	text := "model_list:\n  - model_name: chat\n    litellm_params: {model: openai/chat, api_base: \"" + s.model.url() + "/v1\", api_key: none}\n" +
+	text := "model_list:\n  - model_name: chat\n    litellm_params: {model: openai/chat, api_base: \"" + s.model.url() + "/v1\", " +
+		"api_key: none}\n" +
 		"general_settings:\n  master_key: os.environ/LITELLM_MASTER_KEY\nlitellm_settings: {telemetry: false}\n"
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -100,7 +100,8 @@ func (s stack) config(realm string, n size) (*monitor.Config, error) {
 	for i := range n.users {
 		fmt.Fprintf(&users, "user-%d,user-%d@example.com,true,User,Number %d,team-%d\n", i, i, i, i%n.groups)
 	}
-	for name, content := range map[string][]byte{"Pulumi.yaml": text, "Pulumi." + realm + ".yaml": []byte("config: {}\n"), "users.csv": users.Bytes()} {
+	for name, content := range map[string][]byte{"Pulumi.yaml": text, "Pulumi." + realm + ".yaml": []byte("config: {}\n"),
+		"users.csv": users.Bytes()} {
 		if err := os.WriteFile(filepath.Join(project, name), content, 0o600); err != nil {
 			return nil, err
 		}
@@ -116,7 +117,8 @@ func (s stack) config(realm string, n size) (*monitor.Config, error) {
 	var models, clients, groups []object
 	secrets := map[string]string{}
 	for i := range n.models {
-		models = append(models, object{"name": fmt.Sprintf("model-%d", i), "upstream": object{"url": fmt.Sprintf("https://triton-%d.example.com", i)}})
+		models = append(models, object{"name": fmt.Sprintf("model-%d", i),
+			"upstream": object{"url": fmt.Sprintf("https://triton-%d.example.com", i)}})
 	}
 	for i := range n.clients {
 		client := object{"clientId": fmt.Sprintf("client-%d", i), "kind": []string{"service", "web", "service", "cli"}[i%4]}
@@ -227,8 +229,10 @@ func (s stack) registration(ctx context.Context, o options, progress io.Writer) 
 	}
 	return section{
 		text: fmt.Sprintf("%s models, %s clients and %s users who get their roles from %d groups are %s resources: %s. "+
-			"The stack reads and checks its configuration, registers them with every guardrail on, and the renderer makes the realm of them. "+
-			"The bare SDK registers as many of the same types in a loop, at a monitor that answers at once and keeps nothing. Medians over %d rounds, by turns.",
+			"The stack reads and checks its configuration, registers them with every guardrail on, and the renderer makes the realm of "+
+			"them. "+
+			"The bare SDK registers as many of the same types in a loop, at a monitor that answers at once and keeps nothing. Medians "+
+			"over %d rounds, by turns.",
 			thousands(s.size.models), thousands(s.size.clients), thousands(s.size.users), s.size.groups, thousands(total), strings.Join(list, ", "), o.rounds),
 		header: []string{"", "seconds", "of the bare SDK", "CPU seconds", "of the bare SDK"},
 		rows: [][]string{
@@ -310,7 +314,8 @@ func (m *echo) RegisterResource(_ context.Context, r *pulumirpc.RegisterResource
 		m.counts[r.GetType()]++
 		m.mu.Unlock()
 	}
-	return &pulumirpc.RegisterResourceResponse{Urn: "urn:pulumi:bench::bench::" + r.GetType() + "::" + r.GetName(), Id: r.GetName(), Object: r.GetObject()}, nil
+	return &pulumirpc.RegisterResourceResponse{Urn: "urn:pulumi:bench::bench::" + r.GetType() + "::" + r.GetName(), Id: r.GetName(),
+		Object: r.GetObject()}, nil
 }
 
 func (*echo) RegisterResourceOutputs(context.Context, *pulumirpc.RegisterResourceOutputsRequest) (*emptypb.Empty, error) {
@@ -335,7 +340,8 @@ func (s stack) creation(ctx context.Context, o options, progress io.Writer) (_ s
 	if err != nil {
 		return section{}, goal{}, err
 	}
-	server, err := keycloak.Start(ctx, keycloak.Options{Distribution: distribution, DataDir: filepath.Join(s.dir, "keycloak"), Progress: progress})
+	server, err := keycloak.Start(ctx, keycloak.Options{Distribution: distribution, DataDir: filepath.Join(s.dir, "keycloak"),
+		Progress: progress})
 	if err != nil {
 		return section{}, goal{}, err
 	}
@@ -406,7 +412,8 @@ func (s stack) creation(ctx context.Context, o options, progress io.Writer) (_ s
 	}
 	ratio := whole / (sum / float64(len(applied)))
 	return section{
-		text: "The same realm, given to Keycloak " + keycloak.Version + " as the local way does it, and by one POST of the whole representation. " +
+		text: "The same realm, given to Keycloak " + keycloak.Version + " as the local way does it, and by one POST of the whole " +
+			"representation. " +
 			"The account is the same, and the users have no passwords on either side. Apply came before and after the POST.",
 		header: []string{"", "seconds", "times as fast"},
 		rows: [][]string{

@@ -148,13 +148,15 @@ func (c *comparison) streamReport() (sections []section, reached []goal) {
 	for _, crowd := range c.crowds {
 		s := section{
 			heading: crowd.name(), header: header,
-			text: "The times are from the model server's write of an event to the caller's read. The memory is what the gateway's processes grew by.",
+			text: "The times are from the model server's write of an event to the caller's read. The memory is what the gateway's " +
+				"processes grew by.",
 		}
 		all := c.streams[crowd.name()]
 		for _, o := range all {
 			base := all[0]
 			cells := []string{o.gateway}
-			for _, v := range []float64{o.p50, o.p99, o.cpu, o.memory / 1024, o.p50 / base.p50, o.p99 / base.p99, o.cpu / base.cpu, o.memory / base.memory} {
+			for _, v := range []float64{o.p50, o.p99, o.cpu, o.memory / 1024, o.p50 / base.p50, o.p99 / base.p99, o.cpu / base.cpu,
+				o.memory / base.memory} {
 				cells = append(cells, number(v))
 			}
 			s.rows = append(s.rows, cells)

@@ -288,7 +288,8 @@ func throughputReport(list []*trial) report {
 	plot := &chart{file: "throughput.svg", title: "Requests per second, of the unprotected handler (RS256)"}
 	warm := section{heading: "RS256"}
 	other := section{heading: "Other algorithms, without a cache"}
-	header := []string{"", "of unprotected", "p50 of unprotected", "p99 of unprotected", "CPU of unprotected", "requests/s", "p50 µs", "p99 µs", "CPU µs/request", "allocations/request", "server busy"}
+	header := []string{"", "of unprotected", "p50 of unprotected", "p99 of unprotected", "CPU of unprotected", "requests/s", "p50 µs",
+		"p99 µs", "CPU µs/request", "allocations/request", "server busy"}
 	warm.header, other.header = header, header
 	memory := section{
 		heading: "Memory of the warm ones", header: []string{"", "heap MiB", "resident MiB", "heap bytes/token"},
@@ -327,18 +328,23 @@ func throughputReport(list []*trial) report {
 		if t.warm && t.tokens > 1 {
 			heap := float64(t.after.Heap) - float64(t.before.Heap)
 			resident := float64(t.after.RSS) - float64(t.before.RSS)
-			memory.rows = append(memory.rows, []string{t.name(), number(heap / (1 << 20)), number(resident / (1 << 20)), number(heap / float64(t.tokens))})
+			memory.rows = append(memory.rows, []string{t.name(), number(heap / (1 << 20)), number(resident / (1 << 20)),
+				number(heap / float64(t.tokens))})
 			if t.tokens == 100_000 {
 				reached = append(reached, goal{"memory of 100,000 cached tokens", heap / (1 << 20), false, 64, " MiB"})
 			}
 		}
 	}
 	for _, algorithm := range []string{"RS256", "ES256", "EdDSA"} {
-		reached = append(reached, goal{"cold, " + algorithm + ": of the fastest peer without a cache", cold[algorithm] / best[algorithm], true, 1, ""})
+		reached = append(reached, goal{"cold, " + algorithm + ": of the fastest peer without a cache",
+			cold[algorithm] / best[algorithm], true, 1, ""})
 	}
 	warm.chart = plot
-	warm.text = fmt.Sprintf("Keep-alive connections over loopback, %d of them with one request each under way; servers on one CPU, the load on another. "+
-		"Each measurement stands beside one of the unprotected handler under the same requests, by turns; the figures are medians over %d pairs. "+
-		"The first row is the unprotected handler beside itself: what differs from 1 there is noise. The 100,000 tokens are signed with EdDSA and made as long as the others: once they are verified, only their length counts.", connections, len(list[0].pairs))
+	warm.text = fmt.Sprintf("Keep-alive connections over loopback, %d of them with one request each under way; servers on one CPU, the "+
+		"load on another. "+
+		"Each measurement stands beside one of the unprotected handler under the same requests, by turns; the figures are medians over "+
+		"%d pairs. "+
+		"The first row is the unprotected handler beside itself: what differs from 1 there is noise. The 100,000 tokens are signed with "+
+		"EdDSA and made as long as the others: once they are verified, only their length counts.", connections, len(list[0].pairs))
 	return report{title: "Throughput and latency", sections: []section{warm, other, memory, goals(reached...)}}
 }

@@ -89,8 +89,10 @@ func verification(ctx context.Context, o options, _ io.Writer) (report, error) {
 		}
 		s := subjectTable(subjects)
 		s.heading = algorithm + ", without a cache"
-		s.text = fmt.Sprintf("A token of %d bytes. The bare signature is the verification alone by Go's own crypto, its hash included.", len(signed))
-		s.chart = &chart{file: "verification-" + strings.ToLower(algorithm) + ".svg", title: "One check, " + algorithm + ", no cache", unit: " µs"}
+		s.text = fmt.Sprintf("A token of %d bytes. The bare signature is the verification alone by Go's own crypto, its hash "+
+			"included.", len(signed))
+		s.chart = &chart{file: "verification-" + strings.ToLower(algorithm) + ".svg", title: "One check, " + algorithm + ", no cache",
+			unit: " µs"}
 		fastest := 0.0
 		for _, x := range subjects {
 			s.chart.bars = append(s.chart.bars, bar{x.name, median(x.times), x.name == oursCold})
@@ -118,7 +120,8 @@ func verification(ctx context.Context, o options, _ io.Writer) (report, error) {
 		return r, err
 	}
 	s := subjectTable(subjects)
-	s.heading, s.text = "Warm", "The check of a token that was verified before. No cache that is keyed by the whole token can do without its hash."
+	s.heading, s.text = "Warm", "The check of a token that was verified before. No cache that is keyed by the whole token can do "+
+		"without its hash."
 	r.sections = append(r.sections, s)
 	reached = append(reached,
 		goal{"warm check", median(subjects[1].times), false, 1.3, " µs"},

@@ -92,7 +92,8 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	}
 	for i := range declared {
 		d := &declared[i]
-		for _, step := range []func(*pulumi.Context, *config.Client, *Args) error{c.scopes, c.roleMappings, c.mappers, c.serviceAccount, c.serviceAccountGroups} {
+		for _, step := range []func(*pulumi.Context, *config.Client, *Args) error{c.scopes, c.roleMappings, c.mappers,
+			c.serviceAccount, c.serviceAccountGroups} {
 			if err := step(ctx, d, args); err != nil {
 				return nil, fmt.Errorf("clients: %s: %w", d.ClientID, err)
 			}
@@ -248,7 +249,8 @@ func (c *Clients) roleMappings(ctx *pulumi.Context, d *config.Client, args *Args
 	}
 	names := d.Roles
 	if usesModelRoles(d) {
-		names = slices.DeleteFunc(slices.Clone(d.ServiceAccountRoles), func(name string) bool { return slices.Contains(args.ModelRoles, name) })
+		names = slices.DeleteFunc(slices.Clone(d.ServiceAccountRoles),
+			func(name string) bool { return slices.Contains(args.ModelRoles, name) })
 	}
 	for _, name := range names {
 		role, ok := args.Roles[name]

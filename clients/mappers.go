@@ -18,7 +18,8 @@ func (c *Clients) mappers(ctx *pulumi.Context, d *config.Client, args *Args) err
 		var err error
 		switch m.Type {
 		case "audience":
-			a := &openid.AudienceProtocolMapperArgs{RealmId: args.Realm, ClientId: id, Name: name, AddToAccessToken: pulumi.Bool(true), AddToIdToken: pulumi.Bool(false)}
+			a := &openid.AudienceProtocolMapperArgs{RealmId: args.Realm, ClientId: id, Name: name, AddToAccessToken: pulumi.Bool(true),
+				AddToIdToken: pulumi.Bool(false)}
 			if target, ok := c.Clients[m.Value]; ok {
 				a.IncludedClientAudience = target.ClientId
 			} else {

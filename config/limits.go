@@ -100,7 +100,8 @@ func (c *checker) checkLimits() {
 			seen[key] = true
 		}
 		if l.Shared && l.Group == "" {
-			c.errorf(path+".shared", "is for groups: a limit of a client or a model is shared by all who use it, and one of a role never is: leave it out")
+			c.errorf(path+".shared", "is for groups: a limit of a client or a model is shared by all who use it, and one of a role "+
+				"never is: leave it out")
 		}
 		c.bounds(path, &l)
 	}

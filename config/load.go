@@ -81,7 +81,8 @@ func Parse(src Source) (*Config, []string, error) {
 	for _, p := range d.problems {
 		errs = append(errs, errors.New(file.line(cfg, p)))
 	}
-	return nil, warnings, fmt.Errorf("config: correct the stack's configuration%s (%d):\n%w", environmentUnsaid(cfg, src, file), len(errs), errors.Join(errs...))
+	return nil, warnings, fmt.Errorf("config: correct the stack's configuration%s (%d):\n%w", environmentUnsaid(cfg, src, file),
+		len(errs), errors.Join(errs...))
 }
 
 // environmentUnsaid tells whoever left environment out which one holds: in dev
@@ -115,7 +116,8 @@ func plainSecrets(d *decoder, src Source, file stackFile, v reflect.Value) {
 			arguments = "--path '" + key + `["NAME"]'`
 		}
 		if !file.sets(key) && inProjectFile(src, key) {
-			d.errorf(key, "has a plain secret in Pulumi.yaml: remove it, change the secret, and set it by: pulumi config set --secret %s", arguments)
+			d.errorf(key, "has a plain secret in Pulumi.yaml: remove it, change the secret, and set it by: pulumi config set --secret "+
+				"%s", arguments)
 		} else if names == nil && v.FieldByIndex(f.Index).Len() > 0 && !src.IsSecret(src.Project+":"+key) {
 			refuse(key, arguments)
 		}

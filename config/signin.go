@@ -154,9 +154,12 @@ func (c *checker) signIn() {
 	s := &c.cfg.SignIn
 	switch {
 	case c.cfg.PasswordAlone():
-		c.refuseUnlessExempt(c.cfg.Realm, guardrails.SecondFactor, "signIn.secondFactor", "a password alone is good for a sign-in: set it to required (docs/sign-in.md), or add an exemption of the realm from "+guardrails.SecondFactor)
+		c.refuseUnlessExempt(c.cfg.Realm, guardrails.SecondFactor, "signIn.secondFactor",
+			"a password alone is good for a sign-in: set it to required (docs/sign-in.md), or add an exemption of the realm from "+
+				guardrails.SecondFactor)
 	case !c.cfg.Dev() && c.cfg.Hardening != "off" && s.SecondFactor != "required" && c.cfg.peopleSignIn():
-		c.warnf("signIn.secondFactor", "a password alone is good for a sign-in: required asks everybody for a second factor, or those in signIn.for (docs/sign-in.md)")
+		c.warnf("signIn.secondFactor", "a password alone is good for a sign-in: required asks everybody for a second factor, or those "+
+			"in signIn.for (docs/sign-in.md)")
 	}
 	if !s.Flows() {
 		c.signInUnread(s)
@@ -196,7 +199,8 @@ func (c *checker) signInBeside(s *SignIn) {
 		c.errorf(fmt.Sprintf("realmAttributes[%q]", LevelsAttribute), "is set by signIn: leave it out here")
 	}
 	if c.cfg.Login.Registration && s.Everybody() && s.Enrol == "" {
-		c.errorf("login.registration", "nobody who registers could sign in without a second factor: set signIn.enrol to onFirstLogin, or leave it out")
+		c.errorf("login.registration", "nobody who registers could sign in without a second factor: set signIn.enrol to onFirstLogin, "+
+			"or leave it out")
 	}
 }
 
@@ -205,14 +209,16 @@ func (c *checker) signInUnread(s *SignIn) {
 	for _, key := range []struct {
 		name string
 		set  bool
-	}{{"for", s.For != nil}, {"factors", s.Factors != nil}, {"passkeys", s.Passkeys}, {"enrol", s.Enrol != ""}, {"levels", s.Levels != nil}} {
+	}{{"for", s.For != nil}, {"factors", s.Factors != nil}, {"passkeys", s.Passkeys}, {"enrol", s.Enrol != ""},
+		{"levels", s.Levels != nil}} {
 		if key.set {
 			c.errorf("signIn."+key.name, "nothing reads it without a second factor: set signIn.secondFactor to optional or required")
 		}
 	}
 	for i, p := range c.cfg.IdentityProviders {
 		if p.SecondFactor != "" {
-			c.errorf(fmt.Sprintf("identityProviders[%d].secondFactor", i), "nothing reads it without a second factor: set signIn.secondFactor, or leave it out")
+			c.errorf(fmt.Sprintf("identityProviders[%d].secondFactor", i),
+				"nothing reads it without a second factor: set signIn.secondFactor, or leave it out")
 		}
 	}
 }

@@ -224,7 +224,8 @@ func (c *checker) events() {
 	for _, key := range []struct {
 		name string
 		set  bool
-	}{{"adminDetails", e.AdminDetail != nil}, {"keepAdminFor", e.KeepAdminFor != ""}, {"types", e.Types != nil}, {"listeners", e.Listeners != nil}} {
+	}{{"adminDetails", e.AdminDetail != nil}, {"keepAdminFor", e.KeepAdminFor != ""}, {"types", e.Types != nil},
+		{"listeners", e.Listeners != nil}} {
 		if key.set {
 			c.errorf("events."+key.name, "no events are kept: set events.enabled, or leave it out")
 		}
@@ -247,8 +248,10 @@ func (c *checker) keys() {
 			c.warnf(path, "active, but not enabled: it is not even published")
 		}
 	}
-	if c.cfg.RetireKey.ComponentID != "" && !slices.ContainsFunc(c.cfg.SigningKeys, func(k SigningKey) bool { return k.Signs() && k.Algorithm == "RS256" }) {
-		c.errorf("retireGeneratedKey", "takes away the only RS256 key, by which Keycloak's own clients, such as the account console, sign: add an active key with algorithm RS256 to signingKeys")
+	if c.cfg.RetireKey.ComponentID != "" && !slices.ContainsFunc(c.cfg.SigningKeys,
+		func(k SigningKey) bool { return k.Signs() && k.Algorithm == "RS256" }) {
+		c.errorf("retireGeneratedKey", "takes away the only RS256 key, by which Keycloak's own clients, such as the account console, "+
+			"sign: add an active key with algorithm RS256 to signingKeys")
 	}
 }
 
@@ -289,7 +292,8 @@ func (c *checker) models() {
 		}
 		if roles := m.AllowedRoles(); m.Roles == nil && m.Allow.Roles == nil && len(roles) == 1 {
 			if other, taken := roleOf[roles[0]]; taken && other != m.Name {
-				c.errorf(path+".name", "the role %s is that of the model %q, too, whose callers would be this one's: set roles for one of them", roles[0], other)
+				c.errorf(path+".name", "the role %s is that of the model %q, too, whose callers would be this one's: set roles for one "+
+					"of them", roles[0], other)
 			}
 			roleOf[roles[0]] = m.Name
 		}
@@ -480,7 +484,8 @@ func (c *checker) users() {
 		c.twice(path+".groups", u.Groups)
 		for j, a := range u.RequiredActions {
 			if !actionName.MatchString(a) {
-				c.errorf(fmt.Sprintf("%s.requiredActions[%d]", path, j), "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a)
+				c.errorf(fmt.Sprintf("%s.requiredActions[%d]", path, j),
+					"%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a)
 			}
 		}
 		c.password(u, path, c.cfg.Level().PasswordLength)
@@ -543,7 +548,8 @@ func (c *checker) attributesOf(u *User, path string) {
 		at := fmt.Sprintf("%s.attributes[%q]", path, name)
 		switch value := u.Attributes[name]; {
 		case !c.attributes[name]:
-			c.errorf(at, "Keycloak drops what is not declared: add it to userAttributes%s", didYouMean(name, slices.Sorted(maps.Keys(c.attributes))))
+			c.errorf(at, "Keycloak drops what is not declared: add it to userAttributes%s",
+				didYouMean(name, slices.Sorted(maps.Keys(c.attributes))))
 		case value == "":
 			c.errorf(at, "is empty, which Keycloak drops: leave it out")
 		case strings.Contains(value, "##"):
@@ -573,7 +579,9 @@ func (c *checker) password(u *User, path string, least int) {
 		return
 	}
 	if u.Password == "permanent" && !c.cfg.Dev() {
-		c.refuseUnlessExempt(u.Username, guardrails.LastingPassword, path+".password", "permanent: who knows the configuration must not know a user's password: write temporary, or add an exemption from no-lasting-password")
+		c.refuseUnlessExempt(u.Username, guardrails.LastingPassword, path+".password",
+			"permanent: who knows the configuration must not know a user's password: write temporary, or add an exemption from "+
+				"no-lasting-password")
 	}
 	if u.Email == "" || u.FirstName == "" || u.LastName == "" {
 		c.warnf(path, "has a password but lacks email, firstName or lastName: Keycloak refuses its password grant")
@@ -627,7 +635,8 @@ func (c *checker) identityProviders() {
 			attribute := p.AttributeMappings[claim]
 			c.text(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), AttributeMapperName(claim, attribute))
 			if !c.attributes[attribute] && !slices.Contains(builtInAttributes, attribute) {
-				c.errorf(fmt.Sprintf("%s.attributeMappings[%q]", path, claim), "attribute %q is not declared: add it to userAttributes", attribute)
+				c.errorf(fmt.Sprintf("%s.attributeMappings[%q]", path, claim),
+					"attribute %q is not declared: add it to userAttributes", attribute)
 			}
 		}
 		if p.Alias != "" && c.cfg.FederationSecrets[p.Alias] == "" {
@@ -654,7 +663,8 @@ func (c *checker) ldap() {
 			}
 		}
 		if l.BindDN != "" && c.cfg.FederationSecrets[l.Name] == "" {
-			c.missingSecret("federationSecrets", l.Name, " (without bindDn the search is anonymous, but an account that Keycloak already has stays there)")
+			c.missingSecret("federationSecrets", l.Name, " (without bindDn the search is anonymous, but an account that Keycloak "+
+				"already has stays there)")
 		}
 	}
 }

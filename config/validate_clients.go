@@ -44,7 +44,8 @@ func (c *checker) clients() {
 		}
 		lower := strings.ToLower(cl.ClientID)
 		if other, ok := folded[lower]; ok && other != cl.ClientID {
-			c.errorf(path, "%q and %q differ only in case: their service accounts have one username, and many databases take the ids for one", other, cl.ClientID)
+			c.errorf(path, "%q and %q differ only in case: their service accounts have one username, and many databases take the ids "+
+				"for one", other, cl.ClientID)
 		}
 		folded[lower] = cl.ClientID
 		roles := make(map[string]bool, len(cl.ClientRoles))
@@ -110,16 +111,20 @@ func (c *checker) flows(cl *Client, path string) {
 		c.unless(level.RefuseNoPKCE, path+".pkce", "client %s takes a code without PKCE (RFC 9700, 2.1.1): set it to true", cl.ClientID)
 	}
 	if *cl.FullScope {
-		c.unless(level.RefuseFullScope, path+".fullScope", "tokens of client %s carry every role of the user, and account in their audience", cl.ClientID)
+		c.unless(level.RefuseFullScope, path+".fullScope", "tokens of client %s carry every role of the user, and account in their "+
+			"audience", cl.ClientID)
 	}
 }
 
 func (c *checker) passwordGrant(cl *Client, path string) {
 	switch {
 	case guardrails.TakesPasswords(*cl.DirectAccessGrants, *cl.StandardFlow) && !c.cfg.Dev():
-		c.refuseUnlessExempt(cl.ClientID, guardrails.WebPasswordGrant, path, "people sign in to client %s by browser, and it must not take their passwords itself (RFC 9700, 2.4): leave it out, or add an exemption from "+guardrails.WebPasswordGrant, cl.ClientID)
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WebPasswordGrant, path,
+			"people sign in to client %s by browser, and it must not take their passwords itself (RFC 9700, 2.4): leave it out, or add "+
+				"an exemption from "+guardrails.WebPasswordGrant, cl.ClientID)
 	case *cl.DirectAccessGrants:
-		c.unless(c.cfg.Level().RefusePasswordGrant, path, "the password grant shows the user's password to client %s (RFC 9700, 2.4): prefer the code flow", cl.ClientID)
+		c.unless(c.cfg.Level().RefusePasswordGrant, path, "the password grant shows the user's password to client %s (RFC 9700, 2.4): "+
+			"prefer the code flow", cl.ClientID)
 	}
 }
 
@@ -243,7 +248,8 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 		return
 	}
 	if guardrails.HasWildcard(text) {
-		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardRedirect, path, "%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardRedirect, path,
+			"%q is a wildcard (RFC 9700, 4.1.1): write each redirect URI in full", text)
 	}
 	c.plainHTTP(path, text)
 }
@@ -251,7 +257,9 @@ func (c *checker) redirectURI(path, text string, cl *Client) {
 func (c *checker) webOrigin(path, text string, cl *Client) {
 	switch text {
 	case "*":
-		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardOrigin, path, "* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the redirect URIs")
+		c.refuseUnlessExempt(cl.ClientID, guardrails.WildcardOrigin, path,
+			"* lets every site call Keycloak with this client: write origins such as https://app.example.com, or + for those of the "+
+				"redirect URIs")
 		return
 	case "+":
 		return
@@ -261,7 +269,8 @@ func (c *checker) webOrigin(path, text string, cl *Client) {
 		c.errorf(path, "holds user info: write scheme, host and port only, such as https://app.example.com")
 		return
 	}
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || text != u.Scheme+"://"+u.Host || strings.Contains(text, "*") {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || text != u.Scheme+"://"+u.Host ||
+		strings.Contains(text, "*") {
 		c.errorf(path, "%q is not an origin: write scheme, host and port only, such as https://app.example.com", text)
 		return
 	}
@@ -391,11 +400,13 @@ func (c *checker) mapperValue(m *Mapper, path string) {
 		c.errorf(path, "nothing reads it for type %s: leave it out", m.Type)
 	case m.Type == "clientRoles":
 		if _, ok := c.clientRoles[m.Value]; !ok && !BuiltInClient(m.Value) {
-			c.errorf(path, "client %q is not declared: add it to clients%s", m.Value, didYouMean(m.Value, slices.Sorted(maps.Keys(c.clientRoles))))
+			c.errorf(path, "client %q is not declared: add it to clients%s", m.Value,
+				didYouMean(m.Value, slices.Sorted(maps.Keys(c.clientRoles))))
 		}
 	case m.Type == "userAttribute":
 		if !c.attributes[m.Value] && !slices.Contains(builtInAttributes, m.Value) {
-			c.errorf(path, "attribute %q is not declared: add it to userAttributes%s", m.Value, didYouMean(m.Value, slices.Sorted(maps.Keys(c.attributes))))
+			c.errorf(path, "attribute %q is not declared: add it to userAttributes%s", m.Value,
+				didYouMean(m.Value, slices.Sorted(maps.Keys(c.attributes))))
 		}
 	}
 }

@@ -80,8 +80,10 @@ var (
 func (c *checker) webAuthn(key string, w WebAuthn) {
 	if w.RelyingPartyID != "" && !domain.MatchString(w.RelyingPartyID) {
 		c.errorf(key+".relyingPartyId", "%q is not a domain: write one such as example.com, without scheme and port", w.RelyingPartyID)
-	} else if host := issuerHost(c.cfg.Issuer()); w.RelyingPartyID != "" && host != w.RelyingPartyID && !strings.HasSuffix(host, "."+w.RelyingPartyID) {
-		c.refusef(key+".relyingPartyId", "%q is neither %s nor a domain above it, so browsers refuse it (WebAuthn, 5.1.2)", w.RelyingPartyID, host)
+	} else if host := issuerHost(c.cfg.Issuer()); w.RelyingPartyID != "" && host != w.RelyingPartyID &&
+		!strings.HasSuffix(host, "."+w.RelyingPartyID) {
+		c.refusef(key+".relyingPartyId", "%q is neither %s nor a domain above it, so browsers refuse it (WebAuthn, 5.1.2)",
+			w.RelyingPartyID, host)
 	}
 	for i, a := range w.Algorithms {
 		if !slices.Contains(webAuthnAlgorithms, a) {
@@ -115,7 +117,8 @@ func (c *checker) passkeyVerification() {
 	if s := &c.cfg.SignIn; s.Flows() && s.Passkeys {
 		refuse = c.errorf
 	}
-	refuse("passkeys.userVerification", "a passkey that asks for no PIN or finger is one factor, which whoever holds the device has: write required, or leave it out")
+	refuse("passkeys.userVerification", "a passkey that asks for no PIN or finger is one factor, which whoever holds the device has: "+
+		"write required, or leave it out")
 }
 
 func issuerHost(issuer string) string {
@@ -131,7 +134,8 @@ func (c *checker) bruteForce() {
 		if rest := (BruteForce{Enabled: b.Enabled}); b != rest {
 			c.errorf("bruteForce.enabled", "is false, so nothing reads the other keys of bruteForce: leave them out")
 		}
-		c.unless(c.cfg.Hardening == "strict", "bruteForce.enabled", "passwords can be guessed without end (NIST SP 800-63B, 5.2.2): leave it out")
+		c.unless(c.cfg.Hardening == "strict", "bruteForce.enabled",
+			"passwords can be guessed without end (NIST SP 800-63B, 5.2.2): leave it out")
 		return
 	}
 	if b.MaxFailures < 0 || b.MaxFailures > 1000 {
@@ -141,7 +145,8 @@ func (c *checker) bruteForce() {
 	c.duration("bruteForce.maxWait", b.MaxWait)
 	c.duration("bruteForce.resetAfter", b.ResetAfter)
 	c.duration("bruteForce.quickLoginWait", b.QuickLoginWait)
-	if d, err := time.ParseDuration(b.QuickLoginCheck); b.QuickLoginCheck != "" && (err != nil || d <= 0 || d > time.Hour || d%time.Millisecond != 0) {
+	if d, err := time.ParseDuration(b.QuickLoginCheck); b.QuickLoginCheck != "" && (err != nil || d <= 0 || d > time.Hour ||
+		d%time.Millisecond != 0) {
 		c.errorf("bruteForce.quickLoginCheck", "%q: write milliseconds or seconds such as 500ms or 1s", b.QuickLoginCheck)
 	}
 	level := c.cfg.Level().BruteForce
@@ -152,7 +157,8 @@ func (c *checker) bruteForce() {
 		c.errorf("bruteForce.maxWait", "%s is shorter than the first wait, %s", level.MaxFailureWait, level.WaitIncrement)
 	}
 	if level.PermanentLockout {
-		c.warnf("bruteForce.permanent", "anybody who knows usernames can lock everybody out, administrators of the realm included, until somebody unlocks each")
+		c.warnf("bruteForce.permanent", "anybody who knows usernames can lock everybody out, administrators of the realm included, "+
+			"until somebody unlocks each")
 	}
 }
 

@@ -122,12 +122,15 @@ func (c *checker) login() {
 		}
 	}
 	if l.Registration && !l.VerifyEmail && (l.WithEmail || l.EmailAsUsername) {
-		c.refuseUnlessExempt(c.cfg.Realm, guardrails.UnverifiedEmailLogin, "login.verifyEmail", "people may register with anybody's address and then sign in by it: set it to true, or withEmail to false, or add an exemption from "+guardrails.UnverifiedEmailLogin)
+		c.refuseUnlessExempt(c.cfg.Realm, guardrails.UnverifiedEmailLogin, "login.verifyEmail",
+			"people may register with anybody's address and then sign in by it: set it to true, or withEmail to false, or add an "+
+				"exemption from "+guardrails.UnverifiedEmailLogin)
 	}
 	if l.EmailAsUsername {
 		for i := range c.cfg.Users {
 			if u := &c.cfg.Users[i]; u.Email != u.Username {
-				c.errorf(c.userPath[i]+".username", "%q is not the email address, and login.emailAsUsername makes it so: write the address as both", u.Username)
+				c.errorf(c.userPath[i]+".username", "%q is not the email address, and login.emailAsUsername makes it so: write the "+
+					"address as both", u.Username)
 			}
 		}
 	}
@@ -137,7 +140,8 @@ func (c *checker) locales() {
 	l := c.cfg.Locales
 	for i, name := range l.Supported {
 		if !localeName.MatchString(name) {
-			c.errorf(fmt.Sprintf("locales.supported[%d]", i), "%q is not a language tag (RFC 5646): write one such as en, de, pt-BR or zh-Hans", name)
+			c.errorf(fmt.Sprintf("locales.supported[%d]", i),
+				"%q is not a language tag (RFC 5646): write one such as en, de, pt-BR or zh-Hans", name)
 		}
 	}
 	c.twice("locales.supported", l.Supported)
@@ -207,7 +211,8 @@ func (c *checker) requiredActions() {
 	for i, a := range c.cfg.RequiredActions {
 		path := fmt.Sprintf("requiredActions[%d]", i)
 		if a.Alias != "" && !actionName.MatchString(a.Alias) {
-			c.errorf(path+".alias", "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL", a.Alias)
+			c.errorf(path+".alias", "%q is not a required action: write one such as CONFIGURE_TOTP, UPDATE_PROFILE or VERIFY_EMAIL",
+				a.Alias)
 		} else if _, known := builtInActions[a.Alias]; !known {
 			if meant := nearest(a.Alias, slices.Sorted(maps.Keys(builtInActions))); meant != "" {
 				c.errorf(path+".alias", "%q is no required action of Keycloak; did you mean %s?", a.Alias, meant)

@@ -95,8 +95,10 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 	if err := errors.Join(os.MkdirAll(state, 0o700), os.Chmod(state, 0o700)); err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	if (o.keycloakURL != "" || command != "" && command != "render") && getenv("KEYCLOAK_USER") == "" && getenv("KEYCLOAK_CLIENT_ID") == "" {
-		return &usageError{errors.New("dev: a Keycloak that runs already needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
+	if (o.keycloakURL != "" || command != "" && command != "render") && getenv("KEYCLOAK_USER") == "" &&
+		getenv("KEYCLOAK_CLIENT_ID") == "" {
+		return &usageError{errors.New("dev: a Keycloak that runs already needs an account: set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or " +
+			"KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET")}
 	}
 	c := checkout{state: state, environ: environ}
 	switch command {
@@ -124,21 +126,26 @@ func run(ctx, patience context.Context, args []string, getenv func(string) strin
 func (o *options) program() *cli.Program {
 	command := func(name, summary, details string, define func(*flag.FlagSet)) *cli.Command {
 		flags := flag.NewFlagSet(name, flag.ContinueOnError)
-		flags.StringVar(&o.stack, "stack", "dev", "`NAME` of the stack, whose file is Pulumi.NAME.yaml. Secrets that a stack of environment dev lacks are made at random and kept.")
+		flags.StringVar(&o.stack, "stack", "dev", "`NAME` of the stack, whose file is Pulumi.NAME.yaml. Secrets that a stack of "+
+			"environment dev lacks are made at random and kept.")
 		define(flags)
 		return &cli.Command{Name: name, Summary: summary, Details: details, Flags: flags}
 	}
 	live := func(flags *flag.FlagSet) {
-		flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of the Keycloak with the realm. Default: keycloak:url of the stack, otherwise KEYCLOAK_URL.")
+		flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of the Keycloak with the realm. Default: keycloak:url of the stack, "+
+			"otherwise KEYCLOAK_URL.")
 	}
 	return &cli.Program{Name: "go run ./dev", Notes: notes, Commands: []*cli.Command{
-		command("", "Starts Keycloak, makes the realm that the stack declares, starts the API, and\nprints what to type next.", upDetails, func(flags *flag.FlagSet) {
-			flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of a Keycloak to make the realm in, instead of starting one. Only a realm that was made by this command is replaced.")
-		}),
+		command("", "Starts Keycloak, makes the realm that the stack declares, starts the API, and\nprints what to type next.",
+			upDetails, func(flags *flag.FlagSet) {
+				flags.StringVar(&o.keycloakURL, "keycloak", "", "`URL` of a Keycloak to make the realm in, instead of starting one. Only a "+
+					"realm that was made by this command is replaced.")
+			}),
 		command("render", "Print the realm as one file, which needs no Keycloak.", renderDetails, func(flags *flag.FlagSet) {
 			flags.BoolVar(&o.preview, "preview", false, "Print the resources and the access policy instead.")
 			flags.StringVar(&o.export, "diff", "", "Print what would change against `REALM.json`, an export of the realm.")
-			flags.BoolVar(&o.showSecrets, "show-secrets", false, "Print secrets too, for a file that --import-realm takes: send it to a file that only its owner may read (umask 077).")
+			flags.BoolVar(&o.showSecrets, "show-secrets", false,
+				"Print secrets too, for a file that --import-realm takes: send it to a file that only its owner may read (umask 077).")
 		}),
 		command("drift", "Tell what the next pulumi up would overwrite in a live realm.", driftDetails, func(flags *flag.FlagSet) {
 			live(flags)
@@ -146,7 +153,8 @@ func (o *options) program() *cli.Program {
 		}),
 		command("repair", "Print the commands that lead out where every pulumi up fails.", "", func(flags *flag.FlagSet) {
 			live(flags)
-			flags.StringVar(&o.stateFile, "state", "", "`FILE` that pulumi stack export --file FILE wrote. Without it repair names all that could be at fault.")
+			flags.StringVar(&o.stateFile, "state", "", "`FILE` that pulumi stack export --file FILE wrote. Without it repair names all "+
+				"that could be at fault.")
 		}),
 		command("end-sessions", "End all sessions that began before a time.", endSessionsDetails, func(flags *flag.FlagSet) {
 			live(flags)
@@ -164,7 +172,8 @@ func parse(args []string) (o options, command string, err error) {
 	command = chosen.Name
 	switch {
 	case command == "end-sessions" && o.before == "":
-		return o, "", errors.New("dev: end-sessions ends the sessions of everybody: say of which by -before NOW, or -before 2027-01-31T08:00:00Z")
+		return o, "", errors.New("dev: end-sessions ends the sessions of everybody: say of which by -before NOW, or -before " +
+			"2027-01-31T08:00:00Z")
 	case o.keycloakURL != "" && !isHTTP(o.keycloakURL):
 		return o, "", fmt.Errorf("dev: -keycloak: %q is not a URL such as https://keycloak.example.com", o.keycloakURL)
 	case o.showSecrets && (o.preview || o.export != ""):
@@ -177,7 +186,8 @@ func parse(args []string) (o options, command string, err error) {
 
 func isHTTP(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" &&
+		u.Fragment == ""
 }
 
 // usageError is a mistake on the command line.

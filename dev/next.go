@@ -111,7 +111,8 @@ func (f *warnings) summary(stack string) string {
 	if f.n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Stack %s has %d warnings, of which %d are errors outside environment dev: go run ./dev render -preview -stack %[1]s shows them\n",
+	return fmt.Sprintf("Stack %s has %d warnings, of which %d are errors outside environment dev: go run ./dev render -preview -stack "+
+		"%[1]s shows them\n",
 		stack, f.n, f.refused)
 }
 
@@ -125,7 +126,8 @@ func (f *warnings) Write(text []byte) (int, error) {
 		f.line = after
 		if bytes.HasPrefix(line, []byte("warning: ")) {
 			f.n++
-			if bytes.HasSuffix(line, []byte("(refused outside environment dev)")) || bytes.HasSuffix(line, []byte("[allowed: this is dev]")) {
+			if bytes.HasSuffix(line, []byte("(refused outside environment dev)")) ||
+				bytes.HasSuffix(line, []byte("[allowed: this is dev]")) {
 				f.refused++
 			}
 		} else if _, err := fmt.Fprintf(f.w, "%s\n", line); err != nil {

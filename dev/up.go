@@ -105,8 +105,9 @@ func (u *up) startKeycloak(ctx context.Context) (err error) {
 		err = errors.Join(err, k.Stop(u.patience))
 	}()
 	u.server = server{
-		url:     k.BaseURL,
-		account: []string{"KEYCLOAK_REALM=", "KEYCLOAK_CLIENT_ID=" + k.Admin.ClientID, "KEYCLOAK_CLIENT_SECRET=" + k.Admin.ClientSecret, "KEYCLOAK_USER="},
+		url: k.BaseURL,
+		account: []string{"KEYCLOAK_REALM=", "KEYCLOAK_CLIENT_ID=" + k.Admin.ClientID,
+			"KEYCLOAK_CLIENT_SECRET=" + k.Admin.ClientSecret, "KEYCLOAK_USER="},
 		console: "user " + k.Console.Username + ", password in " + filepath.Join(data, "admin.json"),
 	}
 	close(u.launched)
@@ -194,7 +195,8 @@ func (u *up) makeRealm(ctx context.Context) error {
 
 // realmCommand does something with the realm in Keycloak.
 func (u *up) realmCommand(do string) *exec.Cmd {
-	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api", u.api, do)
+	cmd := u.stackCommand(u.options.stack, "-keycloak", u.server.url, fmt.Sprintf("-local=%t", u.options.keycloakURL == ""), "-api",
+		u.api, do)
 	cmd.Env = append(cmd.Env, u.server.account...)
 	return cmd
 }

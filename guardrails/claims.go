@@ -22,7 +22,8 @@ type mapping struct {
 }
 
 func (m mapping) sentence() string {
-	return fmt.Sprintf("users may edit %s, and it becomes the claim %s, which decides on access: choose another claim, or an attribute whose edit permission in the user profile is for admin only", m.attribute, m.claim)
+	return fmt.Sprintf("users may edit %s, and it becomes the claim %s, which decides on access: choose another claim, or an attribute "+
+		"whose edit permission in the user profile is for admin only", m.attribute, m.claim)
 }
 
 // editable are what users may edit unless a user profile takes it from them.

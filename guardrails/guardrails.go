@@ -102,7 +102,8 @@ func New(o Options) (*Checker, error) {
 	var errs []error
 	for i, e := range o.Exemptions {
 		fail := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("guardrails: exemption %d (resource %q, rule %q): "+format, append([]any{i, e.Resource, e.Rule}, args...)...))
+			errs = append(errs, fmt.Errorf("guardrails: exemption %d (resource %q, rule %q): "+format,
+				append([]any{i, e.Resource, e.Rule}, args...)...))
 		}
 		if e.Resource == "" {
 			fail("resource is empty: name it as the preview does")
@@ -141,12 +142,14 @@ func (c *Checker) Check(typ, name string, inputs resource.PropertyMap) []Violati
 		}
 	}
 	if typ == realm && c.options.PasswordAlone {
-		found = append(found, c.allow(secondFactor, Violation{Rule: SecondFactor, Type: typ, Resource: name, Sentence: "people sign in by a password alone: require a second factor"}))
+		found = append(found, c.allow(secondFactor, Violation{Rule: SecondFactor, Type: typ, Resource: name,
+			Sentence: "people sign in by a password alone: require a second factor"}))
 	}
 	found = append(found, c.serviceKey(typ, name, inputs)...)
 	in := &reader{root: resource.NewProperty(inputs)}
 	for _, m := range c.claims.add(typ, name, in) {
-		found = append(found, c.allow(selfServiceClaim, Violation{Rule: selfServiceClaim.Name, Type: m.typ, Resource: m.name, Sentence: m.sentence()}))
+		found = append(found, c.allow(selfServiceClaim, Violation{Rule: selfServiceClaim.Name, Type: m.typ, Resource: m.name,
+			Sentence: m.sentence()}))
 	}
 	if in.unknown {
 		c.match(name, selfServiceClaim.Name)
@@ -161,7 +164,8 @@ func (c *Checker) CheckPolicy(p *policy.Policy) []Violation {
 	var found []Violation
 	for _, m := range p.Models {
 		if m.Allow.AnyCaller() || slices.Contains(m.Allow.Roles, "") {
-			found = append(found, c.allow(rolelessModel, Violation{Rule: rolelessModel.Name, Resource: m.Name, Sentence: "names no role, group, client or scope, so the base role alone decides who may call it: set allow.roles"}))
+			found = append(found, c.allow(rolelessModel, Violation{Rule: rolelessModel.Name, Resource: m.Name,
+				Sentence: "names no role, group, client or scope, so the base role alone decides who may call it: set allow.roles"}))
 		}
 	}
 	return found
@@ -196,7 +200,8 @@ func (c *Checker) Unused() error {
 	var errs []error
 	for i, e := range c.options.Exemptions {
 		if !c.matched[i] {
-			errs = append(errs, fmt.Errorf("guardrails: exemption %d: no resource %q breaks the rule %s: take it out, or name the resource as the preview does", i, e.Resource, e.Rule))
+			errs = append(errs, fmt.Errorf("guardrails: exemption %d: no resource %q breaks the rule %s: take it out, or name the "+
+				"resource as the preview does", i, e.Resource, e.Rule))
 		}
 	}
 	return errors.Join(errs...)

@@ -33,7 +33,8 @@ type Outputs struct {
 func ReadOutputs(path string) (*Outputs, error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("policy: there is no file %s: run make up, or pulumi stack output api --json --show-secrets > stack.json and give -stack stack.json", path)
+		return nil, fmt.Errorf("policy: there is no file %s: run make up, or pulumi stack output api --json --show-secrets > stack.json "+
+			"and give -stack stack.json", path)
 	} else if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
@@ -78,11 +79,13 @@ func (o *Outputs) check(first *version1) error {
 		errs.addf("the output audience is empty: set it to the client id of the resource server")
 	}
 	if first != nil && (first.Issuer != o.Issuer || first.Audience != o.Audience) {
-		errs.addf("issuer and audience are %q and %q, and in the policy %q and %q: the outputs are not of one stack", o.Issuer, o.Audience, first.Issuer, first.Audience)
+		errs.addf("issuer and audience are %q and %q, and in the policy %q and %q: the outputs are not of one stack", o.Issuer,
+			o.Audience, first.Issuer, first.Audience)
 	}
 	for _, m := range o.Policy.Models {
 		if m.Introspect && (o.ClientID == "" || o.ClientSecret == "") {
-			errs.addf("model %q has introspect, for which the outputs client_id and client_secret are needed: write the outputs with --show-secrets", m.Name)
+			errs.addf("model %q has introspect, for which the outputs client_id and client_secret are needed: write the outputs with "+
+				"--show-secrets", m.Name)
 		}
 	}
 	return errors.Join(errs...)

@@ -67,12 +67,14 @@ func ofPolicy(p *policy.Policy, principal *bearer.Principal, model string) []bea
 		base.Verdict = bearer.Passed
 		if decision == policy.NoBaseRole {
 			base.Verdict, base.Code = bearer.Refused, "role_missing"
-			base.Fix = "Stack configuration: give the user a role of a model, which contains " + p.BaseRole + ". Keycloak: Users → Role mapping. Then get a new token; it must come through the client scope roles."
+			base.Fix = "Stack configuration: give the user a role of a model, which contains " + p.BaseRole + ". Keycloak: Users → Role " +
+				"mapping. Then get a new token; it must come through the client scope roles."
 		} else {
 			named.Found, named.Verdict = grants(principal), bearer.Passed
 			if decision == policy.UnknownModel {
 				named.Verdict, named.Code = bearer.Refused, "model_unknown"
-				named.Fix = "Stack configuration: models (allow), and roles and groups of the user; then pulumi up, reload the API, get a new token."
+				named.Fix = "Stack configuration: models (allow), and roles and groups of the user; then pulumi up, reload the API, get " +
+					"a new token."
 			}
 		}
 	}
@@ -93,7 +95,8 @@ func ofSignIn(stack *policy.Outputs, principal *bearer.Principal, model string, 
 	asked := models[i].Authentication
 	step := bearer.Step{
 		Check: "sign-in", Verdict: bearer.Skipped,
-		Expected: fmt.Sprintf("level %s at most %s ago by the claim %s, an acr, no offline token", strings.Join(asked.ACR, " or "), asked.Within(), bearer.LevelsClaim),
+		Expected: fmt.Sprintf("level %s at most %s ago by the claim %s, an acr, no offline token", strings.Join(asked.ACR, " or "),
+			asked.Within(), bearer.LevelsClaim),
 	}
 	if asked.ServiceAccounts {
 		step.Expected += "; or a service account"

@@ -136,8 +136,10 @@ func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, proje
 		if realms[other][config.StackAttribute] != stack {
 			continue
 		}
-		fmt.Fprintf(p.stdout, "Realm %s does not exist, and realm %s was made by this stack. If the stack's key realm was changed, the next up makes\n"+
-			"an empty realm, and deletes %[2]s with its users, keys and sessions unless it is protected. docs/drift.md says how to move.\n", name, other)
+		fmt.Fprintf(p.stdout, "Realm %s does not exist, and realm %s was made by this stack. If the stack's key realm was changed, the "+
+			"next up makes\n"+
+			"an empty realm, and deletes %[2]s with its users, keys and sessions unless it is protected. docs/drift.md says how to "+
+			"move.\n", name, other)
 		renamed = true
 	}
 	if !renamed {
@@ -149,7 +151,8 @@ func (p *program) missingRealm(ctx context.Context, admin *keycloak.Admin, proje
 // readable names the roles that an account lacks.
 func readable(err error, realm string) error {
 	if keycloak.IsStatus(err, http.StatusForbidden) || keycloak.IsStatus(err, http.StatusUnauthorized) {
-		return fmt.Errorf("%w\nreading it needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in realm master: docs/drift.md",
+		return fmt.Errorf("%w\nreading it needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in realm "+
+			"master: docs/drift.md",
 			err, strings.Join(keycloak.ReadRoles, ", "), realm)
 	}
 	return err

@@ -47,7 +47,8 @@ type options struct {
 }
 
 // run is the whole program. The last argument says what to do.
-func run(ctx context.Context, args []string, getenv func(string) string, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, getenv func(string) string, environ []string, stdin io.Reader, stdout,
+	stderr io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("stack", flag.ContinueOnError)
 	flags.SetOutput(stderr)

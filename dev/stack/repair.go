@@ -81,7 +81,8 @@ func (p *program) repair(ctx context.Context) error {
 }
 
 // flowSteps are the steps of the program's flows that the realm has, by alias.
-func flowSteps(ctx context.Context, admin *keycloak.Admin, realm string, resources []*monitor.Resource) (map[string][]keycloak.FlowStep, error) {
+func flowSteps(ctx context.Context, admin *keycloak.Admin, realm string,
+	resources []*monitor.Resource) (map[string][]keycloak.FlowStep, error) {
 	steps := map[string][]keycloak.FlowStep{}
 	for _, alias := range repair.Flows(resources) {
 		of, err := admin.FlowSteps(ctx, realm, alias)

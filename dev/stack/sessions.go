@@ -34,7 +34,8 @@ func (p *program) endSessions(ctx context.Context) error {
 	}
 	ended, err := p.admin(live).EndSessions(ctx, realm, before)
 	if keycloak.IsStatus(err, http.StatusForbidden) {
-		return fmt.Errorf("%w\nend-sessions needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in realm master",
+		return fmt.Errorf("%w\nend-sessions needs the roles %s of client realm-management in realm %s, or of client %[3]s-realm in "+
+			"realm master",
 			err, strings.Join(keycloak.EndSessionsRoles, ", "), realm)
 	} else if err != nil {
 		return err

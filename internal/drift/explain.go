@@ -67,36 +67,50 @@ func (p *program) otherSecrets(live facts) []string {
 
 // explain says of some differences what they mean, and how to end them.
 func explain(f *Finding, d render.Difference, p *program, live facts) {
-	k := d.Keys
-	switch {
-	case k[0] == "components" && k[1] == keyProviders && len(k) == 3 && d.Want == nil:
-		id := live.keyIDs[k[2]]
-		f.Note = "no up sees this key provider, and its keys stay published"
-		if strings.HasPrefix(k[2], "fallback-") {
-			f.Note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays published"
-		}
-		f.Note += ". Remove it when the last token that it signed has expired"
-		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
-	case k[0] == "clients" && len(k) == 4 && k[2] == "attributes" && k[3] == "acr.loa.map" && d.Got != nil:
-		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
-		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
-	case k[0] == "authenticationFlows" && len(k) == 2 && d.Want == nil && strings.HasPrefix(k[1], ownFlows):
-		f.Note = "a flow of the stack, or one below it, of a configuration before this one: an up that was killed left it, and no up sees it"
+	k, realm := d.Keys, p.realm.Text("realm")
+	switch section := k[0]; {
+	case section == "components" && k[1] == keyProviders && len(k) == 3 && d.Want == nil:
+		f.Note = explainKey(k[2])
+		f.Remedy = []string{fmt.Sprintf("kcadm.sh delete components/%s -r %s", live.keyIDs[k[2]], cli.Quote(realm))}
+	case section == "clients":
+		explainClient(f, d)
+	case section == "authenticationFlows" && len(k) == 2 && d.Want == nil && strings.HasPrefix(k[1], ownFlows):
+		f.Note = "a flow of the stack, or one below it, of a configuration before this one: an up that was killed left it, and no up " +
+			"sees it"
 		if id := live.flowIDs[k[1]]; id != "" {
-			f.Remedy = []string{fmt.Sprintf("kcadm.sh delete authentication/flows/%s -r %s", id, cli.Quote(p.realm.Text("realm")))}
+			f.Remedy = []string{fmt.Sprintf("kcadm.sh delete authentication/flows/%s -r %s", id, cli.Quote(realm))}
 		}
-	case slices.Contains(bindingKeys, k[0]):
+	case slices.Contains(bindingKeys, section):
 		f.Note = "the flow that is bound decides which factors a sign-in asks for"
 		if alias, _ := d.Want.(string); p.declares(alias, "keycloak:authentication/flow:Flow") {
 			f.Note += "; sessions from before it is bound go on: after the up, go run ./dev end-sessions -before NOW"
 		}
-	case k[0] == "clients" && len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
-		f.Note = "this client's sign-ins take another flow than the realm's"
-	case k[0] == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
-		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at every up"
-		f.Remedy = giveBack(p.realm.Text("realm"), k, d.Want)
-	case f.Refresh && f.Plain == "" && f.Note == "":
+	case section == "users" && strings.HasPrefix(k[1], "service-account-") && f.Refresh && f.Plain == "":
+		f.Note = "give it back before any up --refresh, after which the provider asks for a role without a name and fails with 400 at " +
+			"every up"
+		f.Remedy = giveBack(realm, k, d.Want)
+	}
+	if f.Refresh && f.Plain == "" && f.Note == "" {
 		f.Note = "taken away by hand: a plain up does not see it"
+	}
+}
+
+// explainKey says of a key provider that no resource declares what that means.
+func explainKey(name string) string {
+	note := "no up sees this key provider, and its keys stay published"
+	if strings.HasPrefix(name, "fallback-") {
+		note = "Keycloak made this key provider itself while it had no active key of the algorithm; no up sees it, and it stays published"
+	}
+	return note + ". Remove it when the last token that it signed has expired"
+}
+
+func explainClient(f *Finding, d render.Difference) {
+	switch k := d.Keys; {
+	case len(k) == 4 && k[2] == "attributes" && k[3] == "acr.loa.map" && d.Got != nil:
+		f.Note = "the client's own map of levels wins over the realm's: what the client calls a level may be another one"
+		f.Remedy = []string{"admin console: Clients, " + k[1] + ", Advanced, ACR to LoA Mapping"}
+	case len(k) > 2 && k[2] == "authenticationFlowBindingOverrides":
+		f.Note = "this client's sign-ins take another flow than the realm's"
 	}
 }
 

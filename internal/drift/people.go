@@ -97,7 +97,8 @@ func verification(declared *monitor.Resource, live map[string]any) (Finding, boo
 	case !slices.Contains(declared.IgnoreChanges, "emailVerified"):
 		f.Refresh = true
 	case !same(monitor.Plain(declared.Inputs["email"]), live["email"]):
-		f.Note = "another address than the declared one was verified. An up --refresh that writes the declared one says that it is verified, too: " +
+		f.Note = "another address than the declared one was verified. An up --refresh that writes the declared one says that it is " +
+			"verified, too: " +
 			"write emailVerified: false for this user in the same up (docs/users.md)"
 	default:
 		f.Note = "the person verified the address: change users by up --refresh, which keeps that"
@@ -126,7 +127,8 @@ func (p *program) memberships(name string, declared *monitor.Resource, live map[
 	compare := func(key string, want []string, byDefault ...string) {
 		got, _ := stringsOf(live[key])
 		if lost := without(want, got); len(lost) > 0 {
-			parts = append(parts, userPart{Finding{Path: "users." + name + "." + key, Declared: lost, Refresh: true}, []string{"users", name, key}})
+			parts = append(parts, userPart{Finding{Path: "users." + name + "." + key, Declared: lost, Refresh: true},
+				[]string{"users", name, key}})
 		}
 		if more := without(got, append(byDefault, want...)); len(more) > 0 {
 			parts = append(parts, userPart{Finding{Path: "users." + name + "." + key, Live: more}, []string{"users", name, key}})

@@ -88,7 +88,8 @@ func Fetch(ctx context.Context, o FetchOptions) (*Distribution, error) {
 			}
 			return &Distribution{home: home}, nil
 		}
-		missing = errors.New("keycloak: no Maven (mvn) found, which fetches Keycloak: install Maven, or set KEYCLOAK_HOME to an unpacked Keycloak " + Version)
+		missing = errors.New("keycloak: no Maven (mvn) found, which fetches Keycloak: install Maven, or set KEYCLOAK_HOME to an " +
+			"unpacked Keycloak " + Version)
 	}
 	if engine := containerEngine(ctx); engine != "" {
 		if err := pull(ctx, engine, o.Progress); err != nil {
@@ -227,7 +228,8 @@ func download(ctx context.Context, mvn, dir string, w io.Writer) (repository str
 		return repository, ctx.Err()
 	}
 	if err != nil && unreachable(failures) {
-		return repository, fmt.Errorf("keycloak: Maven can't reach its repository to fetch Keycloak %s: connect this computer to the network, name a mirror or proxy in Maven's settings.xml, or set KEYCLOAK_HOME to an unpacked Keycloak", Version)
+		return repository, fmt.Errorf("keycloak: Maven can't reach its repository to fetch Keycloak %s: connect this computer to the "+
+			"network, name a mirror or proxy in Maven's settings.xml, or set KEYCLOAK_HOME to an unpacked Keycloak", Version)
 	}
 	if err != nil {
 		return repository, fmt.Errorf("keycloak: mvn could not fetch %s (%w): %s", coordinate, err, strings.Join(failures, "\n"))
@@ -241,7 +243,8 @@ func unreachable(failures []string) bool {
 	return slices.ContainsFunc(failures, func(text string) bool {
 		return slices.ContainsFunc([]string{
 			"Unknown host", "UnknownHostException", "Name or service not known", "Temporary failure in name resolution",
-			"No route to host", "Network is unreachable", "Connection refused", "Connect timed out", "connect timed out", "Connection timed out",
+			"No route to host", "Network is unreachable", "Connection refused", "Connect timed out", "connect timed out", "Connection " +
+				"timed out",
 			"No plugin found for prefix 'dependency'", "in offline mode",
 		}, func(sign string) bool { return strings.Contains(text, sign) })
 	})
@@ -281,7 +284,8 @@ func verify(path, want string) error {
 	}
 	if got := h.Sum(nil); !bytes.Equal(got, sum) {
 		os.Remove(path)
-		return fmt.Errorf("keycloak: %s is not what was pinned: SHA-256 %x of %d bytes, expected %s; it was removed, try again", filepath.Base(path), got, n, want)
+		return fmt.Errorf("keycloak: %s is not what was pinned: SHA-256 %x of %d bytes, expected %s; it was removed, try again",
+			filepath.Base(path), got, n, want)
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ func (a *Admin) read(ctx context.Context, realm string, more ...func(*reader, co
 		return nil, err
 	}
 	if r.rep["smtpServer"] == nil { // what every account of the realm may see has few fields
-		return nil, &StatusError{Method: http.MethodGet, Path: r.path, Status: http.StatusForbidden, Message: "the account may not view the realm"}
+		return nil, &StatusError{Method: http.MethodGet, Path: r.path, Status: http.StatusForbidden,
+			Message: "the account may not view the realm"}
 	}
 	var clients, scopes, components []object
 	lists := map[string]*[]object{"/clients": &clients, "/client-scopes": &scopes, "/components": &components}

@@ -203,7 +203,8 @@ func lockData(ctx context.Context, dir string) (*os.File, error) {
 	case err == nil || ctx.Err() != nil || waitCtx.Err() == nil:
 		return f, err
 	case starter != 0 && syscall.Kill(starter, 0) == nil:
-		return nil, fmt.Errorf("keycloak: %s is in use by another server: stop process %d, which started it, or use another data folder", dir, starter)
+		return nil, fmt.Errorf("keycloak: %s is in use by another server: stop process %d, which started it, or use another data "+
+			"folder", dir, starter)
 	default:
 		return nil, fmt.Errorf("keycloak: %s is in use by another server: stop process %d, or use another data folder", dir, keycloak)
 	}
@@ -416,7 +417,8 @@ func (s *Server) ready(ctx context.Context) error {
 func (s *Server) checkAdmin(ctx context.Context, dir string) error {
 	_, err := NewAdmin(s.BaseURL, s.Admin).Token(ctx)
 	if _, refused := errors.AsType[*oauth2.RetrieveError](err); refused {
-		return fmt.Errorf("keycloak: the database in %s refuses the admin of its %s: delete the folder %s and start again", dir, adminFile, dir)
+		return fmt.Errorf("keycloak: the database in %s refuses the admin of its %s: delete the folder %s and start again", dir,
+			adminFile, dir)
 	}
 	return err
 }
@@ -532,7 +534,8 @@ func loadAdmin(dir string) (*admin, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("keycloak: %w", err)
 	case hasDatabase:
-		return nil, fmt.Errorf("keycloak: %s has a database, but its %s is gone, which names the admin: delete the folder %s and start again", dir, adminFile, dir)
+		return nil, fmt.Errorf("keycloak: %s has a database, but its %s is gone, which names the admin: delete the folder %s and start "+
+			"again", dir, adminFile, dir)
 	default:
 		a := &admin{Username: "admin", Password: rand.Text(), ClientID: "keycloak-model-api-admin", ClientSecret: rand.Text()}
 		return a, a.save(dir)

@@ -143,7 +143,8 @@ func configText(value any) (string, error) {
 // "pulumi" if the passphrase is right.
 func passphraseDecrypter(salt string, getenv func(string) string) (config.Decrypter, error) {
 	if salt == "" {
-		return nil, errors.New("without an encryptionsalt only the Pulumi CLI can decrypt them: use pulumi up, or a stack whose secrets provider is a passphrase")
+		return nil, errors.New("without an encryptionsalt only the Pulumi CLI can decrypt them: use pulumi up, or a stack whose secrets " +
+			"provider is a passphrase")
 	}
 	passphrase := getenv("PULUMI_CONFIG_PASSPHRASE")
 	if file := getenv("PULUMI_CONFIG_PASSPHRASE_FILE"); passphrase == "" && file != "" {
@@ -184,7 +185,8 @@ func (c *Config) environment() (map[string]string, error) {
 		largest := slices.MaxFunc(slices.Collect(maps.Keys(c.Values)), func(a, b string) int {
 			return cmp.Compare(len(c.Values[a]), len(c.Values[b]))
 		})
-		return nil, fmt.Errorf("monitor: the stack's configuration is %d bytes and Linux lets a program have %d: move what makes %s large (%d bytes) to a file",
+		return nil, fmt.Errorf("monitor: the stack's configuration is %d bytes and Linux lets a program have %d: move what makes %s "+
+			"large (%d bytes) to a file",
 			len(values), limit, largest, len(c.Values[largest]))
 	}
 	secrets, err := json.Marshal(c.Secrets)

@@ -152,9 +152,11 @@ func Run(ctx context.Context, p Program) (*Result, error) {
 		if why == "" {
 			why = lastLines(output.String(), 20)
 		}
-		errs = append(errs, fmt.Errorf("monitor: the program %s failed (%w):\n%s", filepath.Base(p.Binary), err, cmp.Or(why, "it gave no reason")))
+		errs = append(errs, fmt.Errorf("monitor: the program %s failed (%w):\n%s", filepath.Base(p.Binary), err,
+			cmp.Or(why, "it gave no reason")))
 	} else if s.stack == nil {
-		errs = append(errs, fmt.Errorf("monitor: %s ended without registering a stack: it is not a Pulumi program", filepath.Base(p.Binary)))
+		errs = append(errs, fmt.Errorf("monitor: %s ended without registering a stack: it is not a Pulumi program",
+			filepath.Base(p.Binary)))
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("monitor: %w", ctx.Err())

@@ -86,7 +86,8 @@ func (s *server) RegisterStackTransform(_ context.Context, cb *pulumirpc.Callbac
 }
 
 func (s *server) RegisterPackage(_ context.Context, req *pulumirpc.RegisterPackageRequest) (*pulumirpc.RegisterPackageResponse, error) {
-	return &pulumirpc.RegisterPackageResponse{Ref: uuid.NewSHA1(uuid.NameSpaceURL, []byte(req.GetName()+"@"+req.GetVersion())).String()}, nil
+	return &pulumirpc.RegisterPackageResponse{Ref: uuid.NewSHA1(uuid.NameSpaceURL,
+		[]byte(req.GetName()+"@"+req.GetVersion())).String()}, nil
 }
 
 func (s *server) SignalAndWaitForShutdown(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
@@ -94,7 +95,8 @@ func (s *server) SignalAndWaitForShutdown(context.Context, *emptypb.Empty) (*emp
 }
 
 func (s *server) ReadResource(_ context.Context, req *pulumirpc.ReadResourceRequest) (*pulumirpc.ReadResourceResponse, error) {
-	return nil, status.Errorf(codes.Unimplemented, "the program reads %s %q (%s): the local way makes a realm and can't read one", req.GetType(), req.GetName(), req.GetId())
+	return nil, status.Errorf(codes.Unimplemented, "the program reads %s %q (%s): the local way makes a realm and can't read one",
+		req.GetType(), req.GetName(), req.GetId())
 }
 
 func (s *server) Call(_ context.Context, req *pulumirpc.ResourceCallRequest) (*pulumirpc.CallResponse, error) {
@@ -123,7 +125,8 @@ func (s *server) Invoke(_ context.Context, req *pulumirpc.ResourceInvokeRequest)
 	return &pulumirpc.ResourceInvokeResponse{Return: object}, nil
 }
 
-func (s *server) RegisterResource(ctx context.Context, req *pulumirpc.RegisterResourceRequest) (*pulumirpc.RegisterResourceResponse, error) {
+func (s *server) RegisterResource(ctx context.Context, req *pulumirpc.RegisterResourceRequest) (*pulumirpc.RegisterResourceResponse,
+	error) {
 	if err := s.transform(ctx, req); err != nil {
 		return nil, err
 	}
@@ -195,9 +198,11 @@ func (s *server) add(r *Resource) error {
 		return status.Errorf(codes.InvalidArgument, "%s %q: its parent %s is not registered", r.Type, r.Name, r.Parent)
 	}
 	c := s.program.Config
-	r.URN = string(urn.New(tokens.QName(c.Stack), tokens.PackageName(c.Project), tokens.Type(r.qualifiedParentType), tokens.Type(r.Type), r.Name))
+	r.URN = string(urn.New(tokens.QName(c.Stack), tokens.PackageName(c.Project), tokens.Type(r.qualifiedParentType),
+		tokens.Type(r.Type), r.Name))
 	if s.byURN[r.URN] != nil {
-		return status.Errorf(codes.AlreadyExists, "two resources of type %s have the name %q: names must be unique (%s)", r.Type, r.Name, r.URN)
+		return status.Errorf(codes.AlreadyExists, "two resources of type %s have the name %q: names must be unique (%s)", r.Type,
+			r.Name, r.URN)
 	}
 	s.byURN[r.URN] = r
 	s.resources = append(s.resources, r)

@@ -27,7 +27,8 @@ func (s *server) transform(ctx context.Context, req *pulumirpc.RegisterResourceR
 
 	for _, cb := range list {
 		if err := s.callbacks.transform(ctx, cb, req); err != nil {
-			return status.Errorf(codes.Aborted, "a transform of %s %q failed: %v", req.GetType(), req.GetName(), status.Convert(err).Message())
+			return status.Errorf(codes.Aborted, "a transform of %s %q failed: %v", req.GetType(), req.GetName(),
+				status.Convert(err).Message())
 		}
 	}
 	return nil

@@ -318,7 +318,8 @@ func (i *Issuer) Claims(changes ...Claims) Claims {
 		"sub": "6b0c2a7e-3f0d-4d5b-9c1a-8f2e4d6a7b90", "typ": "Bearer", "azp": "my-api-client",
 		"sid": "yN3bqkT0a8rD5sWm2xQvJ7Lc", "acr": "1",
 		"allowed-origins": []string{"https://my.api"},
-		"realm_access":    map[string]any{"roles": []string{"model-api-access", "offline_access", "default-roles-example-realm", "uma_authorization"}},
+		"realm_access": map[string]any{"roles": []string{"model-api-access", "offline_access", "default-roles-example-realm",
+			"uma_authorization"}},
 		"resource_access": map[string]any{
 			"model-serving-api": map[string]any{"roles": []string{"model-iris", "model-digits"}},
 			"account":           map[string]any{"roles": []string{"manage-account", "manage-account-links", "view-profile"}},

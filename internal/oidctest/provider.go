@@ -156,13 +156,15 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	q := r.URL.Query()
 	redirect, err := url.Parse(q.Get("redirect_uri"))
-	if err != nil || !strings.HasSuffix(redirect.Path, "/callback") || q.Get("client_id") != p.ClientID || q.Get("response_type") != "code" ||
+	if err != nil || !strings.HasSuffix(redirect.Path, "/callback") || q.Get("client_id") != p.ClientID ||
+		q.Get("response_type") != "code" ||
 		p.ClientSecret == "" && (redirect.Scheme != "http" || redirect.Hostname() != "127.0.0.1") || // RFC 8252, section 7.3
 		!strings.Contains(q.Get("scope"), "openid") || !asksPKCE(q) {
 		http.Error(w, "invalid authorization request", http.StatusBadRequest)
 		return
 	}
-	response := url.Values{"code": {p.grant("code-", q)}, "state": {q.Get("state")}, "iss": {p.URL}, "session_state": {"yN3bqkT0a8rD5sWm2xQvJ7Lc"}}
+	response := url.Values{"code": {p.grant("code-", q)}, "state": {q.Get("state")}, "iss": {p.URL},
+		"session_state": {"yN3bqkT0a8rD5sWm2xQvJ7Lc"}}
 	for name, values := range p.set.Response {
 		response[name] = values // none of a nil value is encoded
 	}

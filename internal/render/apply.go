@@ -136,7 +136,8 @@ func (a *applier) replace(ctx context.Context) error {
 		return err
 	}
 	if there.Attributes[Marker] != "true" {
-		return fmt.Errorf("it exists and was not made by this tool (it has no attribute %s), so it stays: choose another name, or remove it yourself", Marker)
+		return fmt.Errorf("it exists and was not made by this tool (it has no attribute %s), so it stays: choose another name, or "+
+			"remove it yourself", Marker)
 	}
 	return a.admin.DeleteRealm(ctx, a.Name)
 }
@@ -480,7 +481,8 @@ func (a *applier) identityProviders(ctx context.Context) error {
 
 func (a *applier) keys(ctx context.Context) error {
 	for _, c := range a.Realm.keys {
-		rep := object{"id": c.id, "name": c.name, "providerId": c.providerID, "providerType": keyProvider, "parentId": a.Name, "config": c.config}
+		rep := object{"id": c.id, "name": c.name, "providerId": c.providerID, "providerType": keyProvider, "parentId": a.Name,
+			"config": c.config}
 		if !c.overlay {
 			if err := a.post(ctx, "/components", rep); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
@@ -501,7 +503,8 @@ func (a *applier) keys(ctx context.Context) error {
 
 func (a *applier) federations(ctx context.Context) error {
 	for _, c := range a.ldap {
-		rep := object{"id": c.id, "name": c.name, "providerId": c.providerID, "providerType": storageProvider, "parentId": a.Name, "config": c.config}
+		rep := object{"id": c.id, "name": c.name, "providerId": c.providerID, "providerType": storageProvider, "parentId": a.Name,
+			"config": c.config}
 		if err := a.post(ctx, "/components", rep); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -517,7 +520,8 @@ func (a *applier) federations(ctx context.Context) error {
 			}
 		}
 		for _, m := range c.children {
-			rep := object{"id": m.id, "name": m.name, "providerId": m.providerID, "providerType": ldapMapperType, "parentId": c.id, "config": m.config}
+			rep := object{"id": m.id, "name": m.name, "providerId": m.providerID, "providerType": ldapMapperType, "parentId": c.id,
+				"config": m.config}
 			if err := a.post(ctx, "/components", rep); err != nil {
 				return fmt.Errorf("%s: %s: %w", c.name, m.name, err)
 			}

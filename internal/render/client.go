@@ -202,7 +202,8 @@ func (r *role) qualified() string {
 
 // addMapper gives a mapper to its client or client scope.
 func (b *builder) addMapper(in *inputs, protocol, mapper string, config map[string]string) {
-	rep := object{"id": in.res.ID, "name": in.name(), "protocol": protocol, "protocolMapper": mapper, "consentRequired": false, "config": config}
+	rep := object{"id": in.res.ID, "name": in.name(), "protocol": protocol, "protocolMapper": mapper, "consentRequired": false,
+		"config": config}
 	if in.str("clientScopeId") != "" {
 		if s := ref(in, "clientScopeId", b.scopes); s != nil {
 			s.mappers = append(s.mappers, rep)

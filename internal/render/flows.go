@@ -113,7 +113,8 @@ func (r *Realm) orderSteps() error {
 		}
 		for i, s := range ordered[min(1, len(ordered)):] {
 			if !slices.Contains(s.after, ordered[i].urn) {
-				return fmt.Errorf("render: realm %s: the order of flow %q is not said: a step must depend on the one before it", r.Name, f.alias)
+				return fmt.Errorf("render: realm %s: the order of flow %q is not said: a step must depend on the one before it",
+					r.Name, f.alias)
 			}
 		}
 		f.steps = ordered
@@ -191,7 +192,8 @@ func (a *applier) steps(ctx context.Context, f *flow) error {
 			return fmt.Errorf("%s: %w", f.alias, err)
 		}
 		if s.config != nil {
-			if err := a.post(ctx, "/authentication/executions/"+id+"/config", object{"alias": s.configAlias, "config": s.config}); err != nil {
+			if err := a.post(ctx, "/authentication/executions/"+id+"/config",
+				object{"alias": s.configAlias, "config": s.config}); err != nil {
 				return fmt.Errorf("%s: %w", f.alias, err)
 			}
 		}

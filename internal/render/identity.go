@@ -67,7 +67,8 @@ func (b *builder) googleIdentityProvider(realm *Realm, in *inputs) {
 	}, googleConfig)
 }
 
-func (b *builder) addIdentityProvider(realm *Realm, in *inputs, alias, providerID, displayName string, config map[string]string, fields []field) {
+func (b *builder) addIdentityProvider(realm *Realm, in *inputs, alias, providerID, displayName string, config map[string]string,
+	fields []field) {
 	// The provider sends every switch of every kind of identity provider.
 	for _, key := range identitySwitches {
 		if config[key] == "" {

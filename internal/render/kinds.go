@@ -364,7 +364,8 @@ func (b *builder) userProfile(realm *Realm, in *inputs) {
 	groups := []object{}
 	for _, g := range in.objects("groups") {
 		rep := object{}
-		g.set(rep, []field{{"name", "name", nil}, {"displayHeader", "displayHeader", nil}, {"displayDescription", "displayDescription", nil}})
+		g.set(rep, []field{{"name", "name", nil}, {"displayHeader", "displayHeader", nil},
+			{"displayDescription", "displayDescription", nil}})
 		if notes := annotations(g); len(notes) > 0 {
 			rep["annotations"] = notes
 		}

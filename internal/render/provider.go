@@ -183,7 +183,8 @@ func (k *provider) invoke(token string, args resource.PropertyMap, registered []
 			return found, nil
 		}
 		if base.client(clientID) != nil {
-			return resource.NewPropertyMapFromMap(object{"id": builtinClientID(realm, clientID), "clientId": clientID, "realmId": realm}), nil
+			return resource.NewPropertyMapFromMap(object{"id": builtinClientID(realm, clientID), "clientId": clientID,
+				"realmId": realm}), nil
 		}
 		return nil, fmt.Errorf("realm %q has no built-in client %q, and the program registers none before it looks it up", realm, clientID)
 	case "keycloak:index/getRole:getRole":

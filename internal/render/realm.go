@@ -123,7 +123,8 @@ func (b *builder) realm(realm *Realm, in *inputs) {
 		rep["attributes"].(object)[key] = value
 	}
 	// Keycloak repeats these among the attributes.
-	for _, key := range []string{"clientSessionIdleTimeout", "clientSessionMaxLifespan", "oauth2DeviceCodeLifespan", "oauth2DevicePollingInterval"} {
+	for _, key := range []string{"clientSessionIdleTimeout", "clientSessionMaxLifespan", "oauth2DeviceCodeLifespan",
+		"oauth2DevicePollingInterval"} {
 		if value, ok := rep[key]; ok {
 			rep["attributes"].(object)[key] = fmt.Sprint(value)
 		}
@@ -240,7 +241,8 @@ func (b *builder) userFederation(realm *Realm, in *inputs) {
 	config["vendor"] = strings.ToLower(read(in, "vendor", "OTHER"))
 	config["userObjectClasses"] = strings.Join(in.strs("userObjectClasses"), ", ")
 	config["searchScope"] = map[string]string{"ONE_LEVEL": "1", "SUBTREE": "2"}[read(in, "searchScope", "ONE_LEVEL")]
-	config["useTruststoreSpi"] = map[string]string{"ONLY_FOR_LDAPS": "ldapsOnly", "ALWAYS": "always", "NEVER": "never"}[read(in, "useTruststoreSpi", "ONLY_FOR_LDAPS")]
+	config["useTruststoreSpi"] = map[string]string{"ONLY_FOR_LDAPS": "ldapsOnly", "ALWAYS": "always",
+		"NEVER": "never"}[read(in, "useTruststoreSpi", "ONLY_FOR_LDAPS")]
 	if dn, credential := in.str("bindDn"), in.str("bindCredential"); dn != "" && credential != "" {
 		config["authType"], config["bindDn"], config["bindCredential"] = "simple", dn, credential
 	} else if dn != "" || credential != "" {

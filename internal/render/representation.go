@@ -211,7 +211,8 @@ func (r *Realm) userRepresentation(u *user, clientRoles bool) object {
 		actions = slices.Concat(r.defaultActions(), actions)
 		slices.Sort(actions)
 	}
-	rep := with(u.rep, object{"id": u.id, "requiredActions": orEmpty(slices.Compact(actions)), "realmRoles": orEmpty(realm), "groups": groupPaths(groups)})
+	rep := with(u.rep, object{"id": u.id, "requiredActions": orEmpty(slices.Compact(actions)), "realmRoles": orEmpty(realm),
+		"groups": groupPaths(groups)})
 	if len(u.attributes) > 0 {
 		rep["attributes"] = u.attributes
 	}
@@ -450,8 +451,9 @@ func ldapDefaults(c *component) []object {
 			"config": single(map[string]string{"ldap.full.name.attribute": "cn", "read.only": readOnly, "write.only": "false"})})
 	}
 	if get("vendor") == "ad" {
-		mappers = append(mappers, object{"name": "MSAD account controls", "providerId": "msad-user-account-control-mapper", "subComponents": object{},
-			"config": single(map[string]string{"always.read.enabled.value.from.ldap": always})})
+		mappers = append(mappers, object{"name": "MSAD account controls", "providerId": "msad-user-account-control-mapper",
+			"subComponents": object{},
+			"config":        single(map[string]string{"always.read.enabled.value.from.ldap": always})})
 	}
 	return mappers
 }

@@ -141,7 +141,8 @@ func (s *State) unfinished() Step {
 		return Step{}
 	}
 	return Step{
-		Fault: fmt.Sprintf("The state has operations whose end nobody saw: %s. First make sure that no other up runs: a CLI that was killed may\n"+
+		Fault: fmt.Sprintf("The state has operations whose end nobody saw: %s. First make sure that no other up runs: a CLI that was "+
+			"killed may\n"+
 			"leave its provider alive. In a terminal a plain pulumi refresh asks about each", strings.Join(s.pending, ", ")),
 		Commands: []string{"pulumi cancel --yes", "pulumi refresh --clear-pending-creates --yes"},
 	}
@@ -165,7 +166,10 @@ func lostRoles(resources []*monitor.Resource, found adopt.Result, state *State) 
 		if state != nil {
 			ids = state.ids[r.URN]
 		}
-		broken := len(ids) > 1 || slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, "/") || strings.HasSuffix(id, "/") })
+		broken := len(ids) > 1 || slices.ContainsFunc(ids, func(id string) bool {
+			return strings.HasPrefix(id, "/") ||
+				strings.HasSuffix(id, "/")
+		})
 		if broken || missing[r.Text("role")] && (state == nil || len(ids) > 0) {
 			urns = append(urns, r.URN)
 		}
@@ -179,11 +183,13 @@ func lostRoles(resources []*monitor.Resource, found adopt.Result, state *State) 
 		return Step{}
 	}
 	return Step{
-		Fault: "A role that a service account holds was deleted by hand: GET .../roles/: 400 at every refresh and up. What gives it has to\n" +
+		Fault: "A role that a service account holds was deleted by hand: GET .../roles/: 400 at every refresh and up. What gives it has " +
+			"to\n" +
 			"leave the state, where it may stand twice, so that pulumi state delete refuses. state.json is the copy to go back to",
 		Commands: []string{
 			"pulumi stack export --file state.json",
-			"jq " + cli.Quote(".deployment.resources |= map(select(.urn as $urn | "+string(list)+" | index($urn) | not))") + " state.json >repaired.json",
+			"jq " + cli.Quote(".deployment.resources |= map(select(.urn as $urn | "+string(list)+" | index($urn) | not))") + " " +
+				"state.json >repaired.json",
 			"pulumi stack import --file repaired.json",
 			"pulumi up --refresh",
 		},
@@ -209,7 +215,8 @@ func renamedUser(realm representation, r *monitor.Resource, users []map[string]a
 			}
 		}
 		return Step{
-			Fault: fmt.Sprintf("User %s has the username %v in Keycloak: 409 at every up. To keep the new name, change it in the configuration and\n"+
+			Fault: fmt.Sprintf("User %s has the username %v in Keycloak: 409 at every up. To keep the new name, change it in the "+
+				"configuration and\n"+
 				"take the old user out of the state; to take it back:", name, u["username"]),
 			Commands: commands,
 		}
@@ -223,7 +230,8 @@ func otherCase(realm representation, r *monitor.Resource) Step {
 	for _, c := range realm.Clients {
 		if strings.EqualFold(c.ClientID, want) {
 			return Step{
-				Fault: fmt.Sprintf("Client %s is in the realm as %s: 409 at every up. Either write the id as it is, or make it anew. That gives it a\n"+
+				Fault: fmt.Sprintf("Client %s is in the realm as %s: 409 at every up. Either write the id as it is, or make it anew. "+
+					"That gives it a\n"+
 					"new id, and needs two ups: one with the client left out of the configuration, then one with it", want, c.ClientID),
 				Commands: []string{"pulumi up    # without the client", "pulumi up    # with it"},
 			}
@@ -291,8 +299,10 @@ func straySteps(realm representation, resources []*monitor.Resource, live map[st
 		}
 	}
 	return Step{
-		Fault: "Steps of the stack's flows are in Keycloak and not in the state: an up was killed, or somebody added them by hand. A flow below\n" +
-			"another gives 409 ... already exists at every up, any other step would be there twice. The next up makes again what is declared.\n" +
+		Fault: "Steps of the stack's flows are in Keycloak and not in the state: an up was killed, or somebody added them by hand. A " +
+			"flow below\n" +
+			"another gives 409 ... already exists at every up, any other step would be there twice. The next up makes again what is " +
+			"declared.\n" +
 			"These are: " + strings.Join(names, ", "),
 		Commands: commands,
 	}
@@ -301,9 +311,11 @@ func straySteps(realm representation, resources []*monitor.Resource, live map[st
 // imports are objects that Keycloak has and the state has not.
 func imports(found adopt.Result, state *State) (Step, error) {
 	objects := found.Found
-	fault := "These objects are in Keycloak. Where an up says 409 ... already exists, run the line of that object: the state does not have it"
+	fault := "These objects are in Keycloak. Where an up says 409 ... already exists, run the line of that object: the state does not " +
+		"have it"
 	if state != nil {
-		fault = "These objects are in Keycloak and not in the state: 409 ... already exists at every up. An up was killed, Keycloak restarted\n" +
+		fault = "These objects are in Keycloak and not in the state: 409 ... already exists at every up. An up was killed, Keycloak " +
+			"restarted\n" +
 			"meanwhile, or somebody made them by hand"
 		objects = slices.DeleteFunc(slices.Clone(objects), func(o adopt.Object) bool { return len(state.ids[o.Resource.URN]) > 0 })
 	}
