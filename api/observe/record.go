@@ -26,6 +26,8 @@ type Record struct {
 	// Who asked, as far as a valid credential says.
 	Issuer, Subject, Username, Client, Session string
 
+	Groups []string // of the principal, as far as the policy names them: full paths
+
 	Usage *Usage // of a language model; nil for none
 
 	notRecorded int // refusals with this code before it that have no record
@@ -79,6 +81,9 @@ func (r *Record) attrs() []slog.Attr {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
 		}
+	}
+	if len(r.Groups) > 0 {
+		attrs = append(attrs, slog.Any("groups", r.Groups))
 	}
 	if r.Trace != "" {
 		attrs = append(attrs, slog.String("trace", r.Trace))
