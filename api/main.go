@@ -34,13 +34,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
-	e := environment{getenv, stdin, stdout, stderr}
-	commands := []*command{e.serve(), e.access(), e.contract(), e.doctor(), e.explain()}
+	e := environment{getenv, stdin, stdout, stderr, new([]string)}
+	commands := []*command{e.serve(), e.access(), e.contract(), e.doctor(), e.explain(), e.usage()}
 	program := &cli.Program{Name: "go run ./api", Notes: notes}
 	for _, c := range commands {
 		program.Commands = append(program.Commands, &c.Command)
 	}
-	chosen, _, err := program.Parse(args)
+	chosen, arguments, err := program.Parse(args)
 	if help, ok := errors.AsType[*cli.HelpError](err); ok {
 		_, err := io.WriteString(stdout, help.Text)
 		return err
@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return &usageError{fmt.Errorf("api: %w", err)}
 	}
 	i := slices.IndexFunc(commands, func(c *command) bool { return &c.Command == chosen })
+	*e.arguments = arguments
 	return commands[i].run(ctx)
 }
 
@@ -56,6 +57,7 @@ type environment struct {
 	getenv         func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	arguments      *[]string // of the command, once it runs
 }
 
 // command is a command with what runs it once its flags are set.

@@ -16,14 +16,15 @@ var rooms = []struct {
 	name    string
 	imports string
 }{
-	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
+	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/bill api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/authorizer", ""},
 	{"api/gateway", "api/playground api/login api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
 	{"api/doctor", "api/bearer api/issuer api/store internal/cli internal/keycloak policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
-	{"api/access", "api/stepup internal/keycloak policy"},
+	{"api/access", "api/stepup internal/cli internal/keycloak policy"},
+	{"api/bill", "internal/cli"},
 
 	{"api/playground", "api/login api/stepup api/embedded api/refusal internal/look policy"},
 	{"api/login", "api/bearer api/issuer api/refusal api/store internal/clock"},

@@ -25,6 +25,20 @@ type Principal struct {
 	ClientID    string // the client that got the token
 }
 
+// Groups are the groups that the policy names, by their full paths, each once.
+func (p *Policy) Groups() (paths []string) {
+	for i := range p.Models {
+		paths = append(paths, p.Models[i].Allow.Groups...)
+	}
+	for i := range p.Limits {
+		if p.Limits[i].Group != "" {
+			paths = append(paths, p.Limits[i].Group)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
 // Decide says whether a principal may take an action of Actions() on the named
 // model; an empty action asks whether it may know of the model. Without the
 // base role no question about models is answered; an unknown model and one

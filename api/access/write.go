@@ -1,13 +1,11 @@
 package access
 
 import (
-	"encoding/csv"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
-	"unicode"
-	"unicode/utf8"
+
+	"keycloak-model-api/internal/cli"
 )
 
 // Formats are the forms of Write.
@@ -33,48 +31,16 @@ func Write(w io.Writer, format string, rows []Row) error {
 	var err error
 	switch format {
 	case "csv":
-		err = writeCSV(w, all)
+		err = cli.WriteCSV(w, all)
 	case "markdown":
 		err = writeMarkdown(w, all)
 	default:
-		err = writeTable(w, all)
+		err = cli.WriteTable(w, all)
 	}
 	if err != nil {
 		return fmt.Errorf("access: %w", err)
 	}
 	return nil
-}
-
-func writeTable(w io.Writer, rows [][]string) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		for i := range row {
-			row[i] = strings.Map(printable, row[i])
-		}
-		fmt.Fprintln(table, strings.Join(row, "\t"))
-	}
-	return table.Flush()
-}
-
-// formula are the characters at which a spreadsheet takes a cell for a formula;
-// behind an apostrophe it is text (OWASP, "CSV Injection").
-const formula = "=+-@\t\r\n'＝＋－＠"
-
-// writeCSV writes RFC 4180, with each cell as text.
-func writeCSV(w io.Writer, rows [][]string) error {
-	out := csv.NewWriter(w)
-	for _, row := range rows {
-		for i, cell := range row {
-			if first, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune(formula, first) {
-				row[i] = "'" + cell
-			}
-		}
-		if err := out.Write(row); err != nil {
-			return err
-		}
-	}
-	out.Flush()
-	return out.Error()
 }
 
 func writeMarkdown(w io.Writer, rows [][]string) error {
@@ -97,19 +63,11 @@ func writeMarkdown(w io.Writer, rows [][]string) error {
 // inMarkdown escapes what would be more than text (CommonMark, section 2.4).
 func inMarkdown(text string) string {
 	var b strings.Builder
-	for _, r := range strings.Map(printable, text) {
+	for _, r := range cli.OneLine(text) {
 		if strings.ContainsRune("\\`*_{}[]<>#|!&~", r) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
-}
-
-// printable takes a space for what would steer a terminal or end a line.
-func printable(r rune) rune {
-	if !unicode.IsPrint(r) {
-		return ' '
-	}
-	return r
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,6 +111,7 @@ type Gateway struct {
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	reloads  sync.Mutex             // one Reload at a time
 	limiter  limit.Counter          // lasts longer than a policy
+	failures failures               // bad credentials by address
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
 	now      func() time.Time
@@ -209,7 +211,7 @@ func (g *Gateway) enforce(a *access) {
 	for _, c := range a.policy.Clients {
 		clients = append(clients, c.ClientID)
 	}
-	g.options.Metrics.PolicyLoaded(a.generation, models, clients)
+	g.options.Metrics.PolicyLoaded(a.generation, models, clients, a.groups)
 }
 
 // tokenChecked counts the check of an access token.
@@ -242,6 +244,17 @@ type access struct {
 	policy     *policy.Policy
 	models     map[string]*served
 	keyed      map[string]bool // client ids that may have a service key
+	groups     []string        // that the policy names
+}
+
+// groupsOf are the groups of a principal that the policy names.
+func (a *access) groupsOf(who *bearer.Principal) (named []string) {
+	for _, group := range a.groups {
+		if slices.Contains(who.Groups, group) {
+			named = append(named, group)
+		}
+	}
+	return named
 }
 
 // served is one model of the policy: it is either embedded or upstream.
@@ -258,7 +271,7 @@ type served struct {
 // newAccess prepares the models of a policy. The error lists all that can't
 // be served.
 func newAccess(p *policy.Policy, deadlines upstream.Deadlines, transport http.RoundTripper, getenv func(string) string) (*access, error) {
-	a := &access{generation: 1, policy: p, models: map[string]*served{}, keyed: map[string]bool{}}
+	a := &access{generation: 1, policy: p, models: map[string]*served{}, keyed: map[string]bool{}, groups: p.Groups()}
 	for _, c := range p.Clients {
 		a.keyed[c.ClientID] = c.Key
 	}

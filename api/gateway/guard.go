@@ -69,7 +69,7 @@ func (c *call) unserved(r *http.Request) *refusal.Error {
 func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.run(w, r, p, route); err != nil {
-			refuseError(w, r, err)
+			g.refuseError(w, r, err)
 		}
 	})
 }
@@ -164,7 +164,7 @@ const allowed refusal.Code = "allowed"
 func (g *Gateway) admit(record *record, by *credential) (*call, error) {
 	record.principal = by.principal
 	access := g.access.Load()
-	record.generation = access.generation
+	record.generation, record.groups = access.generation, access.groupsOf(by.principal)
 	if _, decision := access.policy.Decide(by.principal.ForPolicy(), "", ""); decision == policy.NoBaseRole {
 		return nil, refusal.New(refusal.RoleMissing, nil, access.policy.BaseRole)
 	}
@@ -190,7 +190,7 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 			return err
 		}
 		// The roles are those of this moment.
-		record.principal = c.principal
+		record.principal, record.groups = c.principal, c.access.groupsOf(c.principal)
 		model, decision = c.access.policy.Decide(c.principal.ForPolicy(), c.name, c.route.Action)
 	}
 	switch {
@@ -222,10 +222,13 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 }
 
 // refuseError answers a request for which run has an error.
-func refuseError(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Gateway) refuseError(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *refusal.Error
 	if !errors.As(err, &refused) {
 		refused = refusal.New(refusal.Internal, err, "The credential could not be checked.")
+	}
+	if g.failures.tooMany(callerAddress(r, g.options.TrustedProxies), refused.Code, g.now()) {
+		refused = refusal.New(refusal.CredentialsTooOften, refused)
 	}
 	refuse(w, r, refused)
 }
@@ -275,6 +278,7 @@ type record struct {
 	challenge  func(http.ResponseWriter, *refusal.Error) // writes the headers of a refusal
 	protocol   *protocol.Protocol                        // that owns the path, and shapes a refusal; nil for none
 	generation uint64                                    // of the policy that decided; 0 where none did
+	groups     []string                                  // of the principal that this policy names
 }
 
 // name notes what a request is about. A nil route is none.
@@ -378,7 +382,7 @@ func (d *record) said(r *http.Request, took time.Duration) *observe.Record {
 	o := &observe.Record{
 		Request: d.id, Trace: d.span.TraceID(), Method: r.Method, Action: d.action, Model: d.model,
 		Allowed: d.allowed, Code: string(d.code), Status: d.status, Admitted: d.admitted, Took: took,
-		Policy: d.generation, Cause: d.cause, Key: d.key, Usage: (*observe.Usage)(d.usage),
+		Policy: d.generation, Groups: d.groups, Cause: d.cause, Key: d.key, Usage: (*observe.Usage)(d.usage),
 	}
 	if p := d.principal; p != nil {
 		o.Issuer, o.Subject, o.Username, o.Client, o.Session = p.Issuer, p.Subject, p.Username, p.ClientID, p.SessionID

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"keycloak-model-api/api/limit"
+	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
 )
@@ -31,6 +33,9 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call) (lease 
 		if c.protocol.RateLimitHeaders {
 			w.Header().Set("Retry-After-Ms", strconv.FormatInt(reached.Reset.Milliseconds(), 10)) // which they prefer
 		}
+		g.options.Metrics.LimitReached(observe.LimitLabels{
+			Limit: cmp.Or(reached.Owner, "tier"), Kind: string(reached.Kind), Window: windowName(reached.Window),
+		})
 		refuse(w, r, refusal.New(refusal.LimitReached, nil, inWords(reached), int(reached.Reset.Seconds())))
 		return nil, true
 	}
@@ -115,6 +120,8 @@ func windowName(d time.Duration) string {
 		return "minute"
 	case time.Hour:
 		return "hour"
+	case 0:
+		return "" // of limit.Concurrent
 	}
 	return "day"
 }

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -129,5 +131,35 @@ func TestConcurrentRequests(t *testing.T) {
 		if status := <-done; (status == 200) != ends {
 			t.Errorf("the first ended with %d", status)
 		}
+	}
+}
+
+// The records and the metrics name the groups that the policy names, and no others.
+func TestGroupsOfTheRecord(t *testing.T) {
+	f := newFixture(t, policy.Model{Name: "grouped", Embedded: "iris", Allow: policy.Conditions{Groups: []string{"/research"}}})
+	f.limited(t, policy.Limit{Group: "/sales", Shared: true, Requests: policy.Rate{Day: 1}})
+	token := f.issuer.Token("RS256", oidctest.Claims{"groups": []string{"/secret", "/sales", "/research"}})
+	f.do(t, "POST", "/v2/models/grouped/infer", token, jsonType, irisRow)
+	response, _ := f.do(t, "POST", "/v2/models/grouped/infer", token, jsonType, irisRow)
+	if response.StatusCode != 429 {
+		t.Errorf("the second is %s", response.Status)
+	}
+	for _, record := range f.decisions(t) {
+		if got := fmt.Sprint(record["groups"]); got != "[/research /sales]" {
+			t.Errorf("groups %s", got)
+		}
+	}
+	w := httptest.NewRecorder()
+	f.gateway.options.Metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`model_api_limits_reached_total{kind="requests",limit="group /sales",window="day"} 1`,
+		`model_api_group_requests_total{group="/research",model="grouped"} 2`,
+	} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(w.Body.String(), "secret") {
+		t.Error("a group that the policy does not name is in the metrics")
 	}
 }

@@ -82,7 +82,7 @@ func (g *Gateway) callModel(r *http.Request, s *login.Session, action, model str
 		err = g.perform(w, program, c, upstream.Body{Head: body})
 	}
 	if err != nil {
-		refuseError(w, program, err)
+		g.refuseError(w, program, err)
 	}
 	if w.tooLarge {
 		return http.StatusBadGateway, nil

@@ -37,12 +37,17 @@ type Metrics struct {
 	checks    *handles[checkLabels, prometheus.Counter]
 	servers   *handles[string, server]
 
+	tokens        *handles[tokenLabels, prometheus.Counter]
+	groupRequests *handles[groupLabels, prometheus.Counter]
+	groupTokens   *handles[groupLabels, prometheus.Counter]
+	limits        *handles[LimitLabels, prometheus.Counter]
+
 	generation       prometheus.Gauge
 	reloads, refused prometheus.Counter
 }
 
-// names are the models and clients of the policy.
-type names struct{ models, clients map[string]struct{} }
+// names are the models, clients and groups of the policy.
+type names struct{ models, clients, groups map[string]struct{} }
 
 type (
 	requestLabels struct {
@@ -54,7 +59,16 @@ type (
 		outcome string
 		cached  bool
 	}
+	tokenLabels struct{ model, client, kind string }
+	groupLabels struct{ group, model, kind string }
 )
+
+// LimitLabels name a bound that was reached.
+type LimitLabels struct {
+	Limit  string // such as client batch, or tier
+	Kind   string // requests, tokens or concurrent
+	Window string // minute, hour or day; empty for concurrent
+}
 
 // server are the metrics of one model's server.
 type server struct {
@@ -126,10 +140,27 @@ func NewMetrics(now func() time.Time) *Metrics {
 		return server{exchanges.WithLabelValues(model), firstBytes.WithLabelValues(model), streams.WithLabelValues(model)}
 	})
 
+	m.countUsage()
 	m.generation = m.gauge("model_api_policy_generation", "How many policies have been in force since the start, this one included.")
 	m.reloads = m.counters("model_api_policy_reloads_total", "Policies that took the place of another, and those that were refused.").WithLabelValues()
 	m.refused = m.counters("model_api_policy_reload_failures_total", "Policies that were refused, so that the one before stayed in force.").WithLabelValues()
 	return m
+}
+
+// countUsage makes the counters from which a bill can be written.
+func (m *Metrics) countUsage() {
+	tokens := m.counters("model_api_tokens_total",
+		"Tokens that language models used, input and output. Cached and reasoning tokens are parts of these.", "model", "client", "kind")
+	m.tokens = newHandles(func(l tokenLabels) prometheus.Counter { return tokens.WithLabelValues(l.model, l.client, l.kind) })
+	requests := m.counters("model_api_group_requests_total",
+		"Requests that the policy allowed, once for each group of the principal that the policy names.", "group", "model")
+	m.groupRequests = newHandles(func(l groupLabels) prometheus.Counter { return requests.WithLabelValues(l.group, l.model) })
+	used := m.counters("model_api_group_tokens_total",
+		"Tokens that language models used, once for each group of the principal that the policy names.", "group", "model", "kind")
+	m.groupTokens = newHandles(func(l groupLabels) prometheus.Counter { return used.WithLabelValues(l.group, l.model, l.kind) })
+	limits := m.counters("model_api_limits_reached_total",
+		"Requests that were refused since a limit was reached. The limit is tier, or the client, model or group of a pool.", "limit", "kind", "window")
+	m.limits = newHandles(func(l LimitLabels) prometheus.Counter { return limits.WithLabelValues(l.Limit, l.Kind, l.Window) })
 }
 
 func (m *Metrics) gauge(name, help string) prometheus.Gauge {
@@ -158,10 +189,10 @@ func (m *Metrics) Handler() http.Handler {
 // Watch names the sources, which are none before.
 func (m *Metrics) Watch(s Sources) { m.sources.Store(&s) }
 
-// PolicyLoaded says that a policy with these models and clients is in force. It
+// PolicyLoaded says that a policy with these models, clients and groups is in force. It
 // is the first of generation 1.
-func (m *Metrics) PolicyLoaded(generation uint64, models, clients []string) {
-	m.known.Store(&names{setOf(models), setOf(clients)})
+func (m *Metrics) PolicyLoaded(generation uint64, models, clients, groups []string) {
+	m.known.Store(&names{setOf(models), setOf(clients), setOf(groups)})
 	m.generation.Set(float64(generation))
 	if generation > 1 {
 		m.reloads.Inc()
@@ -184,10 +215,42 @@ func (m *Metrics) End(r *Record) {
 	known := m.known.Load()
 	model, client := label(known.models, r.Model), label(known.clients, r.Client)
 	m.requests.of(requestLabels{model, r.Action, client, r.Code, r.Status}).Inc()
+	if r.Usage != nil || len(r.Groups) > 0 {
+		m.used(r, model, client)
+	}
 	if r.Admitted {
 		m.durations.of(routeLabels{model, r.Action}).Observe(r.Took.Seconds())
 	}
 }
+
+// used counts what a request used, whose model and client are labels.
+func (m *Metrics) used(r *Record, model, client string) {
+	var groups []string
+	for _, group := range r.Groups {
+		groups = append(groups, label(m.known.Load().groups, group))
+	}
+	if r.Allowed && r.Model != "" {
+		for _, group := range groups {
+			m.groupRequests.of(groupLabels{group: group, model: model}).Inc()
+		}
+	}
+	if r.Usage == nil {
+		return
+	}
+	for _, tokens := range []struct {
+		kind string
+		n    int64
+	}{{"input", r.Usage.Input}, {"output", r.Usage.Output}} {
+		n := float64(max(tokens.n, 0)) // what a model server tells must not end the program
+		m.tokens.of(tokenLabels{model, client, tokens.kind}).Add(n)
+		for _, group := range groups {
+			m.groupTokens.of(groupLabels{group, model, tokens.kind}).Add(n)
+		}
+	}
+}
+
+// LimitReached counts a request that a limit of the policy refused.
+func (m *Metrics) LimitReached(l LimitLabels) { m.limits.of(l).Inc() }
 
 // TokenChecked counts the check of an access token. The code is empty for a
 // token that was accepted.

@@ -38,7 +38,7 @@ func scrape(t *testing.T, m *Metrics) string {
 // caller writes to whoever looks at a dashboard.
 func TestLabels(t *testing.T) {
 	m := NewMetrics(time.Now)
-	m.PolicyLoaded(1, []string{"iris"}, []string{"my-api-client"})
+	m.PolicyLoaded(1, []string{"iris"}, []string{"my-api-client"}, nil)
 	for i := range 1000 {
 		for _, r := range []*Record{
 			{Model: fmt.Sprint("x", i), Client: fmt.Sprint("client", i), Action: "infer", Code: "model_unknown", Status: 404, Admitted: true},
@@ -75,11 +75,11 @@ func TestLabels(t *testing.T) {
 // counters stay where they were.
 func TestPolicyLoaded(t *testing.T) {
 	m := NewMetrics(time.Now)
-	m.PolicyLoaded(1, []string{"iris"}, nil)
+	m.PolicyLoaded(1, []string{"iris"}, nil, nil)
 	request := &Record{Model: "iris", Action: "infer", Code: "allowed", Status: 200}
 	m.Begin()
 	m.End(request)
-	m.PolicyLoaded(2, nil, nil)
+	m.PolicyLoaded(2, nil, nil, nil)
 	m.PolicyRefused()
 	m.Begin()
 	m.End(request)
@@ -99,7 +99,7 @@ func TestPolicyLoaded(t *testing.T) {
 func TestExchange(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	m := NewMetrics(func() time.Time { return now })
-	m.PolicyLoaded(1, []string{"chat"}, nil)
+	m.PolicyLoaded(1, []string{"chat"}, nil, nil)
 	e := m.Exchange("chat")
 	now = now.Add(200 * time.Millisecond)
 	e.First(true)
@@ -158,9 +158,10 @@ func TestSources(t *testing.T) {
 // used are metrics of which each has a sample.
 func used() *Metrics {
 	m := NewMetrics(time.Now)
-	m.PolicyLoaded(1, []string{"iris"}, nil)
+	m.PolicyLoaded(1, []string{"iris"}, nil, nil)
 	m.Begin()
-	m.End(&Record{Model: "iris", Action: "infer", Code: "allowed", Status: 200, Admitted: true})
+	m.End(&Record{Model: "iris", Action: "infer", Allowed: true, Code: "allowed", Status: 200, Admitted: true, Groups: []string{"/g"}, Usage: &Usage{Input: 1}})
+	m.LimitReached(LimitLabels{Limit: "tier", Kind: "requests", Window: "day"})
 	m.TokenChecked("", true)
 	e := m.Exchange("iris")
 	e.First(true)
@@ -187,7 +188,7 @@ func TestNames(t *testing.T) {
 // BenchmarkMetrics is what one request to a model server adds.
 func BenchmarkMetrics(b *testing.B) {
 	m := NewMetrics(time.Now)
-	m.PolicyLoaded(1, []string{"iris", "chat"}, []string{"my-api-client"})
+	m.PolicyLoaded(1, []string{"iris", "chat"}, []string{"my-api-client"}, nil)
 	request := &Record{Model: "chat", Client: "my-api-client", Action: "infer", Code: "allowed", Status: 200, Admitted: true, Took: time.Millisecond}
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
@@ -231,5 +232,40 @@ func TestDocumentation(t *testing.T) {
 	}
 	if diff := cmp.Diff(there, documented); diff != "" {
 		t.Errorf("docs/operations.md differs from the metrics (-metrics +page):\n%s", diff)
+	}
+}
+
+// What is used is counted by the names of the policy. A request counts for each group
+// of its principal that has one; a negative number of a model server's ends nothing.
+func TestUsageMetrics(t *testing.T) {
+	m := NewMetrics(time.Now)
+	m.PolicyLoaded(1, []string{"chat"}, []string{"web"}, []string{"/research", "/sales"})
+	for _, r := range []*Record{
+		{Model: "chat", Client: "web", Allowed: true, Groups: []string{"/research", "/sales"}, Usage: &Usage{Input: 10, Output: 5, Cached: 3}},
+		{Model: "chat", Client: "stranger", Allowed: true, Groups: []string{"/research"}, Usage: &Usage{Input: 1, Output: -7}},
+		{Model: "chat", Client: "web", Allowed: true, Groups: []string{"/a group of an older policy"}},
+		{Model: "chat", Client: "web", Groups: []string{"/sales"}},
+		{Client: "web", Allowed: true, Groups: []string{"/sales"}},
+	} {
+		m.Begin()
+		m.End(r)
+	}
+	m.LimitReached(LimitLabels{Limit: "client web", Kind: "tokens", Window: "day"})
+	got := scrape(t, m)
+	for _, want := range []string{
+		`model_api_tokens_total{client="web",kind="input",model="chat"} 10`,
+		`model_api_tokens_total{client="web",kind="output",model="chat"} 5`,
+		`model_api_tokens_total{client="other",kind="input",model="chat"} 1`,
+		`model_api_tokens_total{client="other",kind="output",model="chat"} 0`,
+		`model_api_group_requests_total{group="/research",model="chat"} 2`,
+		`model_api_group_requests_total{group="/sales",model="chat"} 1`,
+		`model_api_group_requests_total{group="other",model="chat"} 1`,
+		`model_api_group_tokens_total{group="/research",kind="input",model="chat"} 11`,
+		`model_api_group_tokens_total{group="/sales",kind="output",model="chat"} 5`,
+		`model_api_limits_reached_total{kind="tokens",limit="client web",window="day"} 1`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("no %s in\n%s", want, got)
+		}
 	}
 }

@@ -59,9 +59,10 @@ type ocsfActor struct {
 }
 
 type ocsfUser struct {
-	Name   string `json:"name,omitempty"`
-	UID    string `json:"uid"`
-	Domain string `json:"domain"` // the issuer
+	Name   string      `json:"name,omitempty"`
+	UID    string      `json:"uid"`
+	Domain string      `json:"domain"` // the issuer
+	Groups []ocsfNamed `json:"groups,omitempty"`
 }
 
 type ocsfSession struct {
@@ -207,6 +208,9 @@ func (r *Record) ocsfActor() ocsfActor {
 		return a
 	}
 	a.User = &ocsfUser{Name: r.Username, UID: r.Subject, Domain: r.Issuer}
+	for _, group := range r.Groups {
+		a.User.Groups = append(a.User.Groups, ocsfNamed{Name: group})
+	}
 	if r.Session != "" {
 		a.Session = &ocsfSession{UID: r.Session, Issuer: r.Issuer}
 	}

@@ -31,6 +31,8 @@ type Record struct {
 	// digits of the key's SHA-256. Empty for none.
 	Key string
 
+	Groups []string // of the principal, as far as the policy names them: full paths
+
 	Usage *Usage // of a language model; nil for none
 
 	notRecorded int // refusals with this code before it that have no record
@@ -84,6 +86,9 @@ func (r *Record) attrs() []slog.Attr {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
 		}
+	}
+	if len(r.Groups) > 0 {
+		attrs = append(attrs, slog.Any("groups", r.Groups))
 	}
 	if r.Trace != "" {
 		attrs = append(attrs, slog.String("trace", r.Trace))

@@ -62,7 +62,8 @@ const (
 	ServiceAccountRefused Code = "service_account_refused"
 	OfflineTokenRefused   Code = "offline_token_refused"
 
-	LimitReached Code = "limit_reached"
+	LimitReached        Code = "limit_reached"
+	CredentialsTooOften Code = "credentials_too_often"
 
 	// The request.
 	PathNotCanonical     Code = "path_not_canonical"
@@ -273,6 +274,9 @@ var table = []Reason{
 	{LimitReached, 429, "",
 		"The limit of %s is reached. Try again in %d s.",
 		"stack configuration: limits; of a tier, the role or group of the principal."},
+	{CredentialsTooOften, 429, "",
+		"Too many credentials from this address were forged or broken. Send a good one, or try again later.",
+		"Somebody tries credentials, or a client sends a broken one again and again: the audit records have the address and why. Good credentials from the same address go on working. Behind a proxy set -trusted-proxies, otherwise all callers have its address."},
 	{PathNotCanonical, 400, "",
 		"Use a path with one slash between its segments, none at the end, no dot segments and no escapes.",
 		"The client builds the URL with an empty segment, a dot segment or an escape."},

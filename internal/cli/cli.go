@@ -23,7 +23,7 @@ type Program struct {
 // Command is one command of a program.
 type Command struct {
 	Name    string        // selects it; empty: what the program does without a command
-	Args    []string      // names of its arguments, all of them required
+	Args    []string      // names of its arguments, all of them required; ... behind the last: one or more
 	Summary string        // one sentence for the list of commands
 	Details string        // more for its own help text, or empty
 	Flags   *flag.FlagSet // ContinueOnError; a flag's usage names its value in back quotes
@@ -75,10 +75,15 @@ func (p *Program) Parse(args []string) (*Command, []string, error) {
 		return nil, nil, &HelpError{c.help(p.Name)}
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: expected %s", err, c.synopsis(p.Name))
-	case len(arguments) != len(c.Args):
+	case len(arguments) != len(c.Args) && !(c.many() && len(arguments) > len(c.Args)):
 		return nil, nil, fmt.Errorf("%d arguments: expected %s", len(arguments), c.synopsis(p.Name))
 	}
 	return c, arguments, nil
+}
+
+// many says whether the last argument may come several times.
+func (c *Command) many() bool {
+	return len(c.Args) > 0 && strings.HasSuffix(c.Args[len(c.Args)-1], "...")
 }
 
 // parse sets the flags, wherever they stand. After -- all are arguments.
