@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -16,19 +15,7 @@ import (
 func tritonModes(t *testing.T, environment, server, token string, model ...string) map[string]map[string]any {
 	t.Helper()
 	arguments := append([]string{testdata(t, "tritonclient", "modes.py"), strings.TrimPrefix(server, "http://")}, model...)
-	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), arguments...)
-	command.Env = []string{"TOKEN=" + token, "PYTHONDONTWRITEBYTECODE=1"}
-	var stderr strings.Builder
-	command.Stderr = &stderr
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("modes.py: %v\n%s", err, stderr.String())
-	}
-	var modes map[string]map[string]any
-	if err := json.Unmarshal(out, &modes); err != nil {
-		t.Fatalf("modes.py printed %s: %v", out, err)
-	}
-	return modes
+	return runClient[map[string]any](t, python(t, environment, arguments...), "TOKEN="+token)
 }
 
 // tritonclient, the protocol's reference client, gets through the API what it
@@ -54,25 +41,9 @@ config:
 	a := e.startAPI(t, st)
 
 	token := st.token(t, st.password("ada", password)).AccessToken
-	direct := tritonModes(t, environment, ml.URL, "", "flowers", "distances")
-	through := tritonModes(t, environment, a.URL, token, "flowers", "distances")
+	through := compareModes(t, environment, ml.URL, a.URL, token, 8)
 	if got := through["repository index"]["came"]; !reflect.DeepEqual(got, []any{"flowers", "iris"}) {
 		t.Errorf("the index has %v", through["repository index"])
-	}
-	delete(direct, "repository index") // of all its models
-	work := 0
-	for name, want := range direct {
-		if want["came"] == nil {
-			t.Logf("%s: not even straight at MLServer: %v", name, want["failed"])
-			continue
-		}
-		work++
-		if got := through[name]; !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %v through the API, %v directly", name, got, want)
-		}
-	}
-	if work < 8 {
-		t.Errorf("only %d modes work straight at MLServer", work)
 	}
 	for _, version := range [][]string{nil, {"1"}} {
 		held := tritonModes(t, environment, a.URL, token, append([]string{"iris", "probabilities"}, version...)...)
@@ -91,6 +62,30 @@ config:
 			}
 		}
 	}
+}
+
+// compareModes holds what tritonclient gets from the model flowers through the API
+// against what it gets straight at a server, where at least so many modes work.
+func compareModes(t *testing.T, environment, server, api, token string, least int) (through map[string]map[string]any) {
+	t.Helper()
+	direct := tritonModes(t, environment, server, "", "flowers", "distances")
+	through = tritonModes(t, environment, api, token, "flowers", "distances")
+	delete(direct, "repository index") // of all its models
+	work := 0
+	for name, want := range direct {
+		if want["came"] == nil {
+			t.Logf("%s: not even straight at the server: %v", name, want["failed"])
+			continue
+		}
+		work++
+		if got := through[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v through the API, %v directly", name, got, want)
+		}
+	}
+	if work < least {
+		t.Errorf("only %d modes work straight at the server", work)
+	}
+	return through
 }
 
 // Schemathesis makes requests from the OpenAPI document, good and bad ones, and

@@ -1,20 +1,13 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // llmKey is what LiteLLM wants to see.
@@ -45,52 +38,11 @@ data: {"type":"message_stop"}
 func startLiteLLM(t *testing.T) (url string) {
 	t.Helper()
 	environment, port := installPython(t, "litellm"), freePort(t)
-	ctx, end := context.WithCancel(context.Background())
-	bin := filepath.Join(environment, "bin")
-	command := exec.CommandContext(ctx, filepath.Join(bin, "python"), filepath.Join(bin, "litellm"),
-		"--config", testdata(t, "litellm", "config.yaml"), "--host", "127.0.0.1", "--port", port)
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.WaitDelay = 20 * time.Second // then it is killed
-	command.Dir = t.TempDir()
-	command.Env = []string{
-		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONDONTWRITEBYTECODE=1",
-		"LITELLM_MASTER_KEY=" + llmKey, "LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False", "NO_PROXY=*",
-	}
-	var log lockedBuffer
-	command.Stdout, command.Stderr = &log, &log
-	if err := command.Start(); err != nil {
-		t.Fatalf("starting LiteLLM: %v: remove %s to have it installed anew", err, environment)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	t.Cleanup(func() {
-		end()
-		if err := <-ended; errors.Is(err, exec.ErrWaitDelay) {
-			t.Error("LiteLLM had to be killed")
-		}
-		if t.Failed() {
-			t.Logf("LiteLLM's log:\n%s", log.String())
-		}
-	})
-	url = "http://127.0.0.1:" + port
-	eventually(t, 3*time.Minute, "LiteLLM is ready", func() error {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("LiteLLM ended: %v\n%s", err, log.String())
-		default:
-		}
-		res, err := http.Get(url + "/health/liveliness")
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			return fmt.Errorf("it answers %s", res.Status)
-		}
-		return nil
-	})
-	return url
+	command := python(t, environment, filepath.Join(environment, "bin", "litellm"), "--config", testdata(t, "litellm", "config.yaml"), "--host", "127.0.0.1", "--port", port)
+	command.Env = append(command.Env, "LITELLM_MASTER_KEY="+llmKey, "LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False", "NO_PROXY=*")
+	llm := launch(t, "LiteLLM", port, command)
+	llm.await(t, "/health/liveliness")
+	return llm.URL
 }
 
 // The official clients of OpenAI and Anthropic get, with nothing but a base URL
@@ -131,20 +83,7 @@ config:
 	st.Env = []string{"LLM_KEY=" + llmKey}
 	a := e.startAPI(t, st)
 
-	command := exec.CommandContext(t.Context(), filepath.Join(environment, "bin", "python"), testdata(t, "llmclients", "calls.py"), a.URL)
-	command.Env = []string{"TOKEN=" + st.token(t, st.password("ada", password)).AccessToken, "PYTHONDONTWRITEBYTECODE=1"}
-	out, err := command.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			t.Logf("%s", exit.Stderr)
-		}
-		t.Fatalf("calls.py: %v", err)
-	}
-	var got map[string]any
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("calls.py printed %s: %v", out, err)
-	}
+	got := runClient[any](t, python(t, environment, testdata(t, "llmclients", "calls.py"), a.URL), "TOKEN="+st.token(t, st.password("ada", password)).AccessToken)
 	const hello = "Hello from behind the API."
 	raised := func(name string, status float64, code string) map[string]any {
 		return map[string]any{"raised": name, "status": status, "code": code}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +21,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // upstreamConfig has two models that run in MLServer: flowers behind a
@@ -333,7 +330,7 @@ func startMLServer(t *testing.T) *mlServer {
 		"MLSERVER_HOST=127.0.0.1", "MLSERVER_HTTP_PORT=" + port, "MLSERVER_GRPC_PORT=" + freePort(t), "MLSERVER_METRICS_PORT=" + freePort(t),
 		"MLSERVER_DEBUG=false",        // otherwise it answers failures with its stack trace
 		"MLSERVER_PARALLEL_WORKERS=0", // one process
-		"PYTHONPATH=" + testdata(t, "mlserver"), "PYTHONDONTWRITEBYTECODE=1",
+		"PYTHONPATH=" + testdata(t, "mlserver"), "PYTHONPYCACHEPREFIX=" + filepath.Join(m.environment, "pycache"),
 	}
 	m.start(t)
 	t.Cleanup(func() {
@@ -395,76 +392,6 @@ func (m *mlServer) signal(t *testing.T, s os.Signal) {
 	if err := m.command.Process.Signal(s); err != nil {
 		t.Error(err)
 	}
-}
-
-// installPython returns the folder of a virtual environment that holds what
-// testdata/NAME/requirements.txt names. It is made once, in the user's
-// cache folder, for all checkouts.
-func installPython(t *testing.T, name string) string {
-	t.Helper()
-	requirements := testdata(t, name, "requirements.txt")
-	content, err := os.ReadFile(requirements)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache = filepath.Join(cache, "keycloak-model-api")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	environment := filepath.Join(cache, fmt.Sprintf("%s-%.8x", name, sha256.Sum256(content)))
-
-	lock := flock.New(environment + ".lock")
-	if err := lock.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Unlock()
-	if _, err := os.Stat(environment); err == nil {
-		return environment
-	}
-	// What a killed test has left; nobody uses it while we have the lock.
-	left, err := filepath.Glob(environment + ".new-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range left {
-		os.RemoveAll(dir)
-	}
-	fresh, err := os.MkdirTemp(cache, filepath.Base(environment)+".new-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(fresh)
-
-	t.Logf("installing %s in %s, which takes a minute or two", name, environment)
-	for _, command := range []*exec.Cmd{
-		exec.Command(findPython(t), "-m", "venv", fresh),
-		exec.Command(filepath.Join(fresh, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--requirement", requirements),
-	} {
-		if out, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("%s can't be installed: %s: %v\n%s\nIt takes Python 3.11 or 3.12 with venv (python3-venv on Debian and Ubuntu), and a package index that pip reaches.", name, strings.Join(command.Args, " "), err, out)
-		}
-	}
-	if err := os.Rename(fresh, environment); err != nil {
-		t.Fatal(err)
-	}
-	return environment
-}
-
-// findPython returns an interpreter that the pinned packages are for.
-func findPython(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"python3", "python3.12", "python3.11"} {
-		out, err := exec.Command(name, "-c", "import sys; print(sys.executable if (3, 11) <= sys.version_info < (3, 13) else '')").Output()
-		if python := strings.TrimSpace(string(out)); err == nil && python != "" {
-			return python
-		}
-	}
-	t.Fatal("there is no Python 3.11 or 3.12 (python3, python3.12, python3.11): install one, with venv")
-	return ""
 }
 
 // testdata is the absolute path of a file in testdata.
