@@ -373,14 +373,21 @@ func (p *browserPage) judge(axe, name string) {
 // fetchAxe returns the script of axe-core.
 func fetchAxe(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	npm := exec.Command("npm", "install", "--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--prefix", dir, "axe-core@"+axeVersion)
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm install axe-core: %v\n%s", err, out)
-	}
-	script, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
+	script, err := os.ReadFile(filepath.Join(installNode(t, "axe-core@"+axeVersion), "node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(script)
+}
+
+// installNode returns a folder in which npm has installed a package, such as
+// axe-core@4.11.0, that requires no other.
+func installNode(t *testing.T, pinned string) string {
+	t.Helper()
+	dir := t.TempDir()
+	npm := exec.Command("npm", "install", "--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--prefix", dir, pinned)
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm install %s: %v\n%s", pinned, err, out)
+	}
+	return dir
 }
