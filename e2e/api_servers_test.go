@@ -89,7 +89,7 @@ func TestModelServers(t *testing.T) {
 		}
 	})
 	t.Run("embeddings with real weights", func(t *testing.T) { embed(t, a, &api{URL: embeddings.URL}, ada) })
-	t.Run("KServe: tritonclient", func(t *testing.T) { compareModes(t, client, kserve.URL, a.URL, ada, 7) })
+	t.Run("KServe: tritonclient", func(t *testing.T) { compareModes(t, client, kserve.URL, a.URL, ada, 6) })
 	t.Run("KServe: JSON", func(t *testing.T) { inferKServe(t, a, &api{URL: kserve.URL}, ada) })
 	t.Run("Ray Serve: a replica is killed under load", func(t *testing.T) { killReplica(t, a, ada, ran) })
 }
