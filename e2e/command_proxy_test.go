@@ -38,7 +38,7 @@ func TestModelctlProxy(t *testing.T) {
 		{"anthropic", "llmclients", `eval "$(modelctl setup anthropic)"; exec python -c '
 import anthropic
 print(anthropic.Anthropic(max_retries=0).messages.create(model="claude", max_tokens=50, messages=[{"role": "user", "content": "Hello"}]).content[0].text)'`},
-		{"langchain", "langchain", `modelctl setup -model talks langchain >tool.py; echo 'print(llm.invoke("Hello").content)' >>tool.py; exec python tool.py`},
+		{"langchain", "llmclients", `modelctl setup -model talks langchain >tool.py; echo 'print(llm.invoke("Hello").content)' >>tool.py; exec python tool.py`},
 		{"llamaindex", "llamaindex", `modelctl setup -model talks llamaindex >tool.py; echo 'print(llm.complete("Hello").text)' >>tool.py; exec python tool.py`},
 	} {
 		t.Run(tool.name, func(t *testing.T) {
