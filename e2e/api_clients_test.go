@@ -50,9 +50,7 @@ config:
 		for name, got := range held {
 			switch {
 			case name == "gzip in" || name == "deflate in":
-				if failed, _ := got["failed"].(string); !strings.Contains(failed, "Content-Encoding") {
-					t.Errorf("%s of iris: %v", name, got)
-				}
+				compressedRefused(t, name, got)
 			case got["came"] == nil:
 				t.Errorf("%s of iris: %v", name, got)
 			case strings.Contains(name, "out"):
@@ -78,7 +76,9 @@ func compareModes(t *testing.T, environment, server, api, token string, least in
 			continue
 		}
 		work++
-		if got := through[name]; !reflect.DeepEqual(got, want) {
+		if name == "gzip in" || name == "deflate in" {
+			compressedRefused(t, name, through[name])
+		} else if got := through[name]; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v through the API, %v directly", name, got, want)
 		}
 	}
@@ -86,6 +86,13 @@ func compareModes(t *testing.T, environment, server, api, token string, least in
 		t.Errorf("only %d modes work straight at the server", work)
 	}
 	return through
+}
+
+func compressedRefused(t *testing.T, name string, got map[string]any) {
+	t.Helper()
+	if failed, _ := got["failed"].(string); !strings.Contains(failed, "[415]") || !strings.Contains(failed, "Content-Encoding") {
+		t.Errorf("%s: %v", name, got)
+	}
 }
 
 // Schemathesis makes requests from the OpenAPI document, good and bad ones, and

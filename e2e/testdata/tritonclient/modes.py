@@ -24,7 +24,8 @@ def infer(binary_in, outputs, **compression):
     requested = None
     if outputs is not None:
         requested = [triton.InferRequestedOutput(output, binary_data=outputs)]
-    result = client.infer(model, [tensor], version, outputs=requested, request_id="two", headers=headers, **compression)
+    # A copy, since the client adds to it what the next call would send again.
+    result = client.infer(model, [tensor], version, outputs=requested, request_id="two", headers=dict(headers), **compression)
     return [round(float(d), 6) for d in result.as_numpy(output).flatten()]
 
 
