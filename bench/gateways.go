@@ -165,22 +165,18 @@ func (c *comparison) work(ctx context.Context, w work, running map[string]*progr
 		if p == nil || !w.does(name) {
 			continue
 		}
-		t := &trial{contender: name, server: p, requests: w.requests(name, tokens)}
-		if t.client, err = dial(p.address, connections); err != nil {
-			return err
-		}
-		defer t.client.close()
-		for _, conn := range t.client.connections { // one that sends nothing is closed by some
-			if err := conn.roundTrip(t.requests[0]); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		c.trials[w.name] = append(c.trials[w.name], t)
+		c.trials[w.name] = append(c.trials[w.name], &trial{contender: name, server: p, requests: w.requests(name, tokens)})
 	}
 	fmt.Fprintf(c.progress, "  %s\n", w.name)
 	for range (c.options.rounds + 1) / 2 { // a round has several pairs
 		for _, t := range c.trials[w.name] {
-			if err := t.round(ctx, base, baseClient, c.options.slice); err != nil {
+			// Connections of this round: some close those that are idle for seconds.
+			if t.client, err = dial(running[t.contender].address, connections); err != nil {
+				return err
+			}
+			err := t.round(ctx, base, baseClient, c.options.slice)
+			t.client.close()
+			if err != nil {
 				return fmt.Errorf("%s: %w", t.contender, err)
 			}
 		}

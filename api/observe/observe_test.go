@@ -243,3 +243,36 @@ func TestRefusalsAreSampled(t *testing.T) {
 		}
 	})
 }
+
+// On a busy API lines go out many at a time, and on an idle one at once.
+func TestLinesGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &writes{}
+		l := NewLog(out, func(uint64) {})
+		fmt.Fprintln(l, "first")
+		synctest.Wait()
+		if out.n != 1 {
+			t.Errorf("the first line of an idle log took %d writes, want 1 at once", out.n)
+		}
+		for range 100 {
+			fmt.Fprintln(l, "one of many")
+			synctest.Wait()
+		}
+		time.Sleep(gather)
+		synctest.Wait()
+		if out.n != 2 || out.lines != 101 {
+			t.Errorf("%d lines in %d writes, want 101 in 2", out.lines, out.n)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// writes counts them and their lines.
+type writes struct{ n, lines int }
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.n, w.lines = w.n+1, w.lines+strings.Count(string(b), "\n")
+	return len(b), nil
+}
