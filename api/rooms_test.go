@@ -26,7 +26,7 @@ var rooms = []struct {
 	{"api/access", "api/stepup internal/keycloak policy"},
 
 	{"api/playground", "api/login api/stepup api/embedded api/refusal internal/look policy"},
-	{"api/login", "api/bearer api/issuer api/refusal internal/clock"},
+	{"api/login", "api/bearer api/issuer api/refusal api/store internal/clock"},
 	{"api/servicekey", "api/bearer api/issuer api/refusal internal/clock policy"},
 	{"api/stepup", "api/bearer api/refusal policy"},
 	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},

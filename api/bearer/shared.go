@@ -211,7 +211,7 @@ func (f *feed) read(ctx context.Context, last string, wait time.Duration) (next 
 
 func (f *feed) open(value any) (entry told, err error) {
 	text, _ := value.(string)
-	plain, err := f.store.Unseal(feedKind, f.key, []byte(text))
+	plain, err := f.store.Open(feedKind, f.key, []byte(text))
 	if err == nil {
 		err = json.Unmarshal(plain, &entry)
 	}

@@ -249,7 +249,7 @@ func TestSessionIsBusy(t *testing.T) {
 	<-asked
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := get(gone); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "session_store_failed") {
+	if w := get(gone); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "session_store_failed") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	s.issuer.Override(nil)

@@ -28,7 +28,7 @@ func (g *Gateway) signPeopleIn() error {
 		Issuer: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL,
 		ClientID: o.Outputs.OIDCClientID, ClientSecret: o.Outputs.OIDCClientSecret,
 		PublicURL: o.PublicURL, Verifier: g.verifier,
-		Idle: o.SessionIdle, Lifetime: o.SessionLifetime, HTTPClient: o.HTTPClient, Logger: g.log,
+		Idle: o.SessionIdle, Lifetime: o.SessionLifetime, Store: o.Store, HTTPClient: o.HTTPClient, Logger: g.log,
 	})
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/issuer"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/store"
 )
 
 // The names of the session cookie. A browser takes a `__Host-` cookie only
@@ -65,6 +66,10 @@ type Config struct {
 	// whatever happens.
 	Idle, Lifetime time.Duration
 
+	// Store is what several replicas share. Default: none, and sessions are those of
+	// this process.
+	Store *store.Store
+
 	// HTTPClient reaches the issuer. Default: http.DefaultTransport.
 	HTTPClient *http.Client
 
@@ -82,10 +87,8 @@ type Login struct {
 	idTokens    *oidc.IDTokenVerifier
 	verifier    *bearer.Verifier
 	sessions    *scs.SessionManager
-	kept        *store // of sessions
-	locks       locks
-	sealer      sealer
-	begun       *begun
+	kept        sessionStore
+	sealer      *store.Sealer // of sign-ins under way
 	crossOrigin *http.CrossOriginProtection
 	client      *http.Client
 	logger      *slog.Logger
@@ -103,11 +106,9 @@ func New(c Config) (*Login, error) {
 		transport = c.HTTPClient.Transport
 	}
 	asked := issuer.New(issuer.Config{URL: c.Issuer, InternalURL: c.InternalURL}, transport, askTimeout)
-	kept := newStore()
 	l := &Login{
 		issuer: c.Issuer, publicURL: public, secure: public.Scheme == "https",
 		verifier: c.Verifier, client: asked.Client(), logger: c.Logger,
-		locks: locks{held: map[string]*sessionLock{}},
 		discovery: discovery{
 			issuer: asked,
 			client: oauth2.Config{
@@ -122,18 +123,20 @@ func New(c Config) (*Login, error) {
 				oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 			},
 		}),
-		// Not scs.New, which starts a store of its own.
-		sessions:    &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: kept, Codec: scs.GobCodec{}},
-		kept:        kept,
-		begun:       newBegun(maxBegun),
 		crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if err := l.crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
 		return nil, fmt.Errorf("login: %w", err)
 	}
-	if l.sealer, err = newSealer(); err != nil {
+	if c.Store != nil {
+		l.kept, l.sealer = newShared(c.Store, c.Lifetime), c.Store.Sealer
+	} else if l.sealer, err = store.RandomSealer(); err != nil {
 		return nil, fmt.Errorf("login: %w", err)
+	} else {
+		l.kept = newMemory()
 	}
+	// Not scs.New, which starts a store of its own.
+	l.sessions = &scs.SessionManager{IdleTimeout: c.Idle, Lifetime: c.Lifetime, Store: l.kept, Codec: scs.GobCodec{}}
 	return l, nil
 }
 
@@ -261,8 +264,11 @@ func (l *Login) send(w http.ResponseWriter, r *http.Request, begun pending, opti
 	if cookies := r.CookiesNamed(l.loginCookieName()); len(cookies) == 1 && len(cookies[0].Value) == len(browser) {
 		browser = cookies[0].Value // of a sign-in in another tab
 	}
-	begun.Number, begun.Verifier, begun.Nonce, begun.Begun = l.begun.add(), oauth2.GenerateVerifier(), rand.Text(), time.Now()
-	state, err := l.sealer.seal(begun, browser)
+	begun.Verifier, begun.Nonce, begun.Begun = oauth2.GenerateVerifier(), rand.Text(), time.Now()
+	if begun.Name, err = l.kept.add(r.Context()); err != nil {
+		return refusal.New(refusal.StoreFailed, err)
+	}
+	state, err := seal(l.sealer, begun, browser)
 	if err != nil {
 		return refusal.New(refusal.StoreFailed, err)
 	}
@@ -283,7 +289,9 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	begun, err := l.pendingOf(r)
-	if err != nil {
+	if failed := (*refusal.Error)(nil); errors.As(err, &failed) {
+		return err
+	} else if err != nil {
 		// In another tab the person may have signed in meanwhile. Nothing of
 		// this request is used.
 		if _, err := l.Session(r); err == nil {
@@ -326,16 +334,23 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) error {
 }
 
 // pendingOf returns the sign-in that this browser began, once: however many
-// callbacks come with one state, one of them reaches the issuer.
+// callbacks come with one state, one of them reaches the issuer. It is a
+// *refusal.Error if nobody can tell.
 func (l *Login) pendingOf(r *http.Request) (p pending, err error) {
 	cookies := r.CookiesNamed(l.loginCookieName())
 	if len(cookies) != 1 {
 		return p, fmt.Errorf("%d login cookies", len(cookies))
 	}
-	if p, err = l.sealer.open(r.URL.Query().Get("state"), cookies[0].Value, time.Now()); err == nil && !l.begun.take(p.Number) {
-		err = errors.New("the state is used up")
+	if p, err = open(l.sealer, r.URL.Query().Get("state"), cookies[0].Value, time.Now()); err != nil {
+		return p, err
 	}
-	return p, err
+	waiting, err := l.kept.take(r.Context(), p.Name)
+	if err != nil {
+		return p, refusal.New(refusal.StoreFailed, err)
+	} else if !waiting {
+		return p, errors.New("the state is used up")
+	}
+	return p, nil
 }
 
 // redeem exchanges the code for tokens and checks that they are the answer to
@@ -441,7 +456,11 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request, g *grant) error {
 		return err
 	}
 	l.setCookie(w, l.CookieName(), l.sessions.Token(ctx), 0)
-	for _, id := range l.kept.oldest(g.Subject, maxSessions) {
+	oldest, err := l.kept.oldest(r.Context(), g.Subject, maxSessions)
+	if err != nil {
+		return refusal.New(refusal.StoreFailed, err)
+	}
+	for _, id := range oldest {
 		if _, err := l.drop(r.Context(), id); err != nil {
 			var failed *refusal.Error
 			if !errors.As(err, &failed) || failed.Code != refusal.SessionEnded {

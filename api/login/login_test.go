@@ -20,6 +20,7 @@ import (
 
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/internal/clock"
 	"keycloak-model-api/internal/oidctest"
 )
@@ -123,6 +124,18 @@ func (s *site) routes() http.Handler {
 		}
 	})
 	return mux
+}
+
+// kept is where the sessions are.
+func (s *site) kept() *memory { return s.login.kept.(*memory) }
+
+// found are the ids of the sessions of a name.
+func (s *site) found(sid, sub string) []string {
+	ids, err := s.login.kept.find(s.t.Context(), sid, sub)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ids
 }
 
 // browser keeps cookies and follows no redirect.
@@ -544,21 +557,34 @@ func TestCallbacksAtOnce(t *testing.T) {
 // Sign-ins that strangers begin push out nobody else's, up to maxBegun.
 func TestBegun(t *testing.T) {
 	b := newBegun(128)
-	ours := b.add()
-	for range 127 {
-		b.add()
+	add := func() string {
+		name, err := b.add(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
 	}
-	if !b.take(ours) || b.take(ours) {
+	take := func(name string) bool {
+		waiting, err := b.take(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return waiting
+	}
+	ours, second := add(), add()
+	for range 126 {
+		add()
+	}
+	if !take(ours) || take(ours) {
 		t.Error("the oldest: want true once")
 	}
-	second := ours + 1
-	b.add()
-	b.add()
-	if b.take(ours) || b.take(second) {
+	add()
+	add()
+	if take(ours) || take(second) {
 		t.Error("a sign-in that was pushed out counts, or the bit of a later one does")
 	}
 	for number := range uint64(200) {
-		if got, want := b.take(number), number >= 2 && number < 130; got != want {
+		if got, want := take(fmt.Sprint(number)), number >= 2 && number < 130; got != want {
 			t.Errorf("sign-in %d: %v, want %v", number, got, want)
 		}
 	}
@@ -588,7 +614,7 @@ func TestSessionsOfOnePerson(t *testing.T) {
 			}
 		}
 		other.wantSignedIn()
-		if got := len(s.login.kept.find("", "busy")); got != maxSessions {
+		if got := len(s.found("", "busy")); got != maxSessions {
 			t.Errorf("%d sessions are kept", got)
 		}
 	})
@@ -1043,7 +1069,7 @@ func TestSessionsWhenTheClockSteps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *site) {
 				var step time.Duration
-				s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(step) })
+				s.kept().clock = clock.New(func() time.Time { return time.Now().Add(step) })
 				b := s.browser()
 				b.signIn()
 				step = test.step
@@ -1079,7 +1105,7 @@ func TestStepsMakeSessionsAskTheIssuer(t *testing.T) {
 			t.Run(fmt.Sprint(step, " ", name), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, s *site) {
 					var offset time.Duration
-					s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(offset) })
+					s.kept().clock = clock.New(func() time.Time { return time.Now().Add(offset) })
 					b := s.browser()
 					b.signIn()
 					b.wantSignedIn()
@@ -1111,7 +1137,7 @@ func TestStepsMakeSessionsAskTheIssuer(t *testing.T) {
 	t.Run("without a refresh token", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, s *site) {
 			var offset time.Duration
-			s.login.kept.clock = clock.New(func() time.Time { return time.Now().Add(offset) })
+			s.kept().clock = clock.New(func() time.Time { return time.Now().Add(offset) })
 			s.issuer.Set(func(set *oidctest.Settings) { set.Token = oidctest.Claims{"refresh_token": nil} })
 			b := s.browser()
 			b.signIn()
@@ -1125,19 +1151,19 @@ func TestStepsMakeSessionsAskTheIssuer(t *testing.T) {
 // A sign-in that was begun when the clock was 25 h ahead would take that much
 // longer.
 func TestSignInWhenTheClockIsSetBack(t *testing.T) {
-	s, err := newSealer()
+	s, err := store.RandomSealer()
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	state, err := s.seal(pending{Begun: now}, "browser")
+	state, err := seal(s, pending{Begun: now}, "browser")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for age, ok := range map[time.Duration]bool{
 		0: true, pendingFor: true, pendingFor + time.Second: false, 25 * time.Hour: false, -25 * time.Hour: false, -6 * time.Second: false, -4 * time.Second: true,
 	} {
-		if _, err := s.open(state, "browser", now.Add(age)); (err == nil) != ok {
+		if _, err := open(s, state, "browser", now.Add(age)); (err == nil) != ok {
 			t.Errorf("after %v: %v", age, err)
 		}
 	}
@@ -1309,11 +1335,11 @@ func TestEndSession(t *testing.T) {
 func TestSessionsAreForgotten(t *testing.T) {
 	const sid = "yN3bqkT0a8rD5sWm2xQvJ7Lc"
 	kept := func(s *site) [4]int {
-		all, err := s.login.kept.All()
+		all, err := s.kept().All()
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		return [4]int{len(all), len(s.login.kept.indexed), len(s.login.kept.sessions), len(s.login.kept.find(sid, ""))}
+		return [4]int{len(all), len(s.kept().indexed), len(s.kept().sessions), len(s.found(sid, ""))}
 	}
 	for name, end := range map[string]func(*site, *browser){
 		"idle": func(s *site, _ *browser) { time.Sleep(31 * time.Minute) },
@@ -1355,11 +1381,13 @@ func TestSessionsAreForgotten(t *testing.T) {
 // An expired session's tokens don't stay in memory.
 func TestExpiredSessionIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		kept := newStore()
+		kept := newMemory()
 		if err := kept.Commit("id", []byte("tokens"), time.Now().Add(24*time.Hour)); err != nil { // else Find hides it
 			t.Fatal(err)
 		}
-		kept.index("id", &grant{Subject: "a"}, time.Now().Add(time.Hour), true)
+		if _, err := kept.index(t.Context(), "id", &grant{Subject: "a"}, time.Now().Add(time.Hour), true); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if _, found, _ := kept.Find("id"); found {
@@ -1385,7 +1413,7 @@ func TestSessionExpiresDuringARequest(t *testing.T) {
 			t.Errorf("stored again: %v", err)
 		}
 		b.want(http.StatusUnauthorized, string(refusal.SessionEnded))
-		if all, err := s.login.kept.All(); err != nil || len(all) != 0 {
+		if all, err := s.kept().All(); err != nil || len(all) != 0 {
 			t.Errorf("left: %d, %v", len(all), err)
 		}
 	})
@@ -1506,9 +1534,9 @@ func TestStoreFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *site) {
 		b := s.browser()
 		b.signIn()
-		if err := s.login.kept.Commit(b.cookies["__Host-session"].Value, []byte("not a session"), time.Now().Add(time.Hour)); err != nil {
+		if err := s.kept().Commit(b.cookies["__Host-session"].Value, []byte("not a session"), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		b.want(http.StatusInternalServerError, string(refusal.StoreFailed))
+		b.want(http.StatusServiceUnavailable, string(refusal.StoreFailed))
 	})
 }

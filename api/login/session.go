@@ -39,6 +39,10 @@ type grant struct {
 	Begun     time.Time `json:"begun"` // by the issuer's clock
 	SteppedUp steppedUp `json:"stepped_up,omitzero"`
 	RetryAt   time.Time `json:"retry_at"` // no refresh before, after one that the issuer did not answer
+
+	// By our clock, for replicas that share sessions.
+	Began time.Time `json:"session_began"`
+	Used  time.Time `json:"session_used"`
 }
 
 // steppedUp says that a session began by a step-up.
@@ -86,7 +90,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 	// again: one request at a time for each session, which is short unless it
 	// refreshes.
 	id := cookies[0].Value
-	unlock, err := l.locks.lock(r.Context(), id)
+	unlock, err := l.kept.lock(r.Context(), id)
 	if err != nil {
 		return nil, refusal.New(refusal.StoreFailed, err)
 	}
@@ -123,7 +127,7 @@ func (l *Login) Session(r *http.Request) (*Session, error) {
 // clock or a suspend nobody knows how old the session is, so that only the
 // issuer's word counts. The error is a *refusal.Error.
 func (l *Login) renew(ctx context.Context, id string, g *grant) error {
-	now, unsure := time.Now(), l.kept.stepped(id)
+	now, unsure := time.Now(), l.kept.stepped(id, g)
 	if unsure && g.RefreshToken == "" {
 		return l.end(ctx, errors.New("the clock stepped or the machine was suspended, and there is no refresh token"))
 	}
@@ -182,11 +186,11 @@ func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, e
 	if data == nil {
 		return nil, nil, refusal.New(refusal.SessionEnded, nil)
 	}
-	if l.kept.tooOld(id, l.sessions.IdleTimeout, l.sessions.Lifetime) {
-		return nil, nil, l.end(ctx, errors.New("older than it may be"))
-	}
 	if err := json.Unmarshal(data, g); err != nil {
 		return nil, nil, refusal.New(refusal.StoreFailed, err)
+	}
+	if l.kept.tooOld(id, g, l.sessions.IdleTimeout, l.sessions.Lifetime) {
+		return nil, nil, l.end(ctx, errors.New("older than it may be"))
 	}
 	return ctx, g, nil
 }
@@ -194,11 +198,18 @@ func (l *Login) load(ctx context.Context, id string) (context.Context, *grant, e
 // store keeps g and begins the idle time again.
 func (l *Login) store(ctx context.Context, g *grant) error {
 	fresh := l.sessions.Token(ctx) == ""
+	g.Used = time.Now()
+	if fresh {
+		g.Began = g.Used
+		ctx = context.WithValue(ctx, freshKey{}, true)
+	}
 	id, expires, err := l.save(ctx, g)
 	if err != nil {
 		return err
 	}
-	if !l.kept.index(id, g, expires, fresh) {
+	if there, err := l.kept.index(ctx, id, g, expires, fresh); err != nil {
+		return refusal.New(refusal.StoreFailed, err)
+	} else if !there {
 		return l.end(ctx, errors.New("it expired during the request"))
 	}
 	return nil
@@ -211,7 +222,9 @@ func (l *Login) save(ctx context.Context, g *grant) (id string, expires time.Tim
 		l.sessions.Put(ctx, grantKey, data)
 		id, expires, err = l.sessions.Commit(ctx)
 	}
-	if err != nil {
+	if errors.Is(err, errEnded) {
+		return "", time.Time{}, refusal.New(refusal.SessionEnded, err)
+	} else if err != nil {
 		return "", time.Time{}, refusal.New(refusal.StoreFailed, err)
 	}
 	return id, expires, nil
@@ -274,7 +287,11 @@ func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore ti
 	matches := func(g *grant) bool {
 		return (sid != "" || sub != "") && (sid == "" || g.SessionID == sid) && (sub == "" || g.Subject == sub) && !g.Begun.After(issuedBefore)
 	}
-	for _, id := range l.kept.find(sid, sub) {
+	ids, err := l.kept.find(ctx, sid, sub)
+	if err != nil {
+		return 0, refusal.New(refusal.StoreFailed, err)
+	}
+	for _, id := range ids {
 		_, g, err := l.load(ctx, id)
 		if err == nil && !matches(g) {
 			continue
@@ -294,7 +311,7 @@ func (l *Login) EndSession(ctx context.Context, sid, sub string, issuedBefore ti
 
 // drop deletes a session and returns what it held.
 func (l *Login) drop(ctx context.Context, id string) (*grant, error) {
-	unlock, err := l.locks.lock(ctx, id)
+	unlock, err := l.kept.lock(ctx, id)
 	if err != nil {
 		return nil, refusal.New(refusal.StoreFailed, err)
 	}

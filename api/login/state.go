@@ -1,24 +1,26 @@
 package login
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
+	"strconv"
 	"sync"
 	"time"
 
+	"keycloak-model-api/api/store"
 	"keycloak-model-api/internal/clock"
 )
 
 // pending is a sign-in that was begun. It travels as the parameter `state`,
-// sealed under a key of this process and bound to the browser by its login
-// cookie. Here it takes one bit, and several tabs can sign in at once.
+// sealed under a key of this process, or of all replicas, and bound to the browser
+// by its login cookie. In memory it takes one bit, and several tabs can sign in at
+// once.
 type pending struct {
-	Number   uint64    `json:"i"` // of this sign-in, in begun
+	Name     string    `json:"i"` // of this sign-in, in the store
 	Verifier string    `json:"v"` // PKCE code verifier (RFC 7636)
 	Nonce    string    `json:"n"` // OpenID Connect Core, section 3.1.2.1
 	ReturnTo string    `json:"r"`
@@ -53,29 +55,31 @@ type begun struct {
 
 func newBegun(size int) *begun { return &begun{bits: make([]uint64, size/64)} }
 
-// add returns the number of a sign-in that begins now.
-func (b *begun) add() uint64 {
+func (b *begun) add(context.Context) (name string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	number := b.count
 	word, bit := b.place(number)
 	*word |= bit
 	b.count++
-	return number
+	return strconv.FormatUint(number, 10), nil
 }
 
-// take reports whether the sign-in had not come back before, nor been pushed
-// out by later ones. It says so once.
-func (b *begun) take(number uint64) bool {
+// take reports false, too, for a sign-in that was pushed out by later ones.
+func (b *begun) take(_ context.Context, name string) (bool, error) {
+	number, err := strconv.ParseUint(name, 10, 64)
+	if err != nil {
+		return false, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if number >= b.count || b.count-number > uint64(len(b.bits))*64 {
-		return false
+		return false, nil
 	}
 	word, bit := b.place(number)
 	waiting := *word&bit != 0
 	*word &^= bit
-	return waiting
+	return waiting, nil
 }
 
 func (b *begun) place(number uint64) (word *uint64, bit uint64) {
@@ -83,37 +87,27 @@ func (b *begun) place(number uint64) (word *uint64, bit uint64) {
 	return &b.bits[at/64], 1 << (at % 64)
 }
 
-// sealer encrypts and authenticates pending sign-ins.
-type sealer struct{ aead cipher.AEAD }
-
-func newSealer() (sealer, error) {
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return sealer{}, err
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return sealer{aead}, err
-}
+// stateKind is what a pending sign-in is sealed as, for the browser with a login
+// cookie.
+const stateKind = "state"
 
 // seal returns p for the browser with a login cookie.
-func (s sealer) seal(p pending, browser string) (string, error) {
+func seal(by *store.Sealer, p pending, browser string) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, text, []byte(browser))), nil
+	return base64.RawURLEncoding.EncodeToString(by.Seal(stateKind, browser, text)), nil
 }
 
 // open returns what was sealed for this browser.
-func (s sealer) open(state, browser string, now time.Time) (p pending, err error) {
+func open(by *store.Sealer, state, browser string, now time.Time) (p pending, err error) {
 	text, err := base64.RawURLEncoding.DecodeString(state)
 	if err != nil {
 		return p, errors.New("the state is not ours")
 	}
-	if text, err = s.aead.Open(nil, nil, text, []byte(browser)); err != nil {
-		return p, errors.New("the state is not ours, or of another browser")
+	if text, err = by.Open(stateKind, browser, text); err != nil {
+		return p, fmt.Errorf("the state is not ours, or of another browser: %w", err)
 	}
 	if err := json.Unmarshal(text, &p); err != nil {
 		return p, err

@@ -81,7 +81,7 @@ func (s *Store) sameKeys(ctx context.Context) error {
 	key := s.Key(kind)
 	value, err := s.Get(ctx, key).Bytes()
 	if err == nil {
-		if _, err := s.Unseal(kind, key, value); err != nil {
+		if _, err := s.Open(kind, key, value); err != nil {
 			return fmt.Errorf("%w: give all replicas the same -redis-keys, with the key from before on a later line until nothing is left of it", err)
 		}
 	} else if !errors.Is(err, redis.Nil) {

@@ -108,7 +108,8 @@ func (s *Sealer) Seal(kind, key string, plain []byte) []byte {
 	return first.aead.Seal(append(sealed, nonce...), nonce, plain, bound(kind, key))
 }
 
-// Open returns what was sealed for that record.
+// Open returns what was sealed for that record. Others may write to Redis: the
+// error says that the value is not ours.
 func (s *Sealer) Open(kind, key string, sealed []byte) ([]byte, error) {
 	id, rest, ok := bytes.Cut(sealed, []byte{':'})
 	if !ok || !keyName.Match(id) {

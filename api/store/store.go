@@ -46,9 +46,9 @@ type Config struct {
 // reached most commands fail at once with ErrAway.
 type Store struct {
 	redis.UniversalClient
-	sealer *Sealer
-	prefix string
-	log    *slog.Logger
+	*Sealer // of the values
+	prefix  string
+	log     *slog.Logger
 
 	failures atomic.Uint64
 	restAt   atomic.Int64 // when the last failure was, in nanoseconds since origin; 0 while Redis answers
@@ -83,7 +83,7 @@ func New(c Config) (*Store, error) {
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	id := sha256.Sum256([]byte(c.Issuer))
 	s := &Store{
-		UniversalClient: redis.NewUniversalClient(o), sealer: c.Sealer, log: c.Logger,
+		UniversalClient: redis.NewUniversalClient(o), Sealer: c.Sealer, log: c.Logger,
 		prefix: "model-api:{" + hex.EncodeToString(id[:8]), origin: time.Now(),
 	}
 	s.AddHook(hook{s})
@@ -162,15 +162,6 @@ func (s *Store) Key(kind string, id ...string) string {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return s.prefix + ":" + kind + "}:" + hex.EncodeToString(h.Sum(nil))
-}
-
-// Seal returns the value of a record.
-func (s *Store) Seal(kind, key string, plain []byte) []byte { return s.sealer.Seal(kind, key, plain) }
-
-// Unseal returns what a record holds. Others may write to Redis: the error says
-// that it is not ours.
-func (s *Store) Unseal(kind, key string, value []byte) ([]byte, error) {
-	return s.sealer.Open(kind, key, value)
 }
 
 // Status is what there is to say of Redis.
