@@ -284,6 +284,46 @@ func TestThreatModel(t *testing.T) {
 	}
 }
 
+// Each test that the page about Redis names stands somewhere in the API, and each
+// row of what happens without it names one.
+func TestDocumentedOutagesOfRedis(t *testing.T) {
+	text, err := os.ReadFile("docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders, err := filepath.Glob("api/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := testSources(t, "api")
+	for _, folder := range folders {
+		if files, _ := filepath.Glob(folder + "/*_test.go"); len(files) > 0 {
+			sources += testSources(t, folder)
+		}
+	}
+	_, after, _ := strings.Cut(string(text), "## While Redis is away")
+	section, _, _ := strings.Cut(after, "\n## ")
+	rows := 0
+	for line := range strings.Lines(section) {
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasSuffix(line, "| test |\n") {
+			continue
+		}
+		rows++
+		names := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(line, -1)
+		if len(names) == 0 {
+			t.Errorf("no test in: %s", line)
+		}
+		for _, name := range names {
+			if !strings.Contains(sources, "\nfunc "+name[1]+"(") {
+				t.Errorf("there is no %s", name[1])
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("%d rows: is the page still read?", rows)
+	}
+}
+
 // testSources returns the text of the tests in a folder.
 func testSources(t *testing.T, folder string) string {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"keycloak-model-api/api/limit"
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/store"
 )
@@ -112,6 +113,9 @@ type Config struct {
 
 	// RedisKeys seal what stands in Redis.
 	RedisKeys string `flag:"redis-keys" doc:"File with the keys by which records in Redis are sealed, the same for all replicas: a name and 32 bytes in base64 a line. The first line seals, the others open what is older."`
+
+	// LimitsWithoutRedis is open, closed or local.
+	LimitsWithoutRedis string `flag:"limits-without-redis" default:"local" doc:"What becomes of requests with limits while Redis is away. local: each replica counts by itself, against the limits divided by the number of replicas. closed: they get 503. open: they are let through."`
 
 	// DrainDelay is for a load balancer, which goes on sending until it has
 	// asked for the readiness again.
@@ -236,6 +240,11 @@ func (c Config) validate() (errs []error) {
 	}
 	if c.StreamGrace < 0 {
 		wrong("-stream-grace: %v is not a time to wait: use one such as 10m, or 0s", c.StreamGrace)
+	}
+	switch limit.Without(c.LimitsWithoutRedis) {
+	case limit.Open, limit.Closed, limit.Local:
+	default:
+		wrong("-limits-without-redis: %q is neither open nor closed nor local", c.LimitsWithoutRedis)
 	}
 	if (c.Redis == "") != (c.RedisKeys == "") {
 		wrong("-redis, -redis-keys: give both, or neither")

@@ -42,6 +42,8 @@ func TestRedisConfiguration(t *testing.T) {
 		{"nor a URL that can't be read", []string{"-redis", "rediss://api:hunter2@a:b:c", "-redis-keys", keys}, nil, "API_REDIS_PASSWORD"},
 		{"no keys", []string{"-redis", "redis://localhost"}, nil, "give both"},
 		{"no Redis", []string{"-redis-keys", keys}, nil, "give both"},
+		{"limits without it", []string{"-limits-without-redis", "closed"}, nil, ""},
+		{"limits without it, but how", []string{"-limits-without-redis", "deny"}, nil, "neither open nor closed nor local"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := parseConfig(row.args, func(name string) string { return row.env[name] })

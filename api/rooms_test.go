@@ -16,7 +16,7 @@ var rooms = []struct {
 	name    string
 	imports string
 }{
-	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
+	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/authorizer", ""},
 	{"api/gateway", "api/playground api/login api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
@@ -35,7 +35,7 @@ var rooms = []struct {
 	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},
 	{"api/protocol/body", "api/protocol api/refusal policy"},
 	{"api/protocol", "api/embedded api/refusal policy"},
-	{"api/limit", "api/refusal api/usage policy"},
+	{"api/limit", "api/store policy"},
 	{"api/usage", "api/eventstream"},
 	{"api/upstream", "api/eventstream api/fresh api/refusal policy"},
 	{"api/eventstream", ""},

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"keycloak-model-api/api/gateway"
+	"keycloak-model-api/api/limit"
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/internal/cli"
@@ -129,6 +130,7 @@ func (c Config) gateway() gateway.Options {
 		SessionIdle: c.SessionIdle, SessionLifetime: c.SessionLifetime,
 		UpstreamDeadlines: upstream.Deadlines{FirstByte: c.UpstreamFirstByte, Idle: c.UpstreamIdle, Total: c.UpstreamTimeout},
 		StreamGrace:       c.StreamGrace, MaxBody: c.MaxBody, TrustedProxies: c.trustedProxies(),
+		LimitsWithoutRedis: limit.Without(c.LimitsWithoutRedis),
 	}
 }
 

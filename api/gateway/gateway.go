@@ -86,6 +86,10 @@ type Options struct {
 	// only what it has heard itself.
 	Store *store.Store
 
+	// LimitsWithoutRedis is what becomes of requests with limits while Store is away.
+	// Default: limit.Local.
+	LimitsWithoutRedis limit.Without
+
 	Logger *slog.Logger // gets everything else
 }
 
@@ -105,7 +109,7 @@ type Gateway struct {
 
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	reloads  sync.Mutex             // one Reload at a time
-	limiter  *limit.Limiter         // lasts longer than a policy
+	limiter  limit.Counter          // lasts longer than a policy
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
 	now      func() time.Time
@@ -140,7 +144,15 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g.keys = g.exchange()
 	sources := observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost}
 	if o.Store != nil {
-		sources.Redis = func() observe.Redis { return observe.Redis(o.Store.Status()) }
+		shared, err := limit.NewShared(ctx, o.Store, o.LimitsWithoutRedis, time.Now)
+		if err != nil {
+			return nil, err
+		}
+		g.limiter = shared
+		sources.Redis = func() observe.Redis {
+			status := o.Store.Status()
+			return observe.Redis{Up: status.Up, Failures: status.Failures, Uncounted: shared.Missed()}
+		}
 	}
 	o.Metrics.Watch(sources)
 	if err := g.signPeopleIn(); err != nil {

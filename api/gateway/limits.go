@@ -13,15 +13,19 @@ import (
 )
 
 // begin counts a request to a model against its limits, and tells the caller what
-// is left. It returns nil where nothing limits it. Where a limit is reached, it has
-// answered and done is true.
+// is left. It returns nil where nothing limits it. Where a limit is reached, or
+// nobody can tell, it has answered and done is true.
 func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, c *call) (lease *limit.Lease, done bool) {
 	quotas := c.access.policy.Quotas(c.principal.ForPolicy(), c.name)
 	if len(quotas) == 0 {
 		return nil, false
 	}
-	lease, reached := g.limiter.Begin(c.principal.Issuer, c.principal.Subject, quotas)
-	if lease == nil {
+	lease, reached, err := g.limiter.Begin(r.Context(), c.principal.Issuer, c.principal.Subject, quotas)
+	if err != nil {
+		refuse(w, r, refusal.New(refusal.SharedStateUnavailable, err))
+		return nil, true
+	}
+	if reached.Kind != "" {
 		tellLimits(w.Header(), c.protocol, []limit.State{reached})
 		w.Header().Set("Retry-After", strconv.Itoa(int(reached.Reset.Seconds())))
 		if c.protocol.RateLimitHeaders {

@@ -1,5 +1,5 @@
-// Package limit counts what callers use, in the memory of this process, and says
-// when a limit of the policy is reached.
+// Package limit counts what callers use, in the memory of this process or in a
+// Redis that several replicas share, and says when a limit of the policy is reached.
 //
 // Requests are counted when they begin. Tokens are charged when an answer has
 // ended, since only then they are known: a running answer is not cut off, and the
@@ -7,6 +7,7 @@
 package limit
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"time"
@@ -34,7 +35,15 @@ type State struct {
 	Reset     time.Duration // until more is left: whole seconds, at least one
 }
 
-// Limiter counts. Its methods may be called by several goroutines at once.
+// Counter counts requests. Its methods may be called by several goroutines at once.
+type Counter interface {
+	// Begin counts a request of a principal against its quotas, all or none. The
+	// State is the bound that was reached; without a Kind the request may go on. The
+	// Lease may be nil.
+	Begin(ctx context.Context, issuer, subject string, quotas []policy.Quota) (*Lease, State, error)
+}
+
+// Limiter is a Counter in the memory of this process.
 type Limiter struct {
 	now func() time.Time
 
@@ -71,6 +80,7 @@ type window struct {
 type Lease struct {
 	limiter *Limiter
 	held    []held
+	shared  *sharedLease // of several replicas; nil for one of this process
 }
 
 type held struct {
@@ -78,19 +88,23 @@ type held struct {
 	count *count
 }
 
-// Begin counts a request of a principal against its quotas, all or none. Without a
-// lease the State is the bound that was reached.
-func (l *Limiter) Begin(issuer, subject string, quotas []policy.Quota) (*Lease, State) {
+// ownerOf is whose a quota of a principal is.
+func ownerOf(issuer, subject string, q policy.Quota) owner {
+	if q.Owner == "" {
+		return owner{issuer: issuer, subject: subject}
+	}
+	return owner{pool: q.Owner}
+}
+
+// Begin implements Counter. There is never an error.
+func (l *Limiter) Begin(_ context.Context, issuer, subject string, quotas []policy.Quota) (*Lease, State, error) {
 	lease := &Lease{limiter: l, held: make([]held, 0, len(quotas))}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	l.sweep(now)
 	for _, q := range quotas {
-		key := owner{pool: q.Owner}
-		if q.Owner == "" {
-			key = owner{issuer: issuer, subject: subject}
-		}
+		key := ownerOf(issuer, subject, q)
 		c := l.counts[key]
 		if c == nil {
 			c = &count{}
@@ -99,16 +113,8 @@ func (l *Limiter) Begin(issuer, subject string, quotas []policy.Quota) (*Lease, 
 		c.roll(now)
 		lease.held = append(lease.held, held{q, c})
 	}
-	var reached State
-	for _, h := range lease.held {
-		h.states(now, func(s State) {
-			if s.Remaining == 0 && s.Reset >= reached.Reset {
-				reached = s
-			}
-		})
-	}
-	if reached.Kind != "" {
-		return nil, reached
+	if reached := lease.reached(now); reached.Kind != "" {
+		return nil, reached, nil
 	}
 	for _, h := range lease.held {
 		h.count.running++
@@ -117,12 +123,28 @@ func (l *Limiter) Begin(issuer, subject string, quotas []policy.Quota) (*Lease, 
 		}
 		h.count.until = now.Add(2 * longest(h.quota.Limit))
 	}
-	return lease, State{}
+	return lease, State{}, nil
+}
+
+// reached is the bound that is reached, of several the one that lasts longest.
+func (l *Lease) reached(now time.Time) (reached State) {
+	for _, h := range l.held {
+		h.states(now, func(s State) {
+			if s.Remaining == 0 && s.Reset >= reached.Reset {
+				reached = s
+			}
+		})
+	}
+	return reached
 }
 
 // End ends the request, which used so many tokens. Of a nil Lease it does nothing.
 func (l *Lease) End(tokens int64) {
-	if l == nil {
+	switch {
+	case l == nil:
+		return
+	case l.shared != nil:
+		l.shared.end(tokens)
 		return
 	}
 	l.limiter.mu.Lock()
@@ -137,8 +159,18 @@ func (l *Lease) End(tokens int64) {
 	}
 }
 
-// States calls f for each bound of the request, as it is after its beginning.
+// States calls f for each bound of the request, as it is after its beginning. Of a
+// nil Lease there are none.
 func (l *Lease) States(f func(State)) {
+	if l == nil {
+		return
+	}
+	if l.shared != nil {
+		for _, h := range l.held {
+			h.states(l.shared.now, f)
+		}
+		return
+	}
 	l.limiter.mu.Lock()
 	defer l.limiter.mu.Unlock()
 	now := l.limiter.now()

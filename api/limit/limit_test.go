@@ -29,9 +29,9 @@ func one(owner string, l policy.Limit) []policy.Quota {
 }
 
 // begin begins n requests and returns how many were let through.
-func begin(l *Limiter, subject string, quotas []policy.Quota, n int) (passed int, reached State) {
+func begin(t *testing.T, l Counter, subject string, quotas []policy.Quota, n int) (passed int, reached State) {
 	for range n {
-		lease, state := l.Begin("https://issuer", subject, quotas)
+		lease, state, _ := l.Begin(t.Context(), "https://issuer", subject, quotas)
 		if lease == nil {
 			reached = state
 			continue
@@ -46,20 +46,20 @@ func TestMinuteSlides(t *testing.T) {
 	c := start()
 	l := New(c.time)
 	quotas := one("", policy.Limit{Requests: policy.Rate{Minute: 60}})
-	if passed, reached := begin(l, "ada", quotas, 70); passed != 60 || reached.Kind != Requests || reached.Window != time.Minute {
+	if passed, reached := begin(t, l, "ada", quotas, 70); passed != 60 || reached.Kind != Requests || reached.Window != time.Minute {
 		t.Fatalf("%d passed, then %+v", passed, reached)
 	}
 	// The sixty count until the minute after, in which they fade away evenly.
 	c.pass(60 * time.Second)
-	if passed, _ := begin(l, "ada", quotas, 1); passed != 0 {
+	if passed, _ := begin(t, l, "ada", quotas, 1); passed != 0 {
 		t.Error("a new minute forgot all of the one before")
 	}
 	c.pass(15 * time.Second)
-	if passed, _ := begin(l, "ada", quotas, 60); passed != 15 {
+	if passed, _ := begin(t, l, "ada", quotas, 60); passed != 15 {
 		t.Errorf("%d passed a quarter of a minute later, not 15", passed)
 	}
 	c.pass(time.Hour)
-	if passed, _ := begin(l, "ada", quotas, 70); passed != 60 {
+	if passed, _ := begin(t, l, "ada", quotas, 70); passed != 60 {
 		t.Errorf("%d passed an hour later", passed)
 	}
 }
@@ -72,19 +72,19 @@ func TestResetIsExact(t *testing.T) {
 				c := start()
 				l := New(c.time)
 				quotas := one("", policy.Limit{Requests: rate})
-				begin(l, "ada", quotas, int(bound))
+				begin(t, l, "ada", quotas, int(bound))
 				c.pass(at)
-				begin(l, "ada", quotas, int(bound))
-				_, reached := begin(l, "ada", quotas, 1)
+				begin(t, l, "ada", quotas, int(bound))
+				_, reached := begin(t, l, "ada", quotas, 1)
 				if reached.Kind == "" {
 					t.Fatalf("%d a %s, after %v: nothing was reached", bound, name, at)
 				}
 				c.pass(reached.Reset - time.Second)
-				if _, early := begin(l, "ada", quotas, 1); early.Kind == "" {
+				if _, early := begin(t, l, "ada", quotas, 1); early.Kind == "" {
 					t.Errorf("%d a %s, after %v: free a second before %v", bound, name, at, reached.Reset)
 				}
 				c.pass(time.Second)
-				if passed, _ := begin(l, "ada", quotas, 1); passed != 1 {
+				if passed, _ := begin(t, l, "ada", quotas, 1); passed != 1 {
 					t.Errorf("%d a %s, after %v: not free after %v", bound, name, at, reached.Reset)
 				}
 			}
@@ -97,11 +97,11 @@ func TestFixedWindows(t *testing.T) {
 	c := start() // two minutes before midnight
 	l := New(c.time)
 	quotas := one("", policy.Limit{Requests: policy.Rate{Day: 5}})
-	if passed, reached := begin(l, "ada", quotas, 6); passed != 5 || reached.Reset != 2*time.Minute {
+	if passed, reached := begin(t, l, "ada", quotas, 6); passed != 5 || reached.Reset != 2*time.Minute {
 		t.Errorf("%d passed, then %+v", passed, reached)
 	}
 	c.pass(2 * time.Minute)
-	if passed, _ := begin(l, "ada", quotas, 6); passed != 5 {
+	if passed, _ := begin(t, l, "ada", quotas, 6); passed != 5 {
 		t.Errorf("%d passed on the next day", passed)
 	}
 }
@@ -110,18 +110,18 @@ func TestFixedWindows(t *testing.T) {
 func TestOwners(t *testing.T) {
 	l := New(start().time)
 	tier, pool := one("", policy.Limit{Requests: policy.Rate{Day: 2}}), one("group /research", policy.Limit{Requests: policy.Rate{Day: 2}})
-	begin(l, "ada", tier, 2)
-	if passed, _ := begin(l, "bob", tier, 2); passed != 2 {
+	begin(t, l, "ada", tier, 2)
+	if passed, _ := begin(t, l, "bob", tier, 2); passed != 2 {
 		t.Error("one principal's use counts for another")
 	}
-	begin(l, "ada", pool, 2)
-	if passed, _ := begin(l, "bob", pool, 1); passed != 0 {
+	begin(t, l, "ada", pool, 2)
+	if passed, _ := begin(t, l, "bob", pool, 1); passed != 0 {
 		t.Error("a pool is not shared")
 	}
-	if lease, _ := l.Begin("https://other", "ada", tier); lease == nil {
+	if lease, _, _ := l.Begin(t.Context(), "https://other", "ada", tier); lease == nil {
 		t.Error("the same subject of another issuer is another principal (OpenID Connect Core, section 5.7)")
 	}
-	if lease, _ := l.Begin("", "group /research", tier); lease == nil {
+	if lease, _, _ := l.Begin(t.Context(), "", "group /research", tier); lease == nil {
 		t.Error("a subject can name a pool")
 	}
 }
@@ -131,10 +131,10 @@ func TestAllOrNone(t *testing.T) {
 	l := New(start().time)
 	wide, narrow := policy.Limit{Requests: policy.Rate{Day: 10}}, policy.Limit{Requests: policy.Rate{Day: 1}}
 	both := []policy.Quota{{Owner: "client batch", Limit: &wide}, {Owner: "model chat", Limit: &narrow}}
-	if passed, reached := begin(l, "ada", both, 5); passed != 1 || reached.Owner != "model chat" {
+	if passed, reached := begin(t, l, "ada", both, 5); passed != 1 || reached.Owner != "model chat" {
 		t.Errorf("%d passed, then %+v", passed, reached)
 	}
-	if passed, _ := begin(l, "ada", both[:1], 20); passed != 9 {
+	if passed, _ := begin(t, l, "ada", both[:1], 20); passed != 9 {
 		t.Errorf("%d of 9 passed", passed)
 	}
 }
@@ -144,15 +144,15 @@ func TestTokens(t *testing.T) {
 	c := start()
 	l := New(c.time)
 	quotas := one("", policy.Limit{Tokens: policy.Rate{Minute: 100}})
-	first, _ := l.Begin("", "ada", quotas)
-	second, _ := l.Begin("", "ada", quotas)
+	first, _, _ := l.Begin(t.Context(), "", "ada", quotas)
+	second, _, _ := l.Begin(t.Context(), "", "ada", quotas)
 	first.End(500)
-	if lease, reached := l.Begin("", "ada", quotas); lease != nil || reached.Kind != Tokens || reached.Remaining != 0 {
+	if lease, reached, _ := l.Begin(t.Context(), "", "ada", quotas); lease != nil || reached.Kind != Tokens || reached.Remaining != 0 {
 		t.Errorf("a request after the tokens were used: %+v", reached)
 	}
 	second.End(1)
 	c.pass(2 * time.Minute)
-	if lease, _ := l.Begin("", "ada", quotas); lease == nil {
+	if lease, _, _ := l.Begin(t.Context(), "", "ada", quotas); lease == nil {
 		t.Error("tokens of long ago still count")
 	}
 }
@@ -160,13 +160,13 @@ func TestTokens(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	l := New(start().time)
 	quotas := one("model chat", policy.Limit{Concurrent: 2})
-	first, _ := l.Begin("", "ada", quotas)
-	l.Begin("", "bob", quotas)
-	if lease, reached := l.Begin("", "eve", quotas); lease != nil || reached.Kind != Concurrent || reached.Limit != 2 {
+	first, _, _ := l.Begin(t.Context(), "", "ada", quotas)
+	_, _, _ = l.Begin(t.Context(), "", "bob", quotas)
+	if lease, reached, _ := l.Begin(t.Context(), "", "eve", quotas); lease != nil || reached.Kind != Concurrent || reached.Limit != 2 {
 		t.Errorf("a third at once: %+v", reached)
 	}
 	first.End(0)
-	if lease, _ := l.Begin("", "eve", quotas); lease == nil {
+	if lease, _, _ := l.Begin(t.Context(), "", "eve", quotas); lease == nil {
 		t.Error("what has ended still counts")
 	}
 }
@@ -176,10 +176,10 @@ func TestClockSetBack(t *testing.T) {
 	c := start()
 	l := New(c.time)
 	quotas := one("", policy.Limit{Requests: policy.Rate{Minute: 5, Day: 5}})
-	begin(l, "ada", quotas, 5)
+	begin(t, l, "ada", quotas, 5)
 	for _, step := range []time.Duration{-25 * time.Hour, 25 * time.Hour} {
 		c.pass(step)
-		if passed, _ := begin(l, "ada", quotas, 5); passed != 0 {
+		if passed, _ := begin(t, l, "ada", quotas, 5); passed != 0 {
 			t.Errorf("%d passed after a step of %v", passed, step)
 		}
 	}
@@ -188,7 +188,7 @@ func TestClockSetBack(t *testing.T) {
 // States tell what is left, this request counted.
 func TestStates(t *testing.T) {
 	l := New(start().time)
-	lease, _ := l.Begin("", "ada", one("", policy.Limit{Requests: policy.Rate{Minute: 10, Day: 100}, Tokens: policy.Rate{Hour: 1000}, Concurrent: 3}))
+	lease, _, _ := l.Begin(t.Context(), "", "ada", one("", policy.Limit{Requests: policy.Rate{Minute: 10, Day: 100}, Tokens: policy.Rate{Hour: 1000}, Concurrent: 3}))
 	var got []string
 	lease.States(func(s State) {
 		got = append(got, fmt.Sprintf("%s/%v %d of %d", s.Kind, s.Window, s.Remaining, s.Limit))
@@ -207,7 +207,7 @@ func TestAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 400 {
 		all.Go(func() {
-			if lease, _ := l.Begin("", "ada", quotas); lease != nil {
+			if lease, _, _ := l.Begin(t.Context(), "", "ada", quotas); lease != nil {
 				passed.Store(i, true)
 				lease.End(1)
 			}
@@ -226,11 +226,11 @@ func TestForgets(t *testing.T) {
 	c := start()
 	l := New(c.time)
 	for i := range 1000 {
-		begin(l, fmt.Sprint(i), one("", policy.Limit{Requests: policy.Rate{Minute: 1}}), 1)
+		begin(t, l, fmt.Sprint(i), one("", policy.Limit{Requests: policy.Rate{Minute: 1}}), 1)
 	}
-	running, _ := l.Begin("", "ada", one("", policy.Limit{Concurrent: 1}))
+	running, _, _ := l.Begin(t.Context(), "", "ada", one("", policy.Limit{Concurrent: 1}))
 	c.pass(5 * time.Minute)
-	begin(l, "bob", one("", policy.Limit{Requests: policy.Rate{Minute: 1}}), 1)
+	begin(t, l, "bob", one("", policy.Limit{Requests: policy.Rate{Minute: 1}}), 1)
 	if len(l.counts) != 2 {
 		t.Errorf("%d counts are left, not those of ada and bob", len(l.counts))
 	}
@@ -244,7 +244,7 @@ func BenchmarkBegin(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			lease, _ := l.Begin("https://issuer", "ada", quotas)
+			lease, _, _ := l.Begin(b.Context(), "https://issuer", "ada", quotas)
 			lease.End(1)
 		}
 	})

@@ -72,8 +72,9 @@ type Sources struct {
 
 // Redis is what there is to say of what several replicas share.
 type Redis struct {
-	Up       bool   // it answered the last time that it was asked
-	Failures uint64 // commands without an answer, or with an error for one
+	Up        bool   // it answered the last time that it was asked
+	Failures  uint64 // commands without an answer, or with an error for one
+	Uncounted uint64 // requests with limits that it did not count
 }
 
 // KeySet is what there is to say of the signing keys of one issuer.

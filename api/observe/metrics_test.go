@@ -131,7 +131,7 @@ func TestSources(t *testing.T) {
 	m := NewMetrics(time.Now)
 	m.Watch(Sources{
 		LostRecords: func() uint64 { return 7 },
-		Redis:       func() Redis { return Redis{false, 5} },
+		Redis:       func() Redis { return Redis{false, 5, 3} },
 		KeySets: func() []KeySet {
 			return []KeySet{{"https://a.example", 90 * time.Second, 3, 1}, {"https://b.example", -1, 2, 2}}
 		},
@@ -141,6 +141,7 @@ func TestSources(t *testing.T) {
 		"model_api_audit_lost_records_total 7",
 		"model_api_redis_up 0",
 		"model_api_redis_failures_total 5",
+		"model_api_redis_uncounted_requests_total 3",
 		`model_api_key_set_age_seconds{issuer="https://a.example"} 90`,
 		`model_api_key_set_fetches_total{issuer="https://a.example"} 3`,
 		`model_api_key_set_fetch_failures_total{issuer="https://b.example"} 2`,

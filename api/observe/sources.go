@@ -22,6 +22,7 @@ const (
 	lostRecords
 	redisUp
 	redisFailures
+	redisUncounted
 )
 
 func descs() []*prometheus.Desc {
@@ -33,6 +34,8 @@ func descs() []*prometheus.Desc {
 			"Audit records that could not be written. Where they stand in the log, its other lines count, too.", nil, nil),
 		redisUp:       prometheus.NewDesc("model_api_redis_up", "1 if Redis answered the last time that it was asked, otherwise 0. Absent without Redis.", nil, nil),
 		redisFailures: prometheus.NewDesc("model_api_redis_failures_total", "Commands that Redis did not answer, or with an error.", nil, nil),
+		redisUncounted: prometheus.NewDesc("model_api_redis_uncounted_requests_total",
+			"Requests with limits that Redis did not count, since it was away.", nil, nil),
 	}
 }
 
@@ -63,6 +66,7 @@ func (c sourceCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(redisUp, up)
 		counter(redisFailures, redis.Failures)
+		counter(redisUncounted, redis.Uncounted)
 	}
 	if sources.KeySets == nil {
 		return

@@ -3,7 +3,6 @@
 package redistest
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -22,11 +21,12 @@ import (
 	"keycloak-model-api/internal/child"
 )
 
-// Server is a redis-server at a Unix socket, which holds its records in memory
+// Server is a redis-server at a Unix socket, or at a port, which holds its records in memory
 // unless its settings say otherwise.
 type Server struct {
 	t       testing.TB
 	folder  string
+	url     string
 	args    []string
 	command *exec.Cmd
 	process *child.Process
@@ -42,6 +42,7 @@ func Start(t testing.TB, settings ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, folder: folder}
+	s.url = "unix://" + s.socket()
 	key := make([]byte, 32)
 	rand.Read(key)
 	if err := os.WriteFile(s.Keys(), []byte("test "+base64.StdEncoding.EncodeToString(key)), 0o600); err != nil {
@@ -61,7 +62,52 @@ func Start(t testing.TB, settings ...string) *Server {
 func (s *Server) socket() string { return filepath.Join(s.folder, "redis.sock") }
 
 // URL is where the server is.
-func (s *Server) URL() string { return "unix://" + s.socket() }
+func (s *Server) URL() string { return s.url }
+
+// StartCluster starts a cluster of one node, which refuses a script whose keys could
+// be on several.
+func StartCluster(t testing.TB) *Server {
+	t.Helper()
+	port, bus := freePort(t), freePort(t)
+	// The last of two equal settings counts.
+	s := Start(t, "--port", port, "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", bus)
+	s.url = "redis://127.0.0.1:" + port + "?cluster=true"
+	s.send("CLUSTER ADDSLOTSRANGE 0 16383")
+	for end := time.Now().Add(patience); !strings.Contains(s.send("CLUSTER INFO"), "cluster_state:ok"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the cluster does not form")
+		}
+	}
+	return s
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// send returns the beginning of what the server answers to a command.
+func (s *Server) send(command string) string {
+	conn, err := net.Dial("unix", s.socket())
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
+		return ""
+	}
+	answer := make([]byte, 4096)
+	n, _ := conn.Read(answer)
+	return string(answer[:n])
+}
 
 // Keys is a file with the key that all replicas of this server's API have.
 func (s *Server) Keys() string { return filepath.Join(s.folder, "keys") }
@@ -101,15 +147,7 @@ func (s *Server) Start() {
 
 // answers tells whether the server takes commands. One that asks for a user does.
 func (s *Server) answers() bool {
-	conn, err := net.Dial("unix", s.socket())
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return false
-	}
-	answer, _ := bufio.NewReader(conn).ReadString('\n')
+	answer := s.send("PING")
 	return strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")
 }
 
