@@ -305,3 +305,39 @@ func TestAdminActionOnceOnAllReplicas(t *testing.T) {
 		t.Errorf("while Redis is away: %d %s", status, body)
 	}
 }
+
+// A failover to a node that lacks the last writes: what was revoked stays revoked,
+// since those who know it tell it again, and a proof that was used does not pass
+// again where it was used.
+func TestFailoverWithLostWrites(t *testing.T) {
+	primary, node := redistest.StartSentinel(t)
+	issuer := newIssuer()
+	one, other := replica(t, primary, issuer), replica(t, primary, issuer)
+	lost, after := issuer.Token("RS256", oidctest.Claims{"sid": "lost"}), issuer.Token("RS256", oidctest.Claims{"sid": "after"})
+	logout := func(sid string) int {
+		return postForm(one.BackchannelLogout(policyClients, nil), url.Values{"logout_token": {logoutToken(issuer, nil, oidctest.Claims{"sid": sid})}}).StatusCode
+	}
+	h := &holder{key: oidctest.NewKey("", "ES256")}
+	used := h.request(h.boundToken(issuer, "alice"))
+	until(t, "the keys", func() bool { return one.Ready() == nil })
+
+	node.Pause() // it gets nothing of what comes now
+	if got := logout("lost"); got != 200 {
+		t.Fatal(got)
+	}
+	if _, err := one.Check(used); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "heard by the other replica", func() bool { return !accepts(t, other, lost) })
+	primary.Kill()
+	node.Resume()
+	until(t, "revocations to be told to all", func() bool { return logout("after") == 200 })
+	until(t, "heard by the other replica", func() bool { return !accepts(t, other, after) })
+	if accepts(t, one, lost) || accepts(t, other, lost) {
+		t.Error("forgotten by who knew it")
+	}
+	if _, err := one.Check(used); code(err) != bearer.ProofReplayed {
+		t.Errorf("the used proof: %v", err)
+	}
+	until(t, "told again", func() bool { return !accepts(t, replica(t, primary, issuer), lost) })
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -26,6 +27,7 @@ import (
 type Server struct {
 	t       testing.TB
 	folder  string
+	at      string // its socket
 	url     string
 	args    []string
 	command *exec.Cmd
@@ -42,14 +44,15 @@ func Start(t testing.TB, settings ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, folder: folder}
-	s.url = "unix://" + s.socket()
+	s.at = filepath.Join(folder, "redis.sock")
+	s.url = "unix://" + s.at
 	key := make([]byte, 32)
 	rand.Read(key)
 	if err := os.WriteFile(s.Keys(), []byte("test "+base64.StdEncoding.EncodeToString(key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.args = slices.Concat([]string{
-		"--unixsocket", s.socket(), "--dir", folder, "--port", "0", "--save", "", "--maxmemory-policy", "noeviction",
+		"--unixsocket", s.at, "--dir", folder, "--port", "0", "--save", "", "--maxmemory-policy", "noeviction",
 	}, settings)
 	s.Start()
 	t.Cleanup(func() {
@@ -58,8 +61,6 @@ func Start(t testing.TB, settings ...string) *Server {
 	})
 	return s
 }
-
-func (s *Server) socket() string { return filepath.Join(s.folder, "redis.sock") }
 
 // URL is where the server is.
 func (s *Server) URL() string { return s.url }
@@ -81,6 +82,39 @@ func StartCluster(t testing.TB) *Server {
 	return s
 }
 
+// StartSentinel starts a primary, a replica of it, and a sentinel that makes the
+// replica the primary when that has been gone for half a second. The URL of the
+// primary is that of the sentinel.
+func StartSentinel(t testing.TB) (primary, replica *Server) {
+	t.Helper()
+	ports := []string{freePort(t), freePort(t), freePort(t)}
+	primary = Start(t, "--port", ports[0], "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+	replica = Start(t, "--port", ports[1], "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", ports[0])
+	sentinel := &Server{t: t, folder: primary.folder}
+	settings := filepath.Join(primary.folder, "sentinel.conf") // which the sentinel writes, too
+	text := fmt.Sprintf(`port %s
+bind 127.0.0.1
+unixsocket %s
+sentinel monitor main 127.0.0.1 %s 1
+sentinel down-after-milliseconds main 500
+sentinel failover-timeout main 2000
+`, ports[2], filepath.Join(primary.folder, "sentinel.sock"), ports[0])
+	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.at, sentinel.args = filepath.Join(primary.folder, "sentinel.sock"), []string{settings, "--sentinel"}
+	sentinel.Start()
+	t.Cleanup(sentinel.Stop)
+	for end := time.Now().Add(patience); !strings.Contains(replica.send("INFO replication"), "master_link_status:up") ||
+		!strings.Contains(sentinel.send("SENTINEL MASTERS"), "num-slaves\r\n$1\r\n1"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the sentinel does not see the replica")
+		}
+	}
+	primary.url = "redis://127.0.0.1:" + ports[2] + "?master_name=main"
+	return primary, replica
+}
+
 // freePort returns a port that nobody listens on.
 func freePort(t testing.TB) string {
 	t.Helper()
@@ -95,7 +129,7 @@ func freePort(t testing.TB) string {
 
 // send returns the beginning of what the server answers to a command.
 func (s *Server) send(command string) string {
-	conn, err := net.Dial("unix", s.socket())
+	conn, err := net.Dial("unix", s.at)
 	if err != nil {
 		return ""
 	}
@@ -164,6 +198,9 @@ func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+// Kill ends the server as a crash does.
+func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
