@@ -72,7 +72,7 @@ func shown(t *testing.T, text string) settings {
 
 // Each stack file in the documents goes up.
 func TestDocumentedConfiguration(t *testing.T) {
-	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/limits.md", "docs/pulumi.md", "docs/realm.md", "docs/servers.md", "docs/service-keys.md", "docs/sign-in.md", "docs/ten-minutes.md", "docs/users.md"}
+	documents := []string{"docs/clients.md", "docs/hardening.md", "docs/keys.md", "docs/limits.md", "docs/pulumi.md", "docs/realm.md", "docs/servers.md", "docs/service-keys.md", "docs/sign-in.md", "docs/ten-minutes.md", "docs/token-exchange.md", "docs/users.md"}
 	n := 0
 	for _, document := range documents {
 		for i, text := range stackFiles(t, document) {

@@ -226,6 +226,10 @@ func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
 	if web != nil {
 		declared.OIDCClientID = web.ClientID
 	}
+	exchange := cfg.Exchange()
+	if exchange != nil {
+		declared.ExchangeClientID = exchange.ClientID
+	}
 	document, err := json.Marshal(declared)
 	if err != nil {
 		return nil, fmt.Errorf("outputs: %w", err)
@@ -239,6 +243,9 @@ func outputs(cfg *config.Config, made *clients.Clients) (pulumi.Map, error) {
 	// The first client of kind web is the one that the API signs people in with.
 	if web != nil {
 		out["oidc_client_secret"] = pulumi.ToSecret(made.Clients[web.ClientID].ClientSecret)
+	}
+	if exchange != nil {
+		out["exchange_client_secret"] = pulumi.ToSecret(made.Clients[exchange.ClientID].ClientSecret)
 	}
 	// What the API reads, in one piece: a deployment hands over this and no secret
 	// that is somebody else's.

@@ -388,6 +388,28 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
+// Where the API exchanges tokens, its client stands in the audience of all tokens, and
+// has a scope for each model server and nothing else.
+func TestTokenExchange(t *testing.T) {
+	m, exported, err := up(t, with(t, `
+clients: [{clientId: api, kind: api}, {clientId: triton, kind: resource}, {clientId: swap, kind: exchange}]
+models: [{name: iris, upstream: {url: "https://triton.models.svc:8000", identity: exchange, audience: triton}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mapper = "openid/audienceProtocolMapper:AudienceProtocolMapper"
+	m.inputs(t, mapper, "exchange", `{"clientScopeId":"model-api-id","includedClientAudience":"swap","addToIdToken":false}`)
+	m.inputs(t, mapper, "model-server-triton", `{"clientScopeId":"model-server-triton-id","includedClientAudience":"triton","addToIdToken":false}`)
+	m.inputs(t, "openid/clientDefaultScopes:ClientDefaultScopes", "swap", `{"defaultScopes":["basic","model-server-triton"]}`)
+	m.inputs(t, "openid/clientOptionalScopes:ClientOptionalScopes", "swap", `{"optionalScopes":[]}`)
+	m.inputs(t, "openid/client:Client", "swap", `{"standardFlowEnabled":false,"serviceAccountsEnabled":false,"fullScopeAllowed":false,"directAccessGrantsEnabled":false}`)
+	api := exported["api"].SecretValue().Element.ObjectValue()
+	if id := api["exchange_client_id"]; plain(id) != "swap" || api["exchange_client_secret"].IsNull() {
+		t.Errorf("the output api has the client %v", id)
+	}
+}
+
 // A client with a service key gets it in an output of its own: the API, whose
 // output holds other secrets, has no use for it. The client has no scope that it
 // could ask for more by.

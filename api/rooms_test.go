@@ -19,7 +19,7 @@ var rooms = []struct {
 	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/bill api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/authorizer", ""},
-	{"api/gateway", "api/playground api/login api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
+	{"api/gateway", "api/playground api/login api/exchange api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
 	{"api/doctor", "api/bearer api/issuer api/store internal/cli internal/keycloak policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
@@ -28,6 +28,7 @@ var rooms = []struct {
 
 	{"api/playground", "api/login api/stepup api/embedded api/refusal internal/look policy"},
 	{"api/login", "api/bearer api/issuer api/refusal api/store internal/clock"},
+	{"api/exchange", "api/bearer api/issuer api/refusal internal/clock"},
 	{"api/servicekey", "api/bearer api/issuer api/refusal internal/clock policy"},
 	{"api/stepup", "api/bearer api/refusal policy"},
 	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},

@@ -53,8 +53,9 @@ type Clients struct {
 
 	Clients map[string]*openid.Client
 
-	audience   *openid.ClientScope // puts the resource server into aud
-	modelRoles *openid.ClientScope // lets ModelRoles into tokens, or nil
+	audience   *openid.ClientScope   // puts the resource server into aud
+	modelRoles *openid.ClientScope   // lets ModelRoles into tokens, or nil
+	servers    []*openid.ClientScope // each puts a model server into aud, of exchanged tokens
 	roles      map[string]map[string]*keycloak.Role
 	builtIn    map[string]pulumi.StringOutput // ids of clients that Keycloak made
 	within     pulumi.ResourceOption          // of all resources

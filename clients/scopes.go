@@ -50,6 +50,9 @@ func (c *Clients) audienceScope(ctx *pulumi.Context, declared []config.Client, a
 	if err != nil {
 		return err
 	}
+	if err := c.exchangeAudience(ctx, declared, args); err != nil {
+		return err
+	}
 	if err := c.levels(ctx, args); err != nil || !args.GroupsClaim {
 		return err
 	}
@@ -143,15 +146,22 @@ func (c *Clients) scopes(ctx *pulumi.Context, d *config.Client, args *Args) erro
 		return fmt.Errorf("optional scopes: %w", err)
 	}
 	names := slices.Clone(builtInScopes)
+	if d.Kind == "exchange" {
+		names = []string{"basic"} // without it a token has no sub
+	}
 	if *d.ServiceAccount {
 		// Without it the service account's tokens lose client_id.
 		names = append(names, "service_account")
 	}
 	scopes := pulumi.ToStringArray(append(names, d.DefaultScopes...))
-	if c.audience != nil {
+	if d.Kind == "exchange" {
+		for _, server := range c.servers {
+			scopes = append(scopes, server.Name)
+		}
+	} else if c.audience != nil {
 		scopes = append(scopes, c.audience.Name)
 	}
-	if c.modelRoles != nil && usesModelRoles(d) {
+	if c.modelRoles != nil && usesModelRoles(d) && d.Kind != "exchange" {
 		scopes = append(scopes, c.modelRoles.Name)
 	}
 	if _, err := openid.NewClientDefaultScopes(ctx, d.ClientID, &openid.ClientDefaultScopesArgs{

@@ -292,6 +292,11 @@ type Upstream struct {
 	Credential string `json:"credential"`
 	// Header of that secret. Default: Authorization, as a bearer token.
 	CredentialHeader string `json:"credentialHeader" enum:"x-api-key,api-key"`
+	// How the server learns who calls: headers, by X-Principal-*; exchange, by an access token too that
+	// the API gets for the caller at Keycloak (RFC 8693): docs/token-exchange.md.
+	Identity string `json:"identity" enum:"headers,exchange" default:"headers"`
+	// With identity exchange: the client of kind resource that the server is.
+	Audience string `json:"audience"`
 	// How the API and a server with an https URL prove to each other who they are. Default: the
 	// server by a certificate that the API's system trusts, the API not.
 	TLS *TLS `json:"tls"`
@@ -342,9 +347,10 @@ type Group struct {
 type Client struct {
 	// Client id. Required.
 	ClientID string `json:"clientId" required:"true"`
-	// api: the resource server; web: authorization code with PKCE; service: client credentials; cli:
-	// public, device grant and loopback redirect. Required.
-	Kind string `json:"kind" required:"true" enum:"api,web,service,cli"`
+	// api: the resource server; web: authorization code with PKCE; service: client credentials;
+	// resource: a model server, in the audience of exchanged tokens; exchange: by which the API
+	// exchanges tokens; cli: public, device grant and loopback redirect. Required.
+	Kind string `json:"kind" required:"true" enum:"api,web,service,resource,exchange,cli"`
 	// Name that people see. Default: the client id.
 	Name string `json:"name"`
 	// What it is for. Once set it can only be changed, not taken out: the provider keeps the last

@@ -93,7 +93,6 @@ func TestRefusals(t *testing.T) {
 		{"unknown top-level key, one letter off", `model: []`, []string{"model: unknown key; did you mean models?"}},
 		{"unknown key of the provider", `{"keycloak:clientTimout": "60"}`, []string{"keycloak:clientTimout: the Keycloak provider does not have it: unknown key; did you mean clientTimeout?"}},
 		{"stored responses, which nothing enforces yet", `models: [{name: m, protocol: openai, upstream: {url: "https://m"}, stateful: true}]`, []string{"models[0].stateful: this version does not enforce it yet"}},
-		{"identity for a model server, which nothing enforces yet", `models: [{name: m, upstream: {url: "https://m", identity: exchange}}]`, []string{"models[0].upstream.identity: this version does not enforce it yet"}},
 		{"unknown nested key", "clients:\n  - {clientId: api, kind: api, redirectURIs: []}", []string{"clients[0].redirectURIs: unknown key; did you mean redirectUris?"}},
 		{"unknown key two levels down", "models:\n  - {name: m, upstream: {url: 'https://m', header: x}}", []string{"models[0].upstream.header: unknown key"}},
 		{"list where an object belongs", `lifetimes: []`, []string{"lifetimes: expected an object, got a list"}},
@@ -112,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown kind of password", `users: [{username: ada, password: never}]`, []string{`users[0].password: "never" is none of`}},
 		{"unknown environment", `environment: test`, []string{`environment: "test" is none of dev, staging, prod`}},
 		{"unknown hardening", `hardening: paranoid`, []string{"hardening: \"paranoid\" is none of baseline, strict, off"}},
-		{"unknown kind of client", "clients:\n  - {clientId: api, kind: api}\n  - {clientId: svc, kind: daemon}", []string{`clients[1].kind: "daemon" is none of api, web, service, cli`}},
+		{"unknown kind of client", "clients:\n  - {clientId: api, kind: api}\n  - {clientId: svc, kind: daemon}", []string{`clients[1].kind: "daemon" is none of api, web, service, resource, exchange, cli`}},
 
 		{"no realm", `realm: ""`, []string{"realm: is missing: Name of the realm"}},
 		{"realm with a slash", `realm: a/b`, []string{"realm: \"a/b\" can't be a realm's name"}},

@@ -270,9 +270,8 @@ func describe(value any) string {
 // notEnforced are what the access policy has names for, but the API does not
 // enforce yet.
 var notEnforced = map[reflect.Type][]string{
-	reflect.TypeFor[Config]():   {"limits"},
-	reflect.TypeFor[Model]():    {"stateful"},
-	reflect.TypeFor[Upstream](): {"identity", "audience"},
+	reflect.TypeFor[Config](): {"limits"},
+	reflect.TypeFor[Model]():  {"stateful"},
 }
 
 // unknownKey says which key an unknown one was meant to be, or which there are.

@@ -60,6 +60,9 @@ func (c *Config) Web() *Client {
 	return c.firstClient("web")
 }
 
+// Exchange is the client by which the API exchanges tokens, or nil.
+func (c *Config) Exchange() *Client { return c.firstClient("exchange") }
+
 func (c *Config) firstClient(kind string) *Client {
 	i := slices.IndexFunc(c.Clients, func(x Client) bool { return x.Kind == kind })
 	if i < 0 {
@@ -194,7 +197,10 @@ func (c *Config) Policy() *policy.Policy {
 			pm.Body = &policy.Body{Allow: m.Body.Allow, Principal: m.Body.Principal}
 		}
 		if m.Upstream != nil {
-			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model, Paths: m.Upstream.Paths}
+			pm.Upstream = &policy.Upstream{URL: m.Upstream.URL, Model: m.Upstream.Model, Paths: m.Upstream.Paths, Audience: m.Upstream.Audience}
+			if m.Upstream.Identity == policy.IdentityExchange {
+				pm.Upstream.Identity = policy.IdentityExchange
+			}
 			if m.Upstream.TLS != nil {
 				tls := policy.TLS(*m.Upstream.TLS)
 				pm.Upstream.TLS = &tls

@@ -21,10 +21,12 @@ type kind struct {
 
 // kinds is the table under "Kinds of clients" of docs/configuration.md.
 var kinds = map[string]kind{
-	"api":     {serviceAccount: true, tokenExchange: true},
-	"web":     {standardFlow: true},
-	"service": {serviceAccount: true},
-	"cli":     {public: true, standardFlow: true, deviceGrant: true, redirectURIs: []string{"http://127.0.0.1/callback"}},
+	"api":      {serviceAccount: true, tokenExchange: true},
+	"web":      {standardFlow: true},
+	"service":  {serviceAccount: true},
+	"resource": {},
+	"exchange": {tokenExchange: true},
+	"cli":      {public: true, standardFlow: true, deviceGrant: true, redirectURIs: []string{"http://127.0.0.1/callback"}},
 }
 
 // Kinds are the names of the kinds, in the order of the documentation.
@@ -59,7 +61,7 @@ func (c Client) WithDefaults() Client {
 	if c.Authentication == "" {
 		c.Authentication = "secret"
 	}
-	if c.Key && c.OptionalScopes == nil {
+	if (c.Key || c.Kind == "exchange") && c.OptionalScopes == nil {
 		c.OptionalScopes = &[]string{} // offline_access would give it tokens that outlast its secret
 	}
 	if c.AccessTokenType == "" {

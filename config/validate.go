@@ -320,6 +320,7 @@ func (c *checker) upstream(path string, m *Model) {
 			c.errorf(path+".tls", "%v", err)
 		}
 	}
+	c.identity(path, m.Upstream)
 	if m.Upstream.CredentialHeader != "" && m.Upstream.Credential == "" {
 		c.errorf(path+".credentialHeader", "is for a credential: name one")
 	}

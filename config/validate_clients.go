@@ -75,6 +75,7 @@ func (c *checker) client(cl *Client, path string) {
 	c.scopes(cl, path)
 	c.mappers(cl, path)
 	c.serviceKey(cl, path)
+	c.exchangeClient(cl, path)
 	c.text(path+".name", cl.Name)
 	c.text(path+".description", cl.Description)
 	level := c.cfg.Level()

@@ -17,16 +17,19 @@ import (
 // Outputs are the stack's outputs: the JSON object that
 // `pulumi stack output api --json --show-secrets` prints.
 type Outputs struct {
-	RealmName        string  `json:"realm_name"`
-	Realm            string  `json:"realm"`         // display name
-	Issuer           string  `json:"issuer"`        // issuer URL, exactly as in the iss claim
-	JWKSURI          string  `json:"jwks_uri"`      // where the realm publishes its keys
-	Audience         string  `json:"audience"`      // client id of the resource server, demanded in aud
-	ClientID         string  `json:"client_id"`     // of the resource server
-	ClientSecret     string  `json:"client_secret"` // secret
-	OIDCClientID     string  `json:"oidc_client_id,omitempty"`
-	OIDCClientSecret string  `json:"oidc_client_secret,omitempty"` // secret; both are of the browser sign-in
-	Policy           *Policy `json:"policy"`
+	RealmName        string `json:"realm_name"`
+	Realm            string `json:"realm"`         // display name
+	Issuer           string `json:"issuer"`        // issuer URL, exactly as in the iss claim
+	JWKSURI          string `json:"jwks_uri"`      // where the realm publishes its keys
+	Audience         string `json:"audience"`      // client id of the resource server, demanded in aud
+	ClientID         string `json:"client_id"`     // of the resource server
+	ClientSecret     string `json:"client_secret"` // secret
+	OIDCClientID     string `json:"oidc_client_id,omitempty"`
+	OIDCClientSecret string `json:"oidc_client_secret,omitempty"` // secret; both are of the browser sign-in
+	// The client by which the API exchanges tokens; its secret is secret.
+	ExchangeClientID     string  `json:"exchange_client_id,omitempty"`
+	ExchangeClientSecret string  `json:"exchange_client_secret,omitempty"`
+	Policy               *Policy `json:"policy"`
 }
 
 // ReadOutputs reads the file that path names as ParseOutputs does.
@@ -86,6 +89,11 @@ func (o *Outputs) check(first *version1) error {
 		if m.Introspect && (o.ClientID == "" || o.ClientSecret == "") {
 			errs.addf("model %q has introspect, for which the outputs client_id and client_secret are needed: write the outputs with "+
 				"--show-secrets", m.Name)
+		}
+	}
+	for _, m := range o.Policy.Models {
+		if u := m.Upstream; u != nil && u.Identity == IdentityExchange && (o.ExchangeClientID == "" || o.ExchangeClientSecret == "") {
+			errs.addf("model %q has upstream.identity %s, for which the outputs exchange_client_id and exchange_client_secret are needed: write the outputs with --show-secrets", m.Name, IdentityExchange)
 		}
 	}
 	return errors.Join(errs...)

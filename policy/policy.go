@@ -73,13 +73,30 @@ type Conditions struct {
 type Upstream struct {
 	URL        string      `json:"url"` // what CheckUpstreamURL lets pass
 	Credential *Credential `json:"credential,omitempty"`
-	// Identity says how the model server learns who calls. Absent, or
-	// "headers", means plain headers; nothing else is enforced yet.
+	// Identity says how the model server learns who calls: IdentityHeaders, also where
+	// it is absent, or IdentityExchange.
 	Identity string   `json:"identity,omitempty"`
 	Model    string   `json:"model,omitempty"`    // what the server calls the model, where the body names it; empty for Model.Name
 	TLS      *TLS     `json:"tls,omitempty"`      // of https URLs; nil for what every client does
-	Audience string   `json:"audience,omitempty"` // not enforced yet
+	Audience string   `json:"audience,omitempty"` // of IdentityExchange: the client that the server is
 	Paths    []string `json:"paths,omitempty"`    // of ProtocolPaths: what may be called, such as POST /invocations; * is any segment
+}
+
+// How a model server learns who calls.
+const (
+	IdentityHeaders  = "headers"  // by X-Principal-*
+	IdentityExchange = "exchange" // by an access token for Upstream.Audience too (RFC 8693)
+)
+
+func (u *Upstream) validateIdentity(at string, errs *problems) {
+	exchange := u.Identity == IdentityExchange
+	errs.unenforced(at, member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != IdentityHeaders && !exchange})
+	if exchange != (u.Audience != "") {
+		errs.addf("%supstream.audience goes with upstream.identity %s, and with no other", at, IdentityExchange)
+	}
+	if exchange && u.Credential != nil && u.Credential.Header == "" {
+		errs.addf("%supstream.credential would stand in Authorization, where the exchanged token goes", at)
+	}
 }
 
 // Credential names what the API shows to a model server: a secret from
@@ -195,9 +212,7 @@ func (m *Model) validate(errs *problems) {
 		if u.Credential != nil && u.Credential.Env == "" {
 			errs.addf("%supstream.credential.env is empty: name an environment variable of the API", at)
 		}
-		errs.unenforced(at,
-			member{"upstream.identity " + u.Identity, u.Identity != "" && u.Identity != "headers"},
-			member{"upstream.audience", u.Audience != ""})
+		u.validateIdentity(at, errs)
 	}
 }
 

@@ -150,8 +150,13 @@ func TestParseRefuses(t *testing.T) {
 
 		// What no version of the API enforces yet must not look enforced.
 		{"another protocol", func(p *Policy) { p.Models[1].Protocol = "mcp" }, `model "churn": protocol mcp is not enforced`},
-		{"a token of the caller's exchanged (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.identity exchange is not enforced"},
-		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience is not enforced"},
+		{"an exchanged token for nobody (RFC 8693)", func(p *Policy) { p.Models[1].Upstream.Identity = "exchange" }, "upstream.audience goes with upstream.identity exchange"},
+		{"another identity", func(p *Policy) { p.Models[1].Upstream.Identity = "spiffe" }, "upstream.identity spiffe is not enforced"},
+		{"an exchanged token and a credential in one header", func(p *Policy) {
+			u := p.Models[1].Upstream
+			u.Identity, u.Audience, u.Credential = "exchange", "x", &Credential{Env: "KEY"}
+		}, "upstream.credential would stand in Authorization"},
+		{"an audience for the model server", func(p *Policy) { p.Models[1].Upstream.Audience = "x" }, "upstream.audience goes with upstream.identity exchange"},
 		{"a client with a key", func(p *Policy) { p.Clients[0].Key = true }, `client "api": key is for confidential clients of kind service`},
 
 		{"a limit for nobody", limits(Limit{Requests: Rate{Minute: 1}}), "limits[0] must name exactly one of role, group, client and model"},

@@ -103,6 +103,8 @@ func (g *Gateway) permit(w http.ResponseWriter, r *http.Request, c *call, judged
 	switch {
 	case c.model == nil || c.route.Local:
 		return refusal.New(refusal.NotFound, errors.New("gateway: the answer is the API's own, which a proxy can't ask for"))
+	case c.model.audience != "":
+		return refusal.New(refusal.NotFound, errors.New("gateway: the model's server gets a token from the API itself, which a proxy can't pass on"))
 	case !bytes.Equal(c.sent, judged):
 		return refusal.New(refusal.BodyWouldChange, nil)
 	}

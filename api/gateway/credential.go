@@ -21,6 +21,8 @@ type credential struct {
 	// use takes up what works once, such as a proof of possession. Nothing may
 	// be done for the principal before it has returned nil.
 	use func() error
+	// token returns the access token that stands for the principal.
+	token func() string
 	// introspect asks the issuer, and returns the principal as of this moment.
 	introspect func(context.Context) (*bearer.Principal, error)
 	// again returns the credential as of this moment, for a request that is under
@@ -77,6 +79,7 @@ func (g *Gateway) byToken(r *http.Request) (*credential, error) {
 	}
 	c := &credential{
 		principal: principal, dpop: proof != nil, use: proof.Use,
+		token:      func() string { _, token, _ := g.verifier.Credential(r); return token },
 		introspect: func(context.Context) (*bearer.Principal, error) { return g.verifier.Introspect(r) },
 	}
 	c.again = func(context.Context) (*credential, error) { return g.tokenAgain(c) }
@@ -162,7 +165,7 @@ func (g *Gateway) byKeyHeader(r *http.Request) (*credential, error) {
 		return nil, err
 	}
 	c := &credential{
-		principal: principal, use: func() error { return nil },
+		principal: principal, use: func() error { return nil }, token: func() string { return key },
 		introspect: func(ctx context.Context) (*bearer.Principal, error) { return g.verifier.IntrospectToken(ctx, key) },
 	}
 	c.again = func(context.Context) (*credential, error) { return g.tokenAgain(c) }
@@ -189,7 +192,7 @@ func (g *Gateway) bySession(r *http.Request) (*credential, error) {
 // ofSession is the credential of a browser that signed in and sent r.
 func (g *Gateway) ofSession(r *http.Request, s *login.Session) *credential {
 	return &credential{
-		principal: s.Principal, session: true, use: func() error { return nil }, introspect: s.Introspect,
+		principal: s.Principal, session: true, use: func() error { return nil }, introspect: s.Introspect, token: s.AccessToken,
 		again: func(ctx context.Context) (*credential, error) { return g.bySession(r.WithContext(ctx)) },
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"keycloak-model-api/api/bearer"
 	"keycloak-model-api/api/embedded"
 	"keycloak-model-api/api/embedded/iris"
+	"keycloak-model-api/api/exchange"
 	"keycloak-model-api/api/limit"
 	"keycloak-model-api/api/login"
 	"keycloak-model-api/api/observe"
@@ -103,6 +104,7 @@ type Gateway struct {
 	sessionEnded func(context.Context, bearer.Logout) error
 	login        *login.Login // of people with a browser; nil where they can't sign in
 	keys         *servicekey.Exchange
+	exchange     *exchange.Exchange // of tokens; nil where the outputs name no client for that
 	transport    http.RoundTripper
 
 	authenticators []authenticator
@@ -143,7 +145,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.verifier = verifier
 	g.enforce(access)
-	g.keys = g.exchange()
+	g.keys, g.exchange = g.keyExchange(), g.tokenExchange()
 	sources := observe.Sources{KeySets: g.keySets, LostRecords: o.Audit.Lost}
 	if o.Store != nil {
 		shared, err := limit.NewShared(ctx, o.Store, o.LimitsWithoutRedis, time.Now)
@@ -188,8 +190,8 @@ func (g *Gateway) Reload(outputs *policy.Outputs) error {
 	}
 	access.generation = g.access.Load().generation + 1
 	g.enforce(access)
-	clients := func(o *policy.Outputs) [4]string {
-		return [4]string{o.ClientID, o.ClientSecret, o.OIDCClientID, o.OIDCClientSecret}
+	clients := func(o *policy.Outputs) [6]string {
+		return [6]string{o.ClientID, o.ClientSecret, o.OIDCClientID, o.OIDCClientSecret, o.ExchangeClientID, o.ExchangeClientSecret}
 	}
 	if clients(outputs) != clients(before) {
 		g.log.Warn("the API's own clients or their secrets have changed in the stack's outputs: start the API again, it reads them once")
@@ -264,6 +266,7 @@ type served struct {
 	lists    func(*http.Request) bool // whether a request may be sent to the model server; nil for all
 	embedded *embedded.Model
 	upstream *upstream.Upstream
+	audience string // of the token that the upstream gets; empty for none
 	host     string // of the upstream
 	port     int
 }
@@ -323,7 +326,7 @@ func newServed(m policy.Model, all []*protocol.Protocol, deadlines upstream.Dead
 	if err != nil {
 		return nil, err
 	}
-	s := &served{protocol: speaks.Name, upstream: u}
+	s := &served{protocol: speaks.Name, upstream: u, audience: m.Upstream.Audience}
 	s.host, s.port = serverOf(m.Upstream.URL)
 	if base, err := url.Parse(m.Upstream.URL); err == nil && speaks.Version != "" && policy.EndsInVersion(base) {
 		s.trim = speaks.Version

@@ -53,6 +53,10 @@ type readiness struct {
 // perform lets the model, or the protocol where there is none, answer a request
 // that was allowed. It has answered unless there is an error.
 func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) error {
+	token, err := g.tokenFor(r.Context(), c)
+	if err != nil {
+		return err
+	}
 	if c.route.HasBody() && c.name != "" {
 		lease, done := g.begin(w, r, c)
 		if done {
@@ -62,7 +66,7 @@ func (g *Gateway) perform(w http.ResponseWriter, r *http.Request, c *call, body 
 		defer func() { lease.End(recordOf(r).usage.Total()) }()
 	}
 	if c.model != nil && c.model.upstream != nil && !c.route.Local {
-		g.forward(w, r, c, body)
+		g.forward(w, r, c, body, token)
 		return nil
 	}
 	request := protocol.Call{Header: r.Header, Body: body.Head, Name: c.name}
@@ -200,7 +204,7 @@ func bodyRefusal(err error) *refusal.Error {
 
 // forward passes a request on to the model's server. While it is under way, it is
 // decided about again.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body upstream.Body, token string) {
 	record := recordOf(r)
 	if c.route.Metered {
 		r.Header.Del("Accept-Encoding") // what is compressed can't be read
@@ -224,5 +228,6 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 		Issuer:    c.principal.Issuer,
 		Subject:   c.principal.Subject,
 		Client:    c.principal.ClientID,
+		Token:     token,
 	})
 }

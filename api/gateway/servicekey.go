@@ -12,8 +12,8 @@ import (
 	"keycloak-model-api/policy"
 )
 
-// exchange returns what takes service keys.
-func (g *Gateway) exchange() *servicekey.Exchange {
+// keyExchange returns what takes service keys.
+func (g *Gateway) keyExchange() *servicekey.Exchange {
 	o := g.options
 	return servicekey.New(servicekey.Config{
 		Issuer: o.Outputs.Issuer, InternalURL: o.IssuerInternalURL, Verify: g.verifier.Verify,
@@ -66,7 +66,7 @@ func (g *Gateway) serviceKeyIn(r *http.Request) (string, error) {
 // ofServiceKey is the credential of who has sent a service key.
 func (g *Gateway) ofServiceKey(key *servicekey.Key, grant *servicekey.Grant) *credential {
 	c := &credential{
-		principal: grant.Principal, use: func() error { return nil },
+		principal: grant.Principal, use: func() error { return nil }, token: func() string { return grant.Token },
 		introspect: func(ctx context.Context) (*bearer.Principal, error) {
 			return g.verifier.IntrospectToken(ctx, grant.Token)
 		},

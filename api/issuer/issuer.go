@@ -173,6 +173,33 @@ func (i *Issuer) Grant(ctx context.Context, endpoint, clientID, secret string, s
 	return &g, nil
 }
 
+// Exchange gets an access token for an audience, in the place of one that names the
+// client in its own audience (RFC 8693, section 2.1). The error is a *StatusError if
+// the issuer refuses.
+func (i *Issuer) Exchange(ctx context.Context, endpoint, clientID, secret, token, audience string) (string, error) {
+	const accessToken = "urn:ietf:params:oauth:token-type:access_token"
+	answer, err := i.post(ctx, endpoint, url.Values{
+		"grant_type":    {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"subject_token": {token}, "subject_token_type": {accessToken}, "requested_token_type": {accessToken},
+		"audience": {audience},
+	}, clientID, secret)
+	if err != nil {
+		return "", err
+	}
+	var got struct {
+		AccessToken string `json:"access_token"`
+		Issued      string `json:"issued_token_type"`
+		Type        string `json:"token_type"`
+	}
+	if err := Decode(answer.Body, &got); err != nil {
+		return "", fmt.Errorf("issuer: token answer: %w", err)
+	}
+	if got.AccessToken == "" || got.Issued != accessToken || !strings.EqualFold(got.Type, "Bearer") {
+		return "", fmt.Errorf("issuer: the exchange gave %.80q of type %.20q, want an access token", got.Issued, got.Type)
+	}
+	return got.AccessToken, nil
+}
+
 // Introspect asks about a token as the client of Config (RFC 7662, section 2).
 // It returns the whole answer, nil if the token is not active. The error is a
 // *StatusError if the issuer refuses.

@@ -26,6 +26,9 @@ type Session struct {
 	verifier    *bearer.Verifier
 }
 
+// AccessToken returns the token that Principal was made of, for the issuer alone.
+func (s *Session) AccessToken() string { return s.accessToken }
+
 // grant is what a session holds on the server.
 type grant struct {
 	AccessToken  string    `json:"access_token"`

@@ -45,6 +45,11 @@ const (
 	ServiceKeyWaits       Code = "service_key_waits"
 	ServiceKeyUnavailable Code = "service_key_unavailable"
 
+	// The token for a model server (RFC 8693).
+	ExchangeBound       Code = "exchange_bound_token"
+	ExchangeRefused     Code = "exchange_refused"
+	ExchangeUnavailable Code = "exchange_unavailable"
+
 	// The proof of possession (RFC 9449).
 	ProofMissing  Code = "dpop_proof_missing"
 	ProofInvalid  Code = "dpop_proof_invalid"
@@ -238,6 +243,15 @@ var table = []Reason{
 	{ServiceKeyUnavailable, 503, "",
 		"The issuer can't be asked about the service key at the moment. Try again later.",
 		"Make the issuer reachable from the API: -issuer-internal-url. The log has what it answered."},
+	{ExchangeBound, 403, "",
+		"This model's server gets a token in your name, and the issuer makes none from a token that is bound to a key. Call it with a bearer token, such as by modelctl login -bearer.",
+		"Nothing: Keycloak exchanges no bound tokens (keycloak#51014). {client} must not bind its tokens where it calls such models."},
+	{ExchangeRefused, 502, "",
+		"The issuer gives no token for this model's server. Tell the people who run this API.",
+		"The log has what it answered. Stack configuration: upstream.audience names a client of kind resource, and one of kind exchange exchanges; then pulumi up, and write the outputs anew."},
+	{ExchangeUnavailable, 503, "",
+		"The issuer can't be asked for a token for this model's server at the moment. Try again later.",
+		"Make the issuer reachable from the API: -issuer-internal-url."},
 	{ProofMissing, 401, invalidDPoPProof,
 		"Send one DPoP header with a proof made for this request.",
 		"The client must send one proof with each request; a proxy before the API must pass the header DPoP on."},

@@ -36,6 +36,10 @@ type Identity struct {
 	Issuer    string // `iss` of the verified token
 	Subject   string // `sub` of the verified token
 	Client    string // `azp` of the verified token
+
+	// Token is an access token for the upstream, which it gets as Authorization:
+	// Bearer. Empty for none.
+	Token string
 }
 
 // Headers that pass, inwards and outwards, beside those of Config. The lists are of what may pass, so
@@ -209,6 +213,9 @@ func (u *Upstream) header(in http.Header, who Identity) http.Header {
 		h["Authorization"] = []string{"Bearer " + s.Value()}
 	} else if s != nil {
 		h.Set(u.config.CredentialHeader, s.Value())
+	}
+	if who.Token != "" {
+		h["Authorization"] = []string{"Bearer " + who.Token}
 	}
 	return h
 }

@@ -5,6 +5,7 @@
 package oidctest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -252,7 +253,8 @@ func (i *Issuer) JWKS() jose.JSONWebKeySet {
 	return set
 }
 
-// token is the token endpoint, for the client-credentials grant.
+// token is the token endpoint, for the client-credentials grant and for the exchange of
+// access tokens (RFC 8693).
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	id, secret, ok := r.BasicAuth()
 	if !ok {
@@ -267,6 +269,10 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "unauthorized_client", "Invalid client or Invalid client credentials")
 		return
 	}
+	if r.PostFormValue("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange" {
+		i.exchange(w, r, id)
+		return
+	}
 	if grant := r.PostFormValue("grant_type"); grant != "client_credentials" {
 		refuse(w, http.StatusBadRequest, "unsupported_grant_type", "Unsupported grant_type")
 		return
@@ -274,6 +280,26 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"access_token": i.Token("RS256", ServiceAccount(id)), "expires_in": 300, "refresh_expires_in": 0,
 		"token_type": "Bearer", "not-before-policy": notBefore, "scope": "profile email",
+	})
+}
+
+// exchange gives the subject of a token another one, for the audience that is asked for.
+func (i *Issuer) exchange(w http.ResponseWriter, r *http.Request, clientID string) {
+	var subject struct {
+		Subject string `json:"sub"`
+	}
+	parts := strings.Split(r.PostFormValue("subject_token"), ".")
+	if len(parts) == 3 {
+		payload, _ := base64.RawURLEncoding.DecodeString(parts[1]) // what is wrong with it has no sub
+		_ = json.Unmarshal(payload, &subject)
+	}
+	if subject.Subject == "" {
+		refuse(w, http.StatusBadRequest, "invalid_request", "Invalid token")
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"access_token": i.Token("RS256", Claims{"aud": r.PostFormValue("audience"), "azp": clientID, "sub": subject.Subject, "realm_access": nil, "resource_access": nil}),
+		"expires_in":   300, "token_type": "Bearer", "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
 	})
 }
 
