@@ -31,8 +31,9 @@ var rooms = []struct {
 	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},
 	{"api/issuer", ""},
 
-	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},
+	{"api/protocol/*", "api/protocol api/protocol/body api/protocol/form api/embedded api/refusal policy"},
 	{"api/protocol/body", "api/protocol api/refusal policy"},
+	{"api/protocol/form", "api/protocol api/refusal policy"},
 	{"api/protocol", "api/embedded api/refusal policy"},
 	{"api/limit", "api/refusal api/usage policy"},
 	{"api/usage", "api/eventstream"},

@@ -261,9 +261,9 @@ type Allow struct {
 	Clients []string `json:"clients"`
 	// Scopes of which a token needs one.
 	Scopes []string `json:"scopes"`
-	// What may be done with the model. oip: infer, metadata, ready; openai: chat, completions,
-	// embeddings, responses, metadata; anthropic: messages, count_tokens, metadata; paths: infer.
-	// Default: all.
+	// What may be done with the model. oip: infer, generate, metadata, ready; openai: chat, completions,
+	// embeddings, responses, transcriptions, metadata; anthropic: messages, count_tokens, metadata;
+	// paths: infer. Default: all.
 	Actions []string `json:"actions"`
 }
 

@@ -67,7 +67,9 @@ config:
 			continue
 		}
 		work++
-		if got := through[name]; !reflect.DeepEqual(got, want) {
+		if name == "gzip in" || name == "deflate in" {
+			compressedRefused(t, name, through[name])
+		} else if got := through[name]; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v through the API, %v directly", name, got, want)
 		}
 	}
@@ -79,9 +81,7 @@ config:
 		for name, got := range held {
 			switch {
 			case name == "gzip in" || name == "deflate in":
-				if failed, _ := got["failed"].(string); !strings.Contains(failed, "Content-Encoding") {
-					t.Errorf("%s of iris: %v", name, got)
-				}
+				compressedRefused(t, name, got)
 			case got["came"] == nil:
 				t.Errorf("%s of iris: %v", name, got)
 			case strings.Contains(name, "out"):
@@ -90,6 +90,13 @@ config:
 				}
 			}
 		}
+	}
+}
+
+func compressedRefused(t *testing.T, name string, got map[string]any) {
+	t.Helper()
+	if failed, _ := got["failed"].(string); !strings.Contains(failed, "[415]") || !strings.Contains(failed, "Content-Encoding") {
+		t.Errorf("%s: %v", name, got)
 	}
 }
 

@@ -91,10 +91,10 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 		return refusal.New(refusal.NotFound, nil)
 	}
 	if record.asked {
-		r = askedBody(r, route.Read != nil)
+		r = askedBody(r, route.Reads())
 	}
 	var request *protocol.Request
-	if route.Read != nil && name == "" {
+	if route.Reads() && name == "" {
 		if request, err = g.readRequest(w, r, c); err != nil {
 			return err
 		}
@@ -129,6 +129,9 @@ func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (
 	if err != nil {
 		return nil, err
 	}
+	if c.route.ReadForm != nil {
+		return c.route.ReadForm(r.Header.Get("Content-Type"), body.Rest)
+	}
 	c.sent = body.Head
 	return c.route.Read(body.Head)
 }
@@ -139,7 +142,7 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, reques
 	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
 		return body, refused
 	}
-	if c.route.Read == nil {
+	if !c.route.Reads() {
 		if c.route.HasBody() {
 			return g.readBody(w, r, c)
 		}
@@ -151,6 +154,11 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, reques
 		}
 	}
 	body.Head, err = request.For(c.rules)
+	if body.Rest = request.Rest; body.Rest != nil {
+		if body.Length = r.ContentLength; body.Length >= 0 {
+			body.Length += request.Grows
+		}
+	}
 	c.hideUsage = request.HideUsage
 	return body, err
 }

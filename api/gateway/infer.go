@@ -110,6 +110,7 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 const (
 	heldBody   = 1 << 20  // of one that is held in memory
 	namingBody = 16 << 20 // where the body names the model
+	formBody   = 32 << 20 // of a form with a file, which is not held
 )
 
 // readBody reads the body of r, which must have a media type of c's protocol. What is
@@ -117,11 +118,15 @@ const (
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (body upstream.Body, err error) {
-	passes := c.model != nil && c.model.upstream != nil && c.route.Read == nil
+	passes := c.model != nil && c.model.upstream != nil && !c.route.Reads()
 	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
 	// sites can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
 	untyped := len(r.Header["Content-Type"]) == 0 && !c.credential.session
-	if refused := checkContentType(r, c.protocol.RequestTypes); refused != nil && !untyped {
+	types := c.protocol.RequestTypes
+	if c.route.ReadForm != nil {
+		types = []string{"multipart/form-data"}
+	}
+	if refused := checkContentType(r, types); refused != nil && !untyped {
 		return body, refused
 	}
 	if !passes && r.Header.Get("Content-Encoding") != "" {
@@ -137,12 +142,15 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (bod
 			return body, err
 		}
 	}
+	if c.route.ReadForm != nil {
+		return upstream.Body{Rest: from}, nil
+	}
 	var head bytes.Buffer
 	head.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead) // never more than little ahead of what came
 	if passes {
 		_, err = head.ReadFrom(io.LimitReader(from, heldBody))
 		if head.Len() == heldBody && r.ContentLength != heldBody {
-			body.Rest = from
+			body.Rest, body.Length = from, r.ContentLength
 		}
 	} else {
 		_, err = head.ReadFrom(from)
@@ -160,6 +168,8 @@ func (g *Gateway) bodyLimit(route *protocol.Route, passes bool) int64 {
 		return g.options.MaxBody
 	case passes:
 		return math.MaxInt64
+	case route.ReadForm != nil:
+		return formBody
 	case route.Read != nil:
 		return namingBody
 	}

@@ -216,7 +216,11 @@ func TestContractNamesWhatIsPassedOn(t *testing.T) {
 			if strings.HasPrefix(path, "/v1/messages") {
 				body = `{"model":"claude"}`
 			}
-			response, _ := f.do(t, method, target, f.issuer.Token("RS256"), "application/json", body)
+			contentType := jsonType
+			if strings.HasPrefix(path, "/v1/audio/") {
+				contentType, body = "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntalks\r\n--b--\r\n"
+			}
+			response, _ := f.do(t, method, target, f.issuer.Token("RS256"), contentType, body)
 			passedOn := response.StatusCode == http.StatusTeapot
 			documented, ok := o.Responses["default"]
 			if documented.Ref != "" {

@@ -57,6 +57,10 @@ type Route struct {
 	// error is a *refusal.Error. Nil where there is nothing to read.
 	Read func(body []byte) (*Request, error)
 
+	// ReadForm reads a form up to the name of its model, which then is the request's
+	// Rest. The error is a *refusal.Error. Nil where no form is taken.
+	ReadForm func(contentType string, body io.Reader) (*Request, error)
+
 	// Watch returns a body that is judged as it passes, whose errors then are
 	// *refusal.Error, as that of Watch is. May be nil.
 	Watch func(body io.Reader, header http.Header, rules *policy.Body) (io.Reader, error)
@@ -79,6 +83,12 @@ type Request struct {
 	// For returns the body for the server of that model, which the caller may
 	// call. The error is a *refusal.Error.
 	For func(Rules) ([]byte, error)
+
+	// Rest follows what For returns. Its errors are *refusal.Error. Nil for nothing.
+	Rest io.Reader
+	// Grows is by how many bytes what For returned is longer than what it was read of,
+	// where a Rest follows.
+	Grows int64
 
 	// HideUsage is true once For has asked for a stream's usage, which the caller
 	// did not ask for.
@@ -132,6 +142,9 @@ func Under(path, prefix string) bool {
 
 // For returns the path of a route for a model.
 func (r *Route) For(model string) string { return strings.ReplaceAll(r.Path, "{model}", model) }
+
+// Reads says whether the route reads its bodies before they go on.
+func (r *Route) Reads() bool { return r.Read != nil || r.ReadForm != nil }
 
 // HasBody says whether requests have a body.
 func (r *Route) HasBody() bool { return r.Method == http.MethodPost }

@@ -1,6 +1,6 @@
 // Package openai is OpenAI's HTTP API, as far as models are called by it: chat
-// completions, completions, embeddings, responses without stored state, and the
-// list of models. Sources: OpenAI's OpenAPI document (openai/openai-openapi) and
+// completions, completions, embeddings, responses without stored state,
+// transcriptions, and the list of models. Sources: OpenAI's OpenAPI document (openai/openai-openapi) and
 // what the official clients send.
 package openai
 
@@ -11,6 +11,7 @@ import (
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/protocol/body"
+	"keycloak-model-api/api/protocol/form"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
@@ -27,6 +28,7 @@ func Protocol() *protocol.Protocol {
 			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: readTelling, Metered: true},
 			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request, Metered: true},
 			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless, Metered: true},
+			{Method: http.MethodPost, Path: "/v1/audio/transcriptions", Action: "transcriptions", ReadForm: form.Read, Metered: true},
 		},
 		Refusal:      shape,
 		Event:        event,
