@@ -16,6 +16,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/api/usage"
@@ -34,6 +35,7 @@ type call struct {
 	model      *served           // nil where the route has none
 	rules      protocol.Rules    // of that model
 	sent       []byte            // the body as it came, of a route that reads it
+	keeps      bool              // the model's server keeps the response
 	hideUsage  bool              // the caller did not ask for the usage that a stream tells
 }
 
@@ -45,6 +47,11 @@ func (c *call) visible() (models []protocol.Listed) {
 		}
 	}
 	return models
+}
+
+// owner is what the principal's responses of a model belong to.
+func (c *call) owner(model string) responses.Owner {
+	return responses.Owner{Issuer: c.principal.Issuer, Subject: c.principal.Subject, Model: model}
 }
 
 // unserved says why the model, which c may call, does not have what r asks for; nil
@@ -99,6 +106,14 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 			return err
 		}
 		c.name = request.Model
+		record.name(route, c.name)
+	}
+	if id := r.PathValue("response"); id != "" {
+		owner, _ := g.owners.Of(id)
+		if owner != c.owner(owner.Model) {
+			return refusal.New(refusal.ResponseUnknown, nil)
+		}
+		c.name = owner.Model
 		record.name(route, c.name)
 	}
 	if c.name != "" {
@@ -159,7 +174,7 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, reques
 			body.Length += request.Grows
 		}
 	}
-	c.hideUsage = request.HideUsage
+	c.hideUsage, c.keeps = request.HideUsage, request.Keeps
 	return body, err
 }
 
@@ -221,6 +236,12 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 	c.rules = protocol.Rules{Body: model.Body, Metered: c.route.Metered && !record.asked}
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
+	}
+	if model.Stateful && !record.asked { // where the answer comes past here
+		c.rules.Owns = func(id string) bool {
+			owner, ok := g.owners.Of(id)
+			return ok && owner == c.owner(model.Name)
+		}
 	}
 	if model.Body != nil && model.Body.Principal != "" {
 		id := sha256.Sum256([]byte(c.principal.Issuer + "\x00" + c.principal.Subject))

@@ -15,6 +15,7 @@ import (
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/api/usage"
 )
@@ -204,6 +205,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 		}()
 		w = metered
 	}
+	if c.keeps {
+		w = responses.NewWriter(w, func(id string) { g.owners.Keep(id, c.owner(c.name)) })
+	}
 	record.exchange = g.options.Metrics.Exchange(record.model)
 	record.call = g.options.Telemetry.Call(r.Context(), r.Header, record.model, c.model.protocol, record.action, c.model.host, c.model.port)
 	defer func() { // it may end in a panic
@@ -212,6 +216,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 	}()
 	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c) })
 	defer stop()
+	defer func() {
+		if id := r.PathValue("response"); r.Method == http.MethodDelete && record.status >= 200 && record.status < 300 {
+			g.owners.Forget(id)
+		}
+	}()
 	c.model.upstream.Forward(w, r.WithContext(ctx), strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
 		RequestID: record.id,
 		Issuer:    c.principal.Issuer,

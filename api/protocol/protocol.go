@@ -49,8 +49,8 @@ type Protocol struct {
 
 // Route is one method at one path.
 type Route struct {
-	Method string // GET, which HEAD goes with, or POST, which has a body
-	Path   string // pattern of net/http; {model} or {model...} is where it names the model
+	Method string // GET, which HEAD goes with, DELETE, or POST, which has a body
+	Path   string // pattern of net/http; {model} or {model...} is where it names the model, {response} a response of one
 	Action string // as the policy names it
 
 	// Read reads a body that names its model, or that is judged as a whole. The
@@ -90,6 +90,9 @@ type Request struct {
 	// where a Rest follows.
 	Grows int64
 
+	// Keeps is true once For has let the model server keep the response.
+	Keeps bool
+
 	// HideUsage is true once For has asked for a stream's usage, which the caller
 	// did not ask for.
 	HideUsage bool
@@ -101,6 +104,10 @@ type Rules struct {
 	Body      *policy.Body // nil for none
 	Principal string       // id of the caller, as policy.Body has it
 	Metered   bool         // the usage must be told
+
+	// Owns says whether a response of this id is the caller's, and of this model. Nil
+	// where the model's server must keep none.
+	Owns func(id string) bool
 }
 
 // Call is an allowed request to a route.
