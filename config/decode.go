@@ -270,8 +270,6 @@ func describe(value any) string {
 // notEnforced are what the access policy has names for, but the API does not
 // enforce yet.
 var notEnforced = map[reflect.Type][]string{
-	reflect.TypeFor[Config]():   {"limits"},
-	reflect.TypeFor[Model]():    {"stateful"},
 	reflect.TypeFor[Upstream](): {"tls", "identity", "audience"},
 	reflect.TypeFor[Client]():   {"key"},
 }

@@ -27,7 +27,8 @@ import (
 type call struct {
 	protocol *protocol.Protocol // nil where there is no route
 	route    *protocol.Route
-	name     string // of the model; empty where the route has none
+	methods  []string // of the path, where it has several routes
+	name     string   // of the model; empty where the route has none
 
 	credential *credential
 	principal  *bearer.Principal // as of the last look at it
@@ -71,19 +72,20 @@ func (c *call) unserved(r *http.Request) *refusal.Error {
 
 // guard serves a route of a protocol to whoever may use it, in this order: a
 // valid credential, the base role, the model, the action, the method. A refusal for
-// one of these reads no body, but for a route where the body names the model. Without a route
-// it tells callers with the base role that there is nothing.
-func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
+// one of these reads no body, but for a route where the body names the model. Without a
+// route it tells callers with the base role that there is nothing. The methods are those
+// that the path takes where it has several routes.
+func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route, methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.run(w, r, p, route); err != nil {
+		if err := g.run(w, r, &call{protocol: p, route: route, methods: methods}); err != nil {
 			refuseError(w, r, err)
 		}
 	})
 }
 
 // run is guard for one request. It has answered unless there is an error.
-func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route) error {
-	record, name := recordOf(r), r.PathValue("model")
+func (g *Gateway) run(w http.ResponseWriter, r *http.Request, asked *call) error {
+	record, route, name := recordOf(r), asked.route, r.PathValue("model")
 	record.name(route, name)
 	credential, err := g.authenticate(r)
 	if err != nil {
@@ -93,7 +95,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err != nil {
 		return err
 	}
-	c.protocol, c.route, c.name = p, route, name
+	c.protocol, c.route, c.methods, c.name = asked.protocol, route, asked.methods, name
 	if route == nil {
 		return refusal.New(refusal.NotFound, nil)
 	}
@@ -137,7 +139,7 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 
 // readRequest reads a body that the route reads. The error is a *refusal.Error.
 func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (*protocol.Request, error) {
-	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+	if refused := c.methodAllowed(w, r); refused != nil {
 		return nil, refused
 	}
 	body, err := g.readBody(w, r, c)
@@ -154,7 +156,7 @@ func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (
 // bodyOf returns the body for c's model: that of the request, which is nil where it
 // has not been read. The error is a *refusal.Error.
 func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, request *protocol.Request) (body upstream.Body, err error) {
-	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+	if refused := c.methodAllowed(w, r); refused != nil {
 		return body, refused
 	}
 	if !c.route.Reads() {
@@ -268,6 +270,15 @@ func public(next http.HandlerFunc) http.Handler {
 		}
 		next(w, r)
 	})
+}
+
+// methodAllowed refuses a request without the route's method. The refusal names all
+// that the path takes (RFC 9110, section 15.5.6).
+func (c *call) methodAllowed(w http.ResponseWriter, r *http.Request) *refusal.Error {
+	if refused := methodAllowed(w, r, c.route.Method); refused == nil || len(c.methods) == 0 {
+		return refused
+	}
+	return methodAllowed(w, r, c.methods...)
 }
 
 // methodAllowed refuses a request without one of these methods. HEAD goes with GET.

@@ -84,6 +84,9 @@ func TestResponsesOfOthers(t *testing.T) {
 		t.Errorf("not to be stored: %d, the model server got %s", status, got.body)
 	}
 	unknown("one that is not stored", "GET", path+fmt.Sprintf("/resp_%d", made.Load()), ada, "")
+	if response, _ := f.do(t, "PUT", path+"/resp_1", ada, jsonType, "{}"); response.StatusCode != 405 || response.Header.Get("Allow") != "GET, HEAD, DELETE" {
+		t.Errorf("PUT: %s, Allow: %q", response.Status, response.Header.Get("Allow"))
+	}
 	for _, below := range []string{"/resp_1/cancel", "/resp_1/input_items"} {
 		if response, answer := f.do(t, "POST", path+below, ada, jsonType, "{}"); response.StatusCode != 404 || !strings.Contains(answer, "not_found") {
 			t.Errorf("%s: %s %s", below, response.Status, answer)
