@@ -19,7 +19,7 @@ var rooms = []struct {
 	{"api", "api/authorizer api/gateway api/fresh api/doctor api/explain api/contract api/access api/bill api/limit api/store api/upstream api/observe internal/cli internal/keycloak internal/local policy"},
 
 	{"api/authorizer", ""},
-	{"api/gateway", "api/playground api/login api/exchange api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
+	{"api/gateway", "api/playground api/login api/exchange api/servicekey api/stepup api/bearer api/protocol api/protocol/* api/limit api/responses api/usage api/store api/upstream api/embedded api/embedded/* api/observe api/refusal policy"},
 	{"api/doctor", "api/bearer api/issuer api/store internal/cli internal/keycloak policy"},
 	{"api/explain", "api/stepup api/bearer api/refusal internal/cli policy"},
 	{"api/contract", "api/issuer policy"},
@@ -34,10 +34,12 @@ var rooms = []struct {
 	{"api/bearer", "api/issuer api/refusal api/store internal/clock policy"},
 	{"api/issuer", ""},
 
-	{"api/protocol/*", "api/protocol api/protocol/body api/embedded api/refusal policy"},
+	{"api/protocol/*", "api/protocol api/protocol/body api/protocol/form api/embedded api/refusal policy"},
 	{"api/protocol/body", "api/protocol api/refusal policy"},
+	{"api/protocol/form", "api/protocol api/refusal policy"},
 	{"api/protocol", "api/embedded api/refusal policy"},
 	{"api/limit", "api/store policy"},
+	{"api/responses", "api/eventstream"},
 	{"api/usage", "api/eventstream"},
 	{"api/upstream", "api/eventstream api/fresh api/refusal policy"},
 	{"api/eventstream", ""},

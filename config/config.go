@@ -239,6 +239,9 @@ type Model struct {
 	Allow Allow `json:"allow"`
 	// What callers may write in the body of a request to a model server, but for the protocol paths.
 	Body *Body `json:"body"`
+	// Let the model server keep what POST /v1/responses answers, so that callers can continue, get and
+	// delete it: each their own, for 30 days. Of the protocol openai.
+	Stateful bool `json:"stateful"`
 	// Ask Keycloak about the token on each call, so that a revoked one stops within seconds.
 	Introspect bool `json:"introspect"`
 	// How the people who call the model must have signed in (RFC 9470): docs/step-up.md. Default: as
@@ -261,9 +264,9 @@ type Allow struct {
 	Clients []string `json:"clients"`
 	// Scopes of which a token needs one.
 	Scopes []string `json:"scopes"`
-	// What may be done with the model. oip: infer, metadata, ready; openai: chat, completions,
-	// embeddings, responses, metadata; anthropic: messages, count_tokens, metadata; paths: infer.
-	// Default: all.
+	// What may be done with the model. oip: infer, generate, metadata, ready; openai: chat, completions,
+	// embeddings, responses, transcriptions, metadata; anthropic: messages, count_tokens, metadata;
+	// paths: infer. Default: all.
 	Actions []string `json:"actions"`
 }
 

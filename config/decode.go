@@ -96,7 +96,7 @@ func (d *decoder) object(path string, v reflect.Value, members map[string]any) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !known[name] {
-			d.errorf(path+"."+name, "%s", unknownKey(v.Type(), name, known))
+			d.errorf(path+"."+name, "%s", unknownKey(name, known))
 		}
 	}
 }
@@ -267,19 +267,8 @@ func describe(value any) string {
 	return "an object"
 }
 
-// notEnforced are what the access policy has names for, but the API does not
-// enforce yet.
-var notEnforced = map[reflect.Type][]string{
-	reflect.TypeFor[Config](): {"limits"},
-	reflect.TypeFor[Model]():  {"stateful"},
-}
-
 // unknownKey says which key an unknown one was meant to be, or which there are.
-// typ is the type that the keys are of, nil for the provider's.
-func unknownKey(typ reflect.Type, name string, known map[string]bool) string {
-	if slices.Contains(notEnforced[typ], name) {
-		return "this version does not enforce it yet, and what is not enforced must not look as if it were: leave it out"
-	}
+func unknownKey(name string, known map[string]bool) string {
 	names := slices.Sorted(maps.Keys(known))
 	if meant := nearest(name, names); meant != "" {
 		return "unknown key; did you mean " + meant + "?"

@@ -192,7 +192,7 @@ func (c *Config) Policy() *policy.Policy {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		pm := policy.Model{Name: m.Name, Protocol: m.Protocol, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect, Authentication: c.authentication(m)}
+		pm := policy.Model{Name: m.Name, Protocol: m.Protocol, Embedded: m.Embedded, Allow: c.conditions(m), Introspect: m.Introspect, Stateful: m.Stateful, Authentication: c.authentication(m)}
 		if m.Body != nil {
 			pm.Body = &policy.Body{Allow: m.Body.Allow, Principal: m.Body.Principal}
 		}

@@ -156,9 +156,9 @@ func unknownKeys(d *decoder, src Source) {
 		space, name, _ := strings.Cut(key, ":")
 		switch {
 		case space == src.Project && !own[name]:
-			d.errorf(name, "%s", unknownKey(reflect.TypeFor[Config](), name, own))
+			d.errorf(name, "%s", unknownKey(name, own))
 		case space == "keycloak" && !providerKeys[name]:
-			d.errorf(key, "the Keycloak provider does not have it: %s", unknownKey(nil, name, providerKeys))
+			d.errorf(key, "the Keycloak provider does not have it: %s", unknownKey(name, providerKeys))
 		case space != src.Project && space != "keycloak":
 			// Others are the business of other programs, but a typo in ours would
 			// be dropped in silence.

@@ -276,6 +276,9 @@ func (c *checker) models() {
 		if m.Upstream != nil {
 			c.upstream(path+".upstream", m)
 		}
+		if m.Stateful && m.Protocol != policy.ProtocolOpenAI {
+			c.errorf(path+".stateful", "is for the protocol %s", policy.ProtocolOpenAI)
+		}
 		if m.Body != nil && m.Embedded != "" {
 			c.errorf(path+".body", "is for models that run elsewhere")
 		} else if m.Body != nil {

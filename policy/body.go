@@ -70,6 +70,11 @@ func SteersAtTop(name string) bool {
 	return slices.ContainsFunc(steeringAtTop(), func(pattern string) bool { return matches(pattern, name) })
 }
 
+// Steers says whether a name is one of Steering().
+func Steers(name string) bool {
+	return slices.ContainsFunc(Steering(), func(pattern string) bool { return matches(pattern, name) })
+}
+
 // Allows says whether callers may send a member of Steering(). A nil Body allows
 // none.
 func (b *Body) Allows(name string) bool {

@@ -49,6 +49,10 @@ type Model struct {
 	Authentication *Authentication `json:"authentication,omitempty"`
 	Body           *Body           `json:"body,omitempty"`
 
+	// Stateful lets the model server keep responses, each for the principal that got
+	// it. Of ProtocolOpenAI.
+	Stateful bool `json:"stateful,omitempty"`
+
 	// Introspect asks the issuer about the token on each call (RFC 7662), with
 	// a short cache: a revoked token stops within seconds, at the cost of a
 	// request to the issuer.
@@ -187,6 +191,9 @@ func (m *Model) validate(errs *problems) {
 		for _, err := range m.Body.Check(m.Protocol) {
 			errs.addf("%sbody: %w", at, err)
 		}
+	}
+	if m.Stateful && m.Protocol != ProtocolOpenAI {
+		errs.addf("%sstateful is for the protocol %s", at, ProtocolOpenAI)
 	}
 	if m.Authentication != nil {
 		m.Authentication.validate(at, errs)

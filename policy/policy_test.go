@@ -117,6 +117,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a path with a query", listing("POST /a?x=y"), `is not GET or POST`},
 		{"a credential in a header that means something else", func(p *Policy) { p.Models[1].Upstream.Credential = &Credential{Env: "E", Header: "cookie"} }, `upstream.credential.header: "cookie" is none of x-api-key, api-key`},
 		{"rules for a body of a model that the API holds", func(p *Policy) { p.Models[0].Body = &Body{} }, `body is for models that run elsewhere`},
+		{"responses of another protocol", func(p *Policy) { p.Models[1].Stateful = true }, `model "churn": stateful is for the protocol openai`},
 		{"a principal in a body that does not name the model", func(p *Policy) { p.Models[1].Body = &Body{Principal: "user"} }, `model "churn": body: principal: is for protocols in which the body names the model`},
 		{"rules for a body that nothing reads", func(p *Policy) {
 			p.Models[1].Protocol, p.Models[1].Upstream.Paths, p.Models[1].Body = ProtocolPaths, []string{"POST /x"}, &Body{}

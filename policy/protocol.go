@@ -13,7 +13,7 @@ import (
 // The protocols that the API speaks. A model without a protocol has ProtocolOIP.
 const (
 	ProtocolOIP    = "oip"    // Open Inference Protocol v2
-	ProtocolOpenAI = "openai" // OpenAI's API: chat completions, completions, embeddings, responses
+	ProtocolOpenAI = "openai" // OpenAI's API: chat completions, completions, embeddings, responses, transcriptions
 
 	ProtocolAnthropic = "anthropic" // Anthropic's API: messages
 	ProtocolPaths     = "paths"     // any HTTP API, of which Upstream.Paths lists what may be called
@@ -29,7 +29,7 @@ type protocol struct {
 func protocols() []protocol {
 	return []protocol{
 		{name: ProtocolOIP, actions: []string{"infer", "generate", "metadata", "ready"}},
-		{name: ProtocolOpenAI, actions: []string{"chat", "completions", "embeddings", "responses", "metadata"}, inBody: true},
+		{name: ProtocolOpenAI, actions: []string{"chat", "completions", "embeddings", "responses", "transcriptions", "metadata"}, inBody: true},
 		{name: ProtocolAnthropic, actions: []string{"messages", "count_tokens", "metadata"}, inBody: true},
 		{name: ProtocolPaths, actions: []string{"infer"}},
 	}

@@ -2,6 +2,8 @@
 // nothing in it. Lines end with CR LF, LF or CR (WHATWG HTML, section 9.2.5).
 package eventstream
 
+import "bytes"
+
 // Splitter reads a stream in whatever parts it comes. The zero value is at its
 // beginning.
 type Splitter struct {
@@ -47,4 +49,14 @@ func (s *Splitter) Last(b []byte) (whole int) {
 		}
 		whole += n
 	}
+}
+
+// Data returns the data of one event, whose lines end with LF each.
+func Data(event []byte) (data []byte) {
+	for line := range bytes.FieldsFuncSeq(event, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			data = append(append(data, bytes.TrimPrefix(value, []byte(" "))...), '\n')
+		}
+	}
+	return data
 }

@@ -27,6 +27,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/api/servicekey"
 	"keycloak-model-api/api/store"
 	"keycloak-model-api/api/upstream"
@@ -113,6 +114,7 @@ type Gateway struct {
 	access   atomic.Pointer[access] // replaced as a whole by Reload
 	reloads  sync.Mutex             // one Reload at a time
 	limiter  limit.Counter          // lasts longer than a policy
+	owners   *responses.Owners      // of what model servers keep, likewise
 	failures failures               // bad credentials by address
 	draining atomic.Bool            // not ready, since the program is about to end
 	log      *slog.Logger
@@ -131,7 +133,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	transport := upstream.Transport()
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
-	g := &Gateway{options: o, transport: transport, protocols: protocols(), limiter: limit.New(time.Now), log: o.Logger, now: time.Now}
+	g := &Gateway{options: o, transport: transport, protocols: protocols(), limiter: limit.New(time.Now), owners: responses.New(time.Now), log: o.Logger, now: time.Now}
 
 	access, accessErr := newAccess(o.Outputs.Policy, o.UpstreamDeadlines, transport, o.Getenv)
 	config := bearer.StackConfig(o.Outputs, o.IssuerInternalURL)

@@ -132,6 +132,9 @@ func send(t *testing.T, r *http.Request) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if response.StatusCode == http.StatusUnauthorized && response.Header.Get("WWW-Authenticate") == "" { // RFC 9110, section 15.5.2
+		t.Errorf("%s %s: 401 without a challenge", r.Method, r.URL.Path)
+	}
 	return response, string(body)
 }
 

@@ -16,6 +16,7 @@ import (
 	"keycloak-model-api/api/observe"
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/api/stepup"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/api/usage"
@@ -26,7 +27,8 @@ import (
 type call struct {
 	protocol *protocol.Protocol // nil where there is no route
 	route    *protocol.Route
-	name     string // of the model; empty where the route has none
+	methods  []string // of the path, where it has several routes
+	name     string   // of the model; empty where the route has none
 
 	credential *credential
 	principal  *bearer.Principal // as of the last look at it
@@ -34,6 +36,7 @@ type call struct {
 	model      *served           // nil where the route has none
 	rules      protocol.Rules    // of that model
 	sent       []byte            // the body as it came, of a route that reads it
+	keeps      bool              // the model's server keeps the response
 	hideUsage  bool              // the caller did not ask for the usage that a stream tells
 }
 
@@ -45,6 +48,11 @@ func (c *call) visible() (models []protocol.Listed) {
 		}
 	}
 	return models
+}
+
+// owner is what the principal's responses of a model belong to.
+func (c *call) owner(model string) responses.Owner {
+	return responses.Owner{Issuer: c.principal.Issuer, Subject: c.principal.Subject, Model: model}
 }
 
 // unserved says why the model, which c may call, does not have what r asks for; nil
@@ -64,19 +72,20 @@ func (c *call) unserved(r *http.Request) *refusal.Error {
 
 // guard serves a route of a protocol to whoever may use it, in this order: a
 // valid credential, the base role, the model, the action, the method. A refusal for
-// one of these reads no body, but for a route where the body names the model. Without a route
-// it tells callers with the base role that there is nothing.
-func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route) http.Handler {
+// one of these reads no body, but for a route where the body names the model. Without a
+// route it tells callers with the base role that there is nothing. The methods are those
+// that the path takes where it has several routes.
+func (g *Gateway) guard(p *protocol.Protocol, route *protocol.Route, methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.run(w, r, p, route); err != nil {
+		if err := g.run(w, r, &call{protocol: p, route: route, methods: methods}); err != nil {
 			g.refuseError(w, r, err)
 		}
 	})
 }
 
 // run is guard for one request. It has answered unless there is an error.
-func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protocol, route *protocol.Route) error {
-	record, name := recordOf(r), r.PathValue("model")
+func (g *Gateway) run(w http.ResponseWriter, r *http.Request, asked *call) error {
+	record, route, name := recordOf(r), asked.route, r.PathValue("model")
 	record.name(route, name)
 	credential, err := g.authenticate(r)
 	if err != nil {
@@ -86,19 +95,27 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 	if err != nil {
 		return err
 	}
-	c.protocol, c.route, c.name = p, route, name
+	c.protocol, c.route, c.methods, c.name = asked.protocol, route, asked.methods, name
 	if route == nil {
 		return refusal.New(refusal.NotFound, nil)
 	}
 	if record.asked {
-		r = askedBody(r, route.Read != nil)
+		r = askedBody(r, route.Reads())
 	}
 	var request *protocol.Request
-	if route.Read != nil && name == "" {
+	if route.Reads() && name == "" {
 		if request, err = g.readRequest(w, r, c); err != nil {
 			return err
 		}
 		c.name = request.Model
+		record.name(route, c.name)
+	}
+	if id := r.PathValue("response"); id != "" {
+		owner, _ := g.owners.Of(id)
+		if owner != c.owner(owner.Model) {
+			return refusal.New(refusal.ResponseUnknown, nil)
+		}
+		c.name = owner.Model
 		record.name(route, c.name)
 	}
 	if c.name != "" {
@@ -122,12 +139,15 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, p *protocol.Protoc
 
 // readRequest reads a body that the route reads. The error is a *refusal.Error.
 func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (*protocol.Request, error) {
-	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+	if refused := c.methodAllowed(w, r); refused != nil {
 		return nil, refused
 	}
 	body, err := g.readBody(w, r, c)
 	if err != nil {
 		return nil, err
+	}
+	if c.route.ReadForm != nil {
+		return c.route.ReadForm(r.Header.Get("Content-Type"), body.Rest)
 	}
 	c.sent = body.Head
 	return c.route.Read(body.Head)
@@ -136,10 +156,10 @@ func (g *Gateway) readRequest(w http.ResponseWriter, r *http.Request, c *call) (
 // bodyOf returns the body for c's model: that of the request, which is nil where it
 // has not been read. The error is a *refusal.Error.
 func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, request *protocol.Request) (body upstream.Body, err error) {
-	if refused := methodAllowed(w, r, c.route.Method); refused != nil {
+	if refused := c.methodAllowed(w, r); refused != nil {
 		return body, refused
 	}
-	if c.route.Read == nil {
+	if !c.route.Reads() {
 		if c.route.HasBody() {
 			return g.readBody(w, r, c)
 		}
@@ -151,7 +171,12 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request, c *call, reques
 		}
 	}
 	body.Head, err = request.For(c.rules)
-	c.hideUsage = request.HideUsage
+	if body.Rest = request.Rest; body.Rest != nil {
+		if body.Length = r.ContentLength; body.Length >= 0 {
+			body.Length += request.Grows
+		}
+	}
+	c.hideUsage, c.keeps = request.HideUsage, request.Keeps
 	return body, err
 }
 
@@ -214,6 +239,12 @@ func (g *Gateway) choose(ctx context.Context, record *record, c *call) error {
 	if model.Upstream != nil {
 		c.rules.Model = model.Upstream.Model
 	}
+	if model.Stateful && !record.asked { // where the answer comes past here
+		c.rules.Owns = func(id string) bool {
+			owner, ok := g.owners.Of(id)
+			return ok && owner == c.owner(model.Name)
+		}
+	}
 	if model.Body != nil && model.Body.Principal != "" {
 		id := sha256.Sum256([]byte(c.principal.Issuer + "\x00" + c.principal.Subject))
 		c.rules.Principal = hex.EncodeToString(id[:])
@@ -242,6 +273,15 @@ func public(next http.HandlerFunc) http.Handler {
 		}
 		next(w, r)
 	})
+}
+
+// methodAllowed refuses a request without the route's method. The refusal names all
+// that the path takes (RFC 9110, section 15.5.6).
+func (c *call) methodAllowed(w http.ResponseWriter, r *http.Request) *refusal.Error {
+	if refused := methodAllowed(w, r, c.route.Method); refused == nil || len(c.methods) == 0 {
+		return refused
+	}
+	return methodAllowed(w, r, c.methods...)
 }
 
 // methodAllowed refuses a request without one of these methods. HEAD goes with GET.

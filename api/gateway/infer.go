@@ -15,6 +15,7 @@ import (
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/refusal"
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/api/upstream"
 	"keycloak-model-api/api/usage"
 )
@@ -114,6 +115,7 @@ func checkContentType(r *http.Request, accepted []string) *refusal.Error {
 const (
 	heldBody   = 1 << 20  // of one that is held in memory
 	namingBody = 16 << 20 // where the body names the model
+	formBody   = 32 << 20 // of a form with a file, which is not held
 )
 
 // readBody reads the body of r, which must have a media type of c's protocol. What is
@@ -121,11 +123,15 @@ const (
 // body that says that it is too large is not asked for: the first Read is what
 // answers 100 Continue. The error is a *refusal.Error.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (body upstream.Body, err error) {
-	passes := c.model != nil && c.model.upstream != nil && c.route.Read == nil
+	passes := c.model != nil && c.model.upstream != nil && !c.route.Reads()
 	// tritonclient, the client of the Open Inference Protocol, sends no media type. Pages of other
 	// sites can do so without asking first, so never with a cookie (Fetch, "CORS-safelisted").
 	untyped := len(r.Header["Content-Type"]) == 0 && !c.credential.session
-	if refused := checkContentType(r, c.protocol.RequestTypes); refused != nil && !untyped {
+	types := c.protocol.RequestTypes
+	if c.route.ReadForm != nil {
+		types = []string{"multipart/form-data"}
+	}
+	if refused := checkContentType(r, types); refused != nil && !untyped {
 		return body, refused
 	}
 	if !passes && r.Header.Get("Content-Encoding") != "" {
@@ -141,13 +147,16 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, c *call) (bod
 			return body, err
 		}
 	}
+	if c.route.ReadForm != nil {
+		return upstream.Body{Rest: from}, nil
+	}
 	most := math.MaxInt
 	if passes {
 		most = heldBody
 	}
 	body.Head, err = readHead(from, r.ContentLength, most)
 	if passes && len(body.Head) == heldBody && r.ContentLength != heldBody {
-		body.Rest = from
+		body.Rest, body.Length = from, r.ContentLength
 	}
 	return body, err
 }
@@ -181,6 +190,8 @@ func (g *Gateway) bodyLimit(route *protocol.Route, passes bool) int64 {
 		return g.options.MaxBody
 	case passes:
 		return math.MaxInt64
+	case route.ReadForm != nil:
+		return formBody
 	case route.Read != nil:
 		return namingBody
 	}
@@ -215,6 +226,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 		}()
 		w = metered
 	}
+	if c.keeps {
+		w = responses.NewWriter(w, func(id string) { g.owners.Keep(id, c.owner(c.name)) })
+	}
 	record.exchange = g.options.Metrics.Exchange(record.model)
 	record.call = g.options.Telemetry.Call(r.Context(), r.Header, record.model, c.model.protocol, record.action, c.model.host, c.model.port)
 	defer func() { // it may end in a panic
@@ -223,6 +237,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, c *call, body 
 	}()
 	ctx, stop := watch(r.Context(), func(ctx context.Context) error { return g.decideAgain(ctx, c) })
 	defer stop()
+	defer func() {
+		if id := r.PathValue("response"); r.Method == http.MethodDelete && record.status >= 200 && record.status < 300 {
+			g.owners.Forget(id)
+		}
+	}()
 	c.model.upstream.Forward(w, r.WithContext(ctx), strings.TrimPrefix(r.URL.Path, c.model.trim), body, upstream.Identity{
 		RequestID: record.id,
 		Issuer:    c.principal.Issuer,

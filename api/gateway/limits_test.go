@@ -68,6 +68,21 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A question how many tokens a request has is none of tokens: it is not charged.
+func TestCountOfTokensUsesNone(t *testing.T) {
+	f := newFixture(t, anthropicOf(t, "claude", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = io.WriteString(w, `{"input_tokens":2095}`)
+	}))
+	response, body := f.do(t, "POST", "/v1/messages/count_tokens", f.issuer.Token("RS256"), jsonType, `{"model":"claude","messages":[]}`)
+	if response.StatusCode != 200 {
+		t.Fatalf("%s %s", response.Status, body)
+	}
+	if record := f.decisions(t)[0]; record["usage"] != nil {
+		t.Errorf("the record's usage is %v", record["usage"])
+	}
+}
+
 // A stream is charged with what it tells, the caller sees no event that it did not
 // ask for, and a stream that the caller asked to tell it stays as it is.
 func TestUsageOfStreams(t *testing.T) {

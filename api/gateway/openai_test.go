@@ -115,7 +115,7 @@ func TestOpenAIRefusals(t *testing.T) {
 		{"another method of a model of others", "DELETE", "/v1/models/secret", good, "", "", 404, "invalid_request_error", "model_unknown"},
 		{"a path that is none", "POST", "/v1/files", good, jsonType, "{}", 404, "invalid_request_error", "not_found"},
 		{"another method", "GET", chat, good, "", "", 405, "invalid_request_error", "method_not_allowed"},
-		{"a stored response", "GET", "/v1/responses/resp_1", good, "", "", 404, "invalid_request_error", "not_found"},
+		{"a stored response", "GET", "/v1/responses/resp_1", good, "", "", 404, "invalid_request_error", "response_unknown"},
 		{"a body that is too large", "POST", chat, good, jsonType, large, 413, "invalid_request_error", "body_too_large"},
 		{"another media type", "POST", chat, good, "text/plain", `{"model":"talks"}`, 415, "invalid_request_error", "media_type_unsupported"},
 		{"a form", "POST", chat, good, "application/x-www-form-urlencoded", `model=talks`, 400, "invalid_request_error", "form_body"},

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"keycloak-model-api/api/responses"
 	"keycloak-model-api/policy"
 )
 
@@ -208,15 +209,23 @@ func TestContractNamesWhatIsPassedOn(t *testing.T) {
 	}
 	listed := upstreamOf(t, "listed", teapot)
 	listed.Protocol, listed.Upstream.Paths = policy.ProtocolPaths, []string{"POST /invocations", "GET /invocations"}
-	f := newFixture(t, upstreamOf(t, "elsewhere", teapot), openAIOf(t, "talks", teapot), anthropicOf(t, "claude", teapot), listed)
+	talks := openAIOf(t, "talks", teapot)
+	talks.Stateful = true
+	f := newFixture(t, upstreamOf(t, "elsewhere", teapot), talks, anthropicOf(t, "claude", teapot), listed)
+	subject, _ := f.issuer.Claims()["sub"].(string)
+	f.gateway.owners.Keep("resp_1", responses.Owner{Issuer: f.issuer.URL, Subject: subject, Model: "talks"})
 	d := readDocument(t)
 	for path := range d.Paths {
 		for method, o := range d.operations(t, path) {
-			target, body := strings.NewReplacer("{model}/{path}", "listed/invocations", "{model}", "elsewhere", "{file}", "style.css", "{version}", "1").Replace(path), `{"model":"talks"}`
+			target, body := strings.NewReplacer("{model}/{path}", "listed/invocations", "{model}", "elsewhere", "{file}", "style.css", "{version}", "1", "{response}", "resp_1").Replace(path), `{"model":"talks"}`
 			if strings.HasPrefix(path, "/v1/messages") {
 				body = `{"model":"claude"}`
 			}
-			response, _ := f.do(t, method, target, f.issuer.Token("RS256"), "application/json", body)
+			contentType := jsonType
+			if strings.HasPrefix(path, "/v1/audio/") {
+				contentType, body = "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntalks\r\n--b--\r\n"
+			}
+			response, _ := f.do(t, method, target, f.issuer.Token("RS256"), contentType, body)
 			passedOn := response.StatusCode == http.StatusTeapot
 			documented, ok := o.Responses["default"]
 			if documented.Ref != "" {

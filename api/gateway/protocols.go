@@ -90,12 +90,16 @@ func (g *Gateway) dispatch(offers []offer) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var chosen offer
+		var others []string
 		for _, o := range offers {
 			fits := o.route.Method == r.Method || o.route.Method == http.MethodGet && r.Method == http.MethodHead
 			if o.protocol == recordOf(r).protocol && (chosen.route == nil || fits) {
 				chosen = o
 			}
+			if o.protocol == recordOf(r).protocol {
+				others = append(others, o.route.Method)
+			}
 		}
-		g.guard(chosen.protocol, chosen.route).ServeHTTP(w, r)
+		g.guard(chosen.protocol, chosen.route, others...).ServeHTTP(w, r)
 	})
 }

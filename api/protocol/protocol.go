@@ -49,13 +49,17 @@ type Protocol struct {
 
 // Route is one method at one path.
 type Route struct {
-	Method string // GET, which HEAD goes with, or POST, which has a body
-	Path   string // pattern of net/http; {model} or {model...} is where it names the model
+	Method string // GET, which HEAD goes with, DELETE, or POST, which has a body
+	Path   string // pattern of net/http; {model} or {model...} is where it names the model, {response} a response of one
 	Action string // as the policy names it
 
 	// Read reads a body that names its model, or that is judged as a whole. The
 	// error is a *refusal.Error. Nil where there is nothing to read.
 	Read func(body []byte) (*Request, error)
+
+	// ReadForm reads a form up to the name of its model, which then is the request's
+	// Rest. The error is a *refusal.Error. Nil where no form is taken.
+	ReadForm func(contentType string, body io.Reader) (*Request, error)
 
 	// Watch returns a body that is judged as it passes, whose errors then are
 	// *refusal.Error, as that of Watch is. May be nil.
@@ -80,6 +84,15 @@ type Request struct {
 	// call. The error is a *refusal.Error.
 	For func(Rules) ([]byte, error)
 
+	// Rest follows what For returns. Its errors are *refusal.Error. Nil for nothing.
+	Rest io.Reader
+	// Grows is by how many bytes what For returned is longer than what it was read of,
+	// where a Rest follows.
+	Grows int64
+
+	// Keeps is true once For has let the model server keep the response.
+	Keeps bool
+
 	// HideUsage is true once For has asked for a stream's usage, which the caller
 	// did not ask for.
 	HideUsage bool
@@ -91,6 +104,10 @@ type Rules struct {
 	Body      *policy.Body // nil for none
 	Principal string       // id of the caller, as policy.Body has it
 	Metered   bool         // the usage must be told
+
+	// Owns says whether a response of this id is the caller's, and of this model. Nil
+	// where the model's server must keep none.
+	Owns func(id string) bool
 }
 
 // Call is an allowed request to a route.
@@ -132,6 +149,9 @@ func Under(path, prefix string) bool {
 
 // For returns the path of a route for a model.
 func (r *Route) For(model string) string { return strings.ReplaceAll(r.Path, "{model}", model) }
+
+// Reads says whether the route reads its bodies before they go on.
+func (r *Route) Reads() bool { return r.Read != nil || r.ReadForm != nil }
 
 // HasBody says whether requests have a body.
 func (r *Route) HasBody() bool { return r.Method == http.MethodPost }

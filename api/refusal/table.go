@@ -61,6 +61,8 @@ const (
 	ModelUnknown  Code = "model_unknown"
 	ActionRefused Code = "action_refused"
 
+	ResponseUnknown Code = "response_unknown"
+
 	// How the person signed in (RFC 9470).
 	SignInTooWeak         Code = "insufficient_authentication"
 	SignInUntold          Code = "sign_in_untold"
@@ -273,6 +275,9 @@ var table = []Reason{
 	{ActionRefused, 403, "",
 		"You may call this model, but not for this: the model takes %s.",
 		"Stack configuration: allow.actions of the model."},
+	{ResponseUnknown, 404, "",
+		"There is no response of this id that is yours. Those of this API are kept for 30 days: send the conversation in input.",
+		"Nothing, unless it happens often: responses are known to the instance that passed them on, until it ends."},
 	{SignInTooWeak, 401, insufficientAuthentication,
 		"This model asks for a sign-in of level %s that is not older than %s. Sign in again at that level.",
 		"Nothing: the person signs in again. Where that doesn't help: the session note loa-map must reach the tokens of {client} as the claim loa_map, which the client scope model-api does."},
@@ -328,8 +333,8 @@ var table = []Reason{
 		"The body has %s, by which a caller would steer the model server or have it read elsewhere: leave it out.",
 		"Stack configuration: name it in body.allow of the model, if its server may do what callers ask for by it."},
 	{StateRefused, 400, "",
-		"This API keeps no responses, so %s names none: leave it out, and send the conversation in input.",
-		"Nothing: responses are not stored, since those of one caller would be in reach of all."},
+		"This model keeps no responses, so %s names none: leave it out, and send the conversation in input.",
+		"Stack configuration: stateful of the model. Without it responses are not stored, since those of one caller would be in reach of all."},
 	{TargetRefused, 400, "",
 		"The method and the path of the request must come once each, the path below that of this API, without a query, as the caller sent it.",
 		"The proxy that asks /authorize must send the method and the raw target in the headers that -authorize-method and -authorize-target name: docs/authorizer.md."},

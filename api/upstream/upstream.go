@@ -104,8 +104,9 @@ type Deadlines struct {
 // Body is that of a request: Head, then Rest, which may be nil. Errors of Rest
 // are *refusal.Error.
 type Body struct {
-	Head []byte
-	Rest io.Reader
+	Head   []byte
+	Rest   io.Reader
+	Length int64 // of the whole where there is a Rest; -1 if nobody knows it
 }
 
 // connectTimeout bounds how long a connection to a model server takes.
@@ -155,7 +156,7 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, path string, 
 		Body:   http.NoBody,
 	}).WithContext(ctx)
 	if r.Method == http.MethodPost {
-		body.send(out, r.ContentLength, watch)
+		body.send(out, watch)
 	}
 
 	var sent progress
@@ -180,12 +181,11 @@ func (u *Upstream) Forward(w http.ResponseWriter, r *http.Request, path string, 
 	panic(http.ErrAbortHandler)
 }
 
-// send makes b the body of a request. Length is that of the whole; -1 if nobody
-// knows it.
-func (b Body) send(out *http.Request, length int64, watch *watch) {
+// send makes b the body of a request.
+func (b Body) send(out *http.Request, watch *watch) {
 	switch {
 	case b.Rest != nil:
-		out.ContentLength = length
+		out.ContentLength = b.Length
 		out.Body = io.NopCloser(io.MultiReader(bytes.NewReader(b.Head), &uploading{b.Rest, watch}))
 	case len(b.Head) > 0:
 		out.ContentLength = int64(len(b.Head))

@@ -149,13 +149,7 @@ func (w *Writer) event(event []byte) (usageAlone bool) {
 	if !bytes.Contains(event, []byte(`"usage"`)) {
 		return false
 	}
-	var data []byte
-	for line := range bytes.FieldsFuncSeq(event, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			data = append(append(data, bytes.TrimPrefix(value, []byte(" "))...), '\n')
-		}
-	}
-	return w.read(data)
+	return w.read(eventstream.Data(event))
 }
 
 // counts are the members of usage in all APIs.

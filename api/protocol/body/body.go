@@ -217,6 +217,9 @@ func quote(name string) []byte {
 	return text
 }
 
+// Text returns the text that a JSON string of a body stands for.
+func Text(value jsontext.Value) string { return string(unquote(value)) }
+
 // String returns the JSON of a text, which must be valid UTF-8.
 func String(text string) jsontext.Value { return quote(text) }
 

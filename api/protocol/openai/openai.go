@@ -1,6 +1,5 @@
 // Package openai is OpenAI's HTTP API, as far as models are called by it: chat
-// completions, completions, embeddings, responses without stored state, and the
-// list of models. Sources: OpenAI's OpenAPI document (openai/openai-openapi) and
+// completions, completions, embeddings, responses, transcriptions, and the list of models. Sources: OpenAI's OpenAPI document (openai/openai-openapi) and
 // what the official clients send.
 package openai
 
@@ -11,6 +10,7 @@ import (
 
 	"keycloak-model-api/api/protocol"
 	"keycloak-model-api/api/protocol/body"
+	"keycloak-model-api/api/protocol/form"
 	"keycloak-model-api/api/refusal"
 	"keycloak-model-api/policy"
 )
@@ -26,7 +26,10 @@ func Protocol() *protocol.Protocol {
 			{Method: http.MethodPost, Path: "/v1/chat/completions", Action: "chat", Read: readTelling, Metered: true},
 			{Method: http.MethodPost, Path: "/v1/completions", Action: "completions", Read: readTelling, Metered: true},
 			{Method: http.MethodPost, Path: "/v1/embeddings", Action: "embeddings", Read: body.Request, Metered: true},
-			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readStateless, Metered: true},
+			{Method: http.MethodPost, Path: "/v1/responses", Action: "responses", Read: readResponse, Metered: true},
+			{Method: http.MethodGet, Path: "/v1/responses/{response}", Action: "responses"},
+			{Method: http.MethodDelete, Path: "/v1/responses/{response}", Action: "responses"},
+			{Method: http.MethodPost, Path: "/v1/audio/transcriptions", Action: "transcriptions", ReadForm: form.Read, Metered: true},
 		},
 		Refusal:      shape,
 		Event:        event,
@@ -95,7 +98,7 @@ func list(c protocol.Call) (any, error) {
 
 func metadata(c protocol.Call) (any, error) { return modelOf(c.Name), nil }
 
-func readStateless(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, stateless) }
+func readResponse(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, owned) }
 
 func readTelling(raw []byte) (*protocol.Request, error) { return body.RequestThat(raw, tellUsage) }
 
@@ -113,14 +116,24 @@ func tellUsage(request *protocol.Request, b *body.Body, rules protocol.Rules) er
 	return nil
 }
 
-// stateless keeps a response from being stored with the model server, where each
-// caller's would be all callers'.
-func stateless(_ *protocol.Request, b *body.Body, _ protocol.Rules) error {
+// owned keeps a response from being stored with the model server, where each
+// caller's would be all callers', unless it is known whose each is. Then one can be
+// continued by its owner.
+func owned(request *protocol.Request, b *body.Body, rules protocol.Rules) error {
 	for _, name := range []string{"previous_response_id", "conversation"} {
-		if v := b.Value(name); v != nil && v.Kind() != 'n' {
+		v := b.Value(name)
+		switch {
+		case v == nil || v.Kind() == 'n':
+		case rules.Owns == nil:
 			return refusal.New(refusal.StateRefused, nil, name)
+		case name == "conversation", v.Kind() != '"', !rules.Owns(body.Text(v)): // no conversation is made through this API
+			return refusal.New(refusal.ResponseUnknown, nil)
 		}
 	}
-	b.Set("store", []byte("false"))
+	if rules.Owns == nil {
+		b.Set("store", []byte("false"))
+	} else {
+		request.Keeps = string(b.Value("store")) != "false"
+	}
 	return nil
 }

@@ -18,6 +18,7 @@ version = "".join(sys.argv[4:])
 flowers = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
 
 
+# The client adds to the headers that it gets, so that each request has its own.
 def infer(binary_in, outputs, **compression):
     tensor = triton.InferInput("input", list(flowers.shape), "FP64")
     tensor.set_data_from_numpy(flowers, binary_data=binary_in)
