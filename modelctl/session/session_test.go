@@ -495,7 +495,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Keepers with files of their own behave as processes do. The refresh tokens
+// Managers with files of their own behave as processes do. The refresh tokens
 // work once, so a second refresh would fail.
 func TestOneRefreshForMany(t *testing.T) {
 	issuer, sessions, s := fixture(t)

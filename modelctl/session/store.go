@@ -245,7 +245,7 @@ func (m *Manager) deleteItem(ctx context.Context, s *Session, item string) error
 	return err
 }
 
-// service and account name an item. Keepers with folders of their own, whose
+// service and account name an item. Managers with folders of their own, whose
 // locks differ, share none.
 func service(s *Session) string               { return "modelctl " + s.API }
 func (m *Manager) account(item string) string { return item + " of " + m.Dir }
