@@ -35,8 +35,8 @@ const flushTimeout = 2 * time.Second
 
 // garbage is how much of it may gather, in percent of what is in use, before it is
 // collected. What is in use is small, and nearly all that a request makes is garbage
-// when it ends: with Go's 100 a sixth of the time goes to the collector. The
-// environment's GOGC and GOMEMLIMIT count as ever.
+// when it ends: with Go's 100 a tenth of the time or more goes to the
+// collector. The environment's GOGC and GOMEMLIMIT count as ever.
 const garbage = 300
 
 // serve is what the program does without a command.
