@@ -52,7 +52,7 @@ func forged(code refusal.Code) bool {
 	switch code {
 	case refusal.MalformedCredential, refusal.TokenTooLarge, refusal.TokenMalformed, refusal.HeaderMalformed, refusal.CriticalHeader,
 		refusal.AlgorithmRefused, refusal.ClaimsMalformed, refusal.IssuerUnknown, refusal.KeyIDMissing, refusal.KeyUnknown,
-		refusal.KeyMismatch, refusal.SignatureInvalid, refusal.ProofInvalid:
+		refusal.KeyMismatch, refusal.SignatureInvalid, refusal.ProofInvalid, refusal.ServiceKeyMalformed, refusal.ServiceKeyRefused:
 		return true
 	}
 	return false
