@@ -28,7 +28,8 @@ func (s *Store) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := s.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("store: redis can't be used: %w: its address, user, password and TLS are those of -redis, API_REDIS_PASSWORD or API_REDIS_PASSWORD_FILE", err)
+		return fmt.Errorf("store: redis can't be used: %w: its address, user, password and TLS are those of -redis, "+
+			"API_REDIS_PASSWORD or API_REDIS_PASSWORD_FILE", err)
 	}
 	var mu sync.Mutex
 	var errs []error
