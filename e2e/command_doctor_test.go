@@ -120,7 +120,7 @@ func TestDoctorOfLevels(t *testing.T) {
 	if levels, failed, output := e.doctor(t, st); failed || len(levels) != 1 || levels["levels"] != "warning" {
 		t.Errorf("without an account: %v\n%s", levels, output)
 	}
-	for _, variable := range reader(t, "levels", "view-clients") {
+	for _, variable := range reader(t, "levels", "view-clients", "view-realm") {
 		name, value, _ := strings.Cut(variable, "=")
 		t.Setenv(name, value)
 	}

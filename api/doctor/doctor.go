@@ -172,6 +172,7 @@ func (d *doctor) examine(ctx context.Context) error {
 	d.signOut(ctx, meta)
 	d.resourceMetadata(ctx)
 	d.levels(ctx)
+	d.fallbackKeys(ctx)
 	return nil
 }
 

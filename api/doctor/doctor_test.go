@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -341,6 +342,8 @@ func TestDoctorOfLevels(t *testing.T) {
 					answer(w, map[string]any{"access_token": "a", "token_type": "Bearer", "expires_in": 60})
 				case !admin:
 					return false
+				case at == "/components":
+					answer(w, []any{})
 				case tt.status != http.StatusOK:
 					w.WriteHeader(tt.status)
 				case at == "/client-scopes":
@@ -382,6 +385,50 @@ func TestDoctorOfLevels(t *testing.T) {
 	o.Outputs.Policy.Models[0].Authentication = &policy.Authentication{ACR: []string{"2"}, LevelMaxAge: "15m"}
 	if bad, err := examine(t, o); err != nil || len(bad) != 1 || bad[0].Level != "warning" || bad[0].Check != "levels" {
 		t.Errorf("without an account: %v, %v", bad, err)
+	}
+}
+
+// A key provider that Keycloak made itself stays published, and no up sees it.
+func TestDoctorOfFallbackKeys(t *testing.T) {
+	for _, tt := range []struct {
+		name, answer string
+		status       int
+		want         string
+	}{
+		{"none", `[{"id":"1","name":"es256-2027"}]`, 200, ""},
+		{"one", `[{"id":"1","name":"es256-2027"},{"id":"2","name":"fallback-ES256"}]`, 200, "failure key providers: Keycloak made fallback-ES256 itself"},
+		{"an account that may not look", `{}`, 403, "warning key providers: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newRealm(t)
+			k.fault = func(w http.ResponseWriter, _ *http.Request, path string) bool {
+				switch path {
+				case "/realms/master/protocol/openid-connect/token":
+					answer(w, map[string]any{"access_token": "a", "token_type": "Bearer", "expires_in": 60})
+				case "/admin/realms/example-realm/components":
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(tt.status)
+					_, _ = io.WriteString(w, tt.answer)
+				default:
+					return false
+				}
+				return true
+			}
+			o := options(k.url)
+			o.Outputs.RealmName = "example-realm"
+			o.Admin = keycloak.NewAdmin(strings.TrimSuffix(k.url, "/realms/example-realm"), keycloak.Credentials{ClientID: "reader", ClientSecret: "s"})
+			bad, _ := examine(t, o)
+			got := ""
+			for _, f := range bad {
+				got += f.Level + " " + f.Check + ": " + f.Found + "\n"
+			}
+			if (tt.want == "") != (got == "") || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			if strings.Contains(tt.want, "failure") && !strings.Contains(bad[0].Change, "components/2 -r example-realm") {
+				t.Errorf("the way to remove it: %s", bad[0].Change)
+			}
+		})
 	}
 }
 
