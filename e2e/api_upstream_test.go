@@ -189,8 +189,8 @@ func TestUpstream(t *testing.T) {
 		direct.do(t, http.MethodPost, "/v2/repository/index", "", "{}").want(t, http.StatusOK, "READY")
 		before := between.count()
 		for _, path := range []string{
-			"/v2/repository/index", "/v2/repository/models/flowers/unload", "/v2/models/flowers/infer_stream", "/v2/models/flowers/generate",
-			"/v2/models/flowers/versions/1/infer", "/v2/models/flowers/docs", "/v2/docs", "/metrics",
+			"/v2/repository/models/flowers/load", "/v2/repository/models/flowers/unload", "/v2/models/flowers/infer_stream",
+			"/v2/models/flowers/docs", "/v2/docs", "/metrics",
 			"/v2/models/flowers/../../repository/index", "/v2/models/../repository/index", "/v2/models/..%2Frepository/infer",
 			"/v2/models/flowers%2F..%2Fvault/infer", "/v2/models/flowers/infer/../../vault/infer", "/v2//models/flowers/infer", "/v2/models/flowers/infer/",
 		} {
