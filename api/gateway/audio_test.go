@@ -6,6 +6,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"keycloak-model-api/policy"
@@ -33,10 +34,25 @@ func recording(t *testing.T, file io.Reader, fields ...string) (contentType stri
 
 // A recording goes on as it comes, with the model's name as its server has it.
 func TestTranscriptions(t *testing.T) {
-	var got sent
-	m := openAIOf(t, "whisper", keeping(&got))
+	var mu sync.Mutex // the model server may still read what was refused meanwhile
+	var last sent
+	kept := func(w http.ResponseWriter, r *http.Request) {
+		var one sent
+		keeping(&one)(w, r)
+		mu.Lock()
+		defer mu.Unlock()
+		last = one
+	}
+	take := func() sent {
+		mu.Lock()
+		defer mu.Unlock()
+		one := last
+		last = sent{}
+		return one
+	}
+	m := openAIOf(t, "whisper", kept)
 	m.Upstream.Model = "openai/whisper-large-v3"
-	closed := openAIOf(t, "closed", keeping(&got))
+	closed := openAIOf(t, "closed", kept)
 	closed.Allow = policy.Conditions{Actions: []string{"chat"}}
 	f := newFixture(t, m, closed)
 	f.gateway.options.MaxBody = 0
@@ -45,11 +61,12 @@ func TestTranscriptions(t *testing.T) {
 
 	contentType, body := recording(t, strings.NewReader(strings.Repeat("RIFF", 1<<20)), "model", "whisper", "language", "en")
 	want := strings.Replace(string(body), "whisper", "openai/whisper-large-v3", 1)
-	if response, answer := f.do(t, "POST", path, token, contentType, string(body)); response.StatusCode != 200 || got.body != want || got.header.Get("Content-Type") != contentType || got.uri != path {
+	response, answer := f.do(t, "POST", path, token, contentType, string(body))
+	if got := take(); response.StatusCode != 200 || got.body != want || got.header.Get("Content-Type") != contentType || got.uri != path {
 		t.Fatalf("%s %s; the model server got %d bytes of %s, want %d", response.Status, answer, len(got.body), got.header.Get("Content-Type"), len(want))
 	}
-	if last := f.decisions(t)[0]; last["action"] != "transcriptions" || last["model"] != "whisper" || last["code"] != "allowed" {
-		t.Errorf("recorded as %v", last)
+	if record := f.decisions(t)[0]; record["action"] != "transcriptions" || record["model"] != "whisper" || record["code"] != "allowed" {
+		t.Errorf("recorded as %v", record)
 	}
 
 	_, unknown := recording(t, strings.NewReader("RIFF"), "model", "nothing")
@@ -70,7 +87,6 @@ func TestTranscriptions(t *testing.T) {
 		{"JSON", jsonType, []byte(`{"model":"whisper"}`), 415, "media_type_unsupported"},
 		{"more than 32 MiB", large, tooLarge, 413, "body_too_large"},
 	} {
-		got = sent{}
 		sentAs := test.contentType
 		if sentAs == "" {
 			first, _, _ := strings.Cut(string(test.body), "\r\n")
@@ -80,7 +96,7 @@ func TestTranscriptions(t *testing.T) {
 		if response.StatusCode != test.status || !strings.Contains(answer, `"code":"`+test.code+`"`) || !strings.HasPrefix(answer, `{"error":{"message":`) {
 			t.Errorf("%s: %s %s", test.name, response.Status, answer)
 		}
-		if strings.HasSuffix(got.body, "--\r\n") {
+		if strings.HasSuffix(take().body, "--\r\n") {
 			t.Errorf("%s: the model server got the whole form", test.name)
 		}
 	}

@@ -79,7 +79,7 @@ func TestTokenExchangeRefused(t *testing.T) {
 		t.Errorf("it does not say so: %s", body)
 	}
 	token := f.issuer.Token("RS256")
-	f.issuer.Secrets["model-exchange"] = "another"
+	f.issuer.SetSecret("model-exchange", "another")
 	response, body = f.do(t, "POST", path, token, "application/json", "{}")
 	checkRefusal(t, response, body, path, http.StatusBadGateway, "exchange_refused")
 	f.issuer.SetOutage(true)

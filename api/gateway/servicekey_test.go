@@ -118,7 +118,7 @@ func TestServiceKeys(t *testing.T) {
 // reload takes away ends at once.
 func TestServiceKeysAreOff(t *testing.T) {
 	f := newFixture(t)
-	f.issuer.Secrets["batch"] = keySecret
+	f.issuer.SetSecret("batch", keySecret)
 	asked := 0
 	f.issuer.Override(nil)
 	key := serviceKey(t, "batch", keySecret)
@@ -173,7 +173,7 @@ func TestStreamsOfServiceKeys(t *testing.T) {
 		{"the token expires", func(*oidctest.Issuer) {}, false},
 		{"the issuer is away", func(i *oidctest.Issuer) { i.SetOutage(true) }, false},
 		{"a not-before", func(i *oidctest.Issuer) { i.SetNotBefore(time.Now()) }, false},
-		{"the client is disabled", func(i *oidctest.Issuer) { i.Override(nil); delete(i.Secrets, "batch") }, true},
+		{"the client is disabled", func(i *oidctest.Issuer) { i.Override(nil); i.SetSecret("batch", "") }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			issuer := oidctest.New("https://id.example/realms/example-realm")

@@ -98,8 +98,7 @@ func (b *bench) waits(wait func(*http.Request)) {
 }
 
 func (b *bench) secret(id, secret string) {
-	b.issuer.Override(nil) // takes the lock of Secrets, so that the change is seen
-	b.issuer.Secrets[id] = secret
+	b.issuer.SetSecret(id, secret)
 }
 
 func key(t testing.TB, id, secret string) *Key {

@@ -152,6 +152,16 @@ func (i *Issuer) SetNotBefore(t time.Time) {
 	i.notBefore = t.Unix()
 }
 
+// SetSecret changes a client's secret while the issuer serves; "" disables the client.
+func (i *Issuer) SetSecret(client, secret string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.Secrets[client] = secret
+	if secret == "" {
+		delete(i.Secrets, client)
+	}
+}
+
 // Requests returns how often discovery and the key set were asked for.
 func (i *Issuer) Requests() (discovery, jwks int) {
 	i.mu.Lock()
