@@ -241,8 +241,8 @@ func streamOn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// load asks both models with good credentials, and one with bad ones, for the time of
-// a fault.
+// load asks both models with good credentials, and one with bad ones and with key ids
+// that nobody publishes, for the time of a fault.
 func (c *chaos) load(y *tally, test chaosCase) {
 	var all sync.WaitGroup
 	end := time.Now().Add(c.time)
@@ -252,12 +252,16 @@ func (c *chaos) load(y *tally, test chaosCase) {
 				token := c.good[i%len(c.good)]
 				y.ask(c.client, c.api.URL, "iris", token, append([]int{http.StatusOK}, test.iris...)...)
 				y.ask(c.client, c.api.URL, "far", token, append([]int{http.StatusOK}, test.far...)...)
-				y.ask(c.client, c.api.URL, "iris", c.bad[i%len(c.bad)], http.StatusUnauthorized)
-				y.ask(c.client, c.api.URL, "iris", unknownKey(token), http.StatusUnauthorized, http.StatusServiceUnavailable)
+				y.ask(c.client, c.api.URL, "iris", c.bad[i%len(c.bad)], http.StatusUnauthorized, http.StatusTooManyRequests)
 				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}
+	all.Go(func() { // apart, since each of them waits for the keys to be fetched
+		for time.Now().Before(end) {
+			y.ask(c.client, c.api.URL, "iris", unknownKey(c.good[0]), http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusTooManyRequests)
+		}
+	})
 	all.Wait()
 }
 

@@ -156,7 +156,9 @@ func (s *soak) load(length time.Duration, st *stack) {
 	for range 4 {
 		each(2*time.Millisecond, func() { ask(*s.token.Load(), http.StatusOK) })
 	}
-	each(5*time.Millisecond, func() { ask(unknownKey(*s.token.Load()), http.StatusUnauthorized, http.StatusServiceUnavailable) })
+	each(5*time.Millisecond, func() {
+		ask(unknownKey(*s.token.Load()), http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusTooManyRequests)
+	})
 	each(100*time.Millisecond, func() { s.leaveStream() })
 	each(500*time.Millisecond, func() {
 		got := st.tryToken(s.t, st.clientCredentials("my-api-client"))
